@@ -1,0 +1,293 @@
+//! A host for tests: an extension's logic runs natively against it.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use llm_codec::hub::{ChatAnswer, ChatError, ChatRequest, FinishReason, Message, Params, PartKind, Tool, Usage};
+
+use crate::bindings::wasi::logging::logging::Level;
+use crate::bindings::wasmgate::extension::http::{JsonKind, Member};
+use crate::bindings::wasmgate::extension::providers::ProviderInfo;
+use crate::bindings::wasmgate::extension::request::CallInfo;
+
+thread_local! {
+    static HOST: RefCell<FakeHost> = RefCell::default();
+}
+
+/// Runs on this thread's host.
+pub(crate) fn with_host<T>(run: impl FnOnce(&mut FakeHost) -> T) -> T {
+    HOST.with(|h| run(&mut h.borrow_mut()))
+}
+
+/// What the host of this thread holds. Tests run in threads of their own, so none sees another's.
+#[derive(Debug, Clone, Default)]
+pub struct FakeHost {
+    /// Settings by name.
+    pub settings: BTreeMap<String, String>,
+    /// Values by bucket and key.
+    pub kv: BTreeMap<(String, String), Vec<u8>>,
+    /// Providers.
+    pub providers: Vec<ProviderInfo>,
+    /// Lines that were logged.
+    pub log: Vec<LogLine>,
+    /// The time, as Unix milliseconds.
+    pub unix_ms: u64,
+    /// State of the random numbers.
+    pub random: u64,
+}
+
+/// A line that was logged.
+#[derive(Debug, Clone)]
+pub struct LogLine {
+    /// How much it matters.
+    pub level: Level,
+    /// Who speaks.
+    pub context: String,
+    /// What was said.
+    pub message: String,
+}
+
+impl FakeHost {
+    /// Adds a provider.
+    pub fn provider(mut self, name: &str, kind: &str, models: &[&str]) -> Self {
+        self.providers.push(ProviderInfo {
+            name: name.into(),
+            kind: kind.into(),
+            format: "openai-chat".into(),
+            default_model: None,
+            models: models.iter().map(|m| (*m).into()).collect(),
+        });
+        self
+    }
+
+    /// Makes this the host of the thread.
+    pub fn install(self) {
+        with_host(|h| *h = self);
+    }
+
+    /// What the thread's host holds now.
+    pub fn current() -> Self {
+        with_host(|h| h.clone())
+    }
+}
+
+/// A request for tests.
+#[derive(Debug, Clone)]
+pub struct FakeRequest {
+    /// The conversation, tools and parameters.
+    pub chat: ChatRequest,
+    /// Header fields.
+    pub headers: BTreeMap<String, String>,
+    /// What was noted.
+    pub notes: BTreeMap<String, String>,
+    /// The path.
+    pub path: String,
+    /// What earlier hooks chose.
+    pub provider: Option<String>,
+}
+
+impl FakeRequest {
+    /// A request for a model, with one user message.
+    pub fn new(model: &str) -> Self {
+        let body = serde_json::json!({"model": model, "messages": [{"role": "user", "content": "hello"}]});
+        let chat = llm_codec::Format::OpenaiChat.decode_request(body.to_string().as_bytes()).expect("it is a valid request");
+        Self { chat, headers: BTreeMap::new(), notes: BTreeMap::new(), path: "/v1/chat/completions".into(), provider: None }
+    }
+
+    /// The scalars that hooks are given.
+    pub fn call(&self) -> CallInfo {
+        CallInfo {
+            request_id: "test".into(),
+            requested_model: self.chat.model.clone(),
+            model: self.chat.model.clone(),
+            provider: self.provider.clone(),
+            stream: self.chat.stream,
+            format: self.chat.format.clone(),
+            depth: 0,
+        }
+    }
+
+    /// The handle that hooks are given.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn handle(&self) -> Request {
+        Request(self.clone())
+    }
+}
+
+/// Stands for the host's request.
+#[derive(Debug, Clone)]
+pub struct Request(FakeRequest);
+
+impl Request {
+    /// A header field of the caller.
+    pub fn header(&self, name: &str) -> Option<String> {
+        self.0.headers.get(name).cloned()
+    }
+
+    /// The caller's path.
+    pub fn path(&self) -> String {
+        self.0.path.clone()
+    }
+
+    /// How many messages the conversation has.
+    pub fn message_count(&self) -> Result<u32, ChatError> {
+        Ok(self.0.chat.messages.len() as u32)
+    }
+
+    /// One message.
+    pub fn message(&self, index: u32) -> Result<Option<Message>, ChatError> {
+        Ok(self.0.chat.messages.get(index as usize).cloned())
+    }
+
+    /// The tools.
+    pub fn tools(&self) -> Result<Vec<Tool>, ChatError> {
+        Ok(self.0.chat.tools.clone())
+    }
+
+    /// Sampling and length.
+    pub fn params(&self) -> Result<Params, ChatError> {
+        Ok(self.0.chat.params.clone())
+    }
+
+    /// What was noted.
+    pub fn metadata(&self, key: &str) -> Option<String> {
+        self.0.notes.get(key).cloned()
+    }
+}
+
+/// Stands for the host's answer.
+#[derive(Debug, Clone)]
+pub struct Answer(pub ChatAnswer);
+
+impl Answer {
+    /// Tokens that it took.
+    pub fn usage(&self) -> Option<Usage> {
+        self.0.usage.clone()
+    }
+
+    /// Why the first choice stopped.
+    pub fn finish(&self) -> Option<FinishReason> {
+        self.0.choices.first().and_then(|c| c.finish.clone())
+    }
+
+    /// All text of the first choice.
+    pub fn text(&self) -> String {
+        let parts = self.0.choices.first().map_or(&[][..], |c| &c.parts);
+        let texts = parts.iter().filter_map(|p| match &p.kind {
+            PartKind::Text(text) => Some(text.as_str()),
+            _ => None,
+        });
+        texts.collect()
+    }
+
+    /// The whole answer.
+    pub fn value(&self) -> ChatAnswer {
+        self.0.clone()
+    }
+}
+
+/// A request as it arrives, for tests of dialects.
+#[derive(Debug, Clone, Default)]
+pub struct FakeIncoming {
+    /// `POST`, …
+    pub method: String,
+    /// The path.
+    pub path: String,
+    /// Header fields.
+    pub headers: BTreeMap<String, String>,
+    /// What `{names}` of the route matched.
+    pub path_params: BTreeMap<String, String>,
+    /// Content.
+    pub body: serde_json::Value,
+}
+
+impl FakeIncoming {
+    /// A POST of a JSON document.
+    pub fn post(path: &str, body: serde_json::Value) -> Self {
+        Self { method: "POST".into(), path: path.into(), body, ..Self::default() }
+    }
+
+    /// The handle that a dialect is given.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn handle(self) -> Incoming {
+        Incoming(self)
+    }
+}
+
+/// Stands for the host's incoming request.
+#[derive(Debug, Clone)]
+pub struct Incoming(FakeIncoming);
+
+impl Incoming {
+    /// `GET`, `POST`, …
+    pub fn method(&self) -> String {
+        self.0.method.clone()
+    }
+
+    /// The path.
+    pub fn path(&self) -> String {
+        self.0.path.clone()
+    }
+
+    /// The query.
+    pub fn query(&self) -> Option<String> {
+        None
+    }
+
+    /// What a `{name}` of the route matched.
+    pub fn path_param(&self, name: &str) -> Option<String> {
+        self.0.path_params.get(name).cloned()
+    }
+
+    /// A header field.
+    pub fn header(&self, name: &str) -> Option<String> {
+        self.0.headers.get(name).cloned()
+    }
+
+    /// Length of the body.
+    pub fn body_length(&self) -> u64 {
+        self.body().len() as u64
+    }
+
+    /// The members at the top of the body.
+    pub fn members(&self) -> Vec<Member> {
+        let members = self.0.body.as_object().into_iter().flatten();
+        members.map(|(name, value)| Member { name: name.clone(), kind: kind(value) }).collect()
+    }
+
+    /// What the value at a pointer is.
+    pub fn kind(&self, pointer: &str) -> Option<JsonKind> {
+        self.0.body.pointer(pointer).map(kind)
+    }
+
+    /// The JSON value at a pointer.
+    pub fn pointer(&self, pointer: &str) -> Result<Option<String>, String> {
+        Ok(self.0.body.pointer(pointer).map(ToString::to_string))
+    }
+
+    /// The string at a pointer.
+    pub fn text(&self, pointer: &str) -> Option<String> {
+        self.0.body.pointer(pointer)?.as_str().map(str::to_owned)
+    }
+
+    /// The boolean at a pointer.
+    pub fn flag(&self, pointer: &str) -> Option<bool> {
+        self.0.body.pointer(pointer)?.as_bool()
+    }
+
+    /// The whole body.
+    pub fn body(&self) -> Vec<u8> {
+        self.0.body.to_string().into_bytes()
+    }
+}
+
+fn kind(value: &serde_json::Value) -> JsonKind {
+    match value {
+        serde_json::Value::Null => JsonKind::Null,
+        serde_json::Value::Bool(_) => JsonKind::Boolean,
+        serde_json::Value::Number(_) => JsonKind::Number,
+        serde_json::Value::String(_) => JsonKind::Text,
+        serde_json::Value::Array(_) => JsonKind::Array,
+        serde_json::Value::Object(_) => JsonKind::Object,
+    }
+}

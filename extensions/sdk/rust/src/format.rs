@@ -1,0 +1,245 @@
+//! A dialect of a format that [`llm_codec`] knows: everything but the paths.
+
+use llm_codec::{EventEncoder, Format, StreamOptions};
+
+use crate::{
+    Accepted, ChatAnswer, ChatError, ChatRequest, EncodeOptions, Encoder, ErrorClass, GenerateHead, Header, Incoming, JsonKind, Reply,
+    StreamEvent,
+};
+
+/// What a member at the top of a request must be. `null` is the same as absent, as the real interfaces have it.
+struct Rule {
+    name: &'static str,
+    kinds: &'static [JsonKind],
+    expected: &'static str,
+}
+
+const TEXT: &[JsonKind] = &[JsonKind::Text];
+const NUMBER: &[JsonKind] = &[JsonKind::Number];
+const BOOLEAN: &[JsonKind] = &[JsonKind::Boolean];
+const ARRAY: &[JsonKind] = &[JsonKind::Array];
+const OBJECT: &[JsonKind] = &[JsonKind::Object];
+const TEXT_OR_ARRAY: &[JsonKind] = &[JsonKind::Text, JsonKind::Array];
+const TEXT_OR_OBJECT: &[JsonKind] = &[JsonKind::Text, JsonKind::Object];
+
+const fn rule(name: &'static str, kinds: &'static [JsonKind], expected: &'static str) -> Rule {
+    Rule { name, kinds, expected }
+}
+
+/// Members that both formats have with the same type.
+const COMMON: &[Rule] = &[
+    rule("model", TEXT, "a string"),
+    rule("messages", ARRAY, "a list of messages"),
+    rule("stream", BOOLEAN, "true or false"),
+    rule("max_tokens", NUMBER, "a number"),
+    rule("temperature", NUMBER, "a number"),
+    rule("top_p", NUMBER, "a number"),
+    rule("tools", ARRAY, "a list of tools"),
+    rule("metadata", OBJECT, "an object"),
+];
+
+const OPENAI: &[Rule] = &[
+    rule("stop", TEXT_OR_ARRAY, "a string or a list of strings"),
+    rule("tool_choice", TEXT_OR_OBJECT, "a string or an object"),
+    rule("max_completion_tokens", NUMBER, "a number"),
+    rule("presence_penalty", NUMBER, "a number"),
+    rule("frequency_penalty", NUMBER, "a number"),
+    rule("n", NUMBER, "a number"),
+    rule("seed", NUMBER, "a number"),
+    rule("response_format", OBJECT, "an object"),
+    rule("stream_options", OBJECT, "an object"),
+    rule("parallel_tool_calls", BOOLEAN, "true or false"),
+    rule("user", TEXT, "a string"),
+];
+
+const ANTHROPIC: &[Rule] = &[
+    rule("system", TEXT_OR_ARRAY, "a string or a list of blocks"),
+    rule("stop_sequences", ARRAY, "a list of strings"),
+    rule("tool_choice", OBJECT, "an object"),
+    rule("top_k", NUMBER, "a number"),
+    rule("thinking", OBJECT, "an object"),
+];
+
+/// Reads the head of a request: what the gateway needs to know, and whether the top has the right shape. The conversation itself
+/// is not looked at.
+pub fn accept(format: Format, incoming: &Incoming) -> Result<Accepted, ChatError> {
+    let members = incoming.members();
+    let own = match format {
+        Format::OpenaiChat => OPENAI,
+        Format::AnthropicMessages => ANTHROPIC,
+    };
+    for member in &members {
+        let rule = COMMON.iter().chain(own).find(|r| r.name == member.name);
+        if let Some(rule) = rule.filter(|r| member.kind != JsonKind::Null && !r.kinds.contains(&member.kind)) {
+            return Err(invalid(rule.name, &format!("found {}, expected {}", found(member.kind), rule.expected)));
+        }
+    }
+    let given = |name: &str| members.iter().any(|m| m.name == name && m.kind != JsonKind::Null);
+    let Some(model) = incoming.text("/model").filter(|m| !m.is_empty()) else {
+        return Err(invalid("model", "it is missing; name the model that shall answer"));
+    };
+    if !given("messages") {
+        return Err(invalid("messages", "it is missing; a request needs at least one message"));
+    }
+    if incoming.kind("/messages/0").is_none() {
+        return Err(invalid("messages", "the list is empty; a request needs at least one message"));
+    }
+    if format == Format::AnthropicMessages && !given("max_tokens") {
+        return Err(invalid("max_tokens", "it is missing; this interface requires the largest number of tokens to generate"));
+    }
+    let stream = given("stream") && incoming.flag("/stream") == Some(true);
+    let include_usage = match format {
+        Format::OpenaiChat => given("stream_options") && incoming.flag("/stream_options/include_usage") == Some(true),
+        Format::AnthropicMessages => true,
+    };
+    Ok(Accepted::Generate(GenerateHead { format: format.as_str().into(), model, stream, include_usage }))
+}
+
+fn found(kind: JsonKind) -> &'static str {
+    match kind {
+        JsonKind::Null => "null",
+        JsonKind::Boolean => "a boolean",
+        JsonKind::Number => "a number",
+        JsonKind::Text => "a string",
+        JsonKind::Array => "a list",
+        JsonKind::Object => "an object",
+    }
+}
+
+fn invalid(param: &str, reason: &str) -> ChatError {
+    ChatError { param: Some(param.into()), ..ChatError::new(ErrorClass::InvalidRequest, format!("`{param}`: {reason}.")) }
+}
+
+/// A path prefix as routes need it: with a slash in front and none at the end.
+pub fn path_prefix(prefix: &str) -> Result<String, String> {
+    let trimmed = prefix.trim_end_matches('/');
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/-_.~".contains(c);
+    if (trimmed.is_empty() || trimmed.starts_with('/')) && trimmed.chars().all(plain) {
+        return Ok(trimmed.to_owned());
+    }
+    Err(format!("`path_prefix` is `{prefix}`; write it like `/v1`"))
+}
+
+/// A model that can be asked for.
+pub struct Model {
+    /// The name to ask with.
+    pub id: String,
+    /// Who offers it.
+    pub provider: String,
+}
+
+/// All models of all providers. A name that several offer stands for the first of them; the others are `provider/model`.
+pub fn models() -> Vec<Model> {
+    let mut models: Vec<Model> = Vec::new();
+    for provider in crate::providers::all() {
+        let names = if provider.models.is_empty() { provider.default_model.into_iter().collect() } else { provider.models };
+        for name in names {
+            let taken = models.iter().any(|m| m.id == name);
+            let id = if taken { format!("{}/{name}", provider.name) } else { name };
+            models.push(Model { id, provider: provider.name.clone() });
+        }
+    }
+    models
+}
+
+/// The error of a model that nobody offers.
+pub fn no_such_model(id: &str) -> ChatError {
+    ChatError {
+        code: Some("model_not_found".into()),
+        param: Some("model".into()),
+        ..ChatError::new(ErrorClass::ModelNotFound, format!("The model `{id}` does not exist here."))
+    }
+}
+
+/// Reads a body whole.
+pub fn decode(format: Format, body: &[u8]) -> Result<ChatRequest, ChatError> {
+    format.decode_request(body).map_err(ChatError::from)
+}
+
+/// Writes a complete answer.
+pub fn encode_answer(format: Format, options: EncodeOptions, answer: &ChatAnswer) -> Vec<u8> {
+    format.encode_answer(answer, &stream_options(options)).body
+}
+
+/// Writes an error.
+pub fn encode_error(format: Format, error: &ChatError) -> Reply {
+    let written = format.encode_error(error);
+    let mut reply = Reply::json(written.status, written.body);
+    if let Some(ms) = error.retry_after_ms {
+        reply.headers.push(Header { name: "retry-after".into(), value: ms.div_ceil(1000).to_string() });
+    }
+    reply
+}
+
+fn stream_options(options: EncodeOptions) -> StreamOptions {
+    let EncodeOptions { include_usage, id, model, created } = options;
+    StreamOptions { include_usage, id, model, created }
+}
+
+/// Writes a stream.
+pub struct FormatEncoder(EventEncoder);
+
+impl FormatEncoder {
+    /// A stream begins.
+    pub fn new(format: Format, options: EncodeOptions) -> Self {
+        Self(format.event_encoder(stream_options(options)))
+    }
+}
+
+impl Encoder for FormatEncoder {
+    fn events(&mut self, events: &[StreamEvent]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.0.events(events, &mut bytes);
+        bytes
+    }
+
+    fn finish(&mut self, error: Option<&ChatError>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.0.finish(error, &mut bytes);
+        bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::fake::FakeIncoming;
+
+    /// What is accepted, or the error's field and text.
+    fn check(format: Format, body: serde_json::Value, expect: &str) {
+        let found = match accept(format, &FakeIncoming::post("/", body).handle()) {
+            Ok(Accepted::Generate(head)) => format!("{} stream={} usage={}", head.model, head.stream, head.include_usage),
+            Ok(Accepted::Reply(_)) => "reply".into(),
+            Err(e) => format!("{:?} {}", e.param, e.message),
+        };
+        assert!(found.contains(expect), "found `{found}`, expected `{expect}`");
+    }
+
+    #[test]
+    fn openai_heads() {
+        let messages = json!([{"role": "user", "content": "x"}]);
+        check(Format::OpenaiChat, json!({"model": "m", "messages": messages}), "m stream=false usage=false");
+        check(Format::OpenaiChat, json!({"model": "m", "messages": messages, "stream": null, "stop": null}), "stream=false");
+        check(
+            Format::OpenaiChat,
+            json!({"model": "m", "messages": messages, "stream": true, "stream_options": {"include_usage": true}}),
+            "m stream=true usage=true",
+        );
+        check(Format::OpenaiChat, json!({"messages": messages}), "Some(\"model\") `model`: it is missing");
+        check(Format::OpenaiChat, json!({"model": 5, "messages": messages}), "`model`: found a number, expected a string");
+        check(Format::OpenaiChat, json!({"model": "m"}), "`messages`: it is missing");
+        check(Format::OpenaiChat, json!({"model": "m", "messages": []}), "`messages`: the list is empty");
+        check(Format::OpenaiChat, json!({"model": "m", "messages": "hi"}), "`messages`: found a string, expected a list");
+        check(Format::OpenaiChat, json!({"model": "m", "messages": messages, "temperature": "hot"}), "`temperature`: found a string");
+    }
+
+    #[test]
+    fn anthropic_heads() {
+        let messages = json!([{"role": "user", "content": "x"}]);
+        check(Format::AnthropicMessages, json!({"model": "m", "max_tokens": 5, "messages": messages}), "m stream=false usage=true");
+        check(Format::AnthropicMessages, json!({"model": "m", "messages": messages}), "`max_tokens`: it is missing");
+        check(Format::AnthropicMessages, json!({"model": "m", "max_tokens": 5, "messages": messages, "system": 1}), "`system`: found a number");
+    }
+}

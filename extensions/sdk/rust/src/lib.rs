@@ -1,0 +1,194 @@
+//! Write `wasmgate` extensions in Rust.
+//!
+//! An extension is a type that implements [`Extension`], and one line of [`export!`] that names the hooks it has. The host calls
+//! nothing that is not named, so an extension costs what it uses.
+//!
+//! ```
+//! use wasmgate_sdk::prelude::*;
+//!
+//! /// Refuses requests for models whose name begins with a configured prefix.
+//! struct Guard {
+//!     prefix: String,
+//! }
+//!
+//! #[derive(serde::Deserialize)]
+//! struct Settings {
+//!     prefix: String,
+//! }
+//!
+//! impl Extension for Guard {
+//!     type Config = Settings;
+//!
+//!     fn configure(config: Settings) -> Result<Self, String> {
+//!         Ok(Self { prefix: config.prefix })
+//!     }
+//!
+//!     fn before_generate(&self, call: &CallInfo, _request: &Request) -> Decision {
+//!         if call.model.starts_with(&self.prefix) {
+//!             return Decision::Reject(ChatError::new(ErrorClass::Permission, format!("`{}` is not for you.", call.model)));
+//!         }
+//!         Decision::Continue
+//!     }
+//! }
+//!
+//! wasmgate_sdk::export!(Guard: before_generate);
+//!
+//! // Logic is tested natively, with a host that is not there:
+//! let guard = Guard::configure(Settings { prefix: "o1".into() }).unwrap();
+//! let request = FakeRequest::new("o1-mini");
+//! assert!(matches!(guard.before_generate(&request.call(), &request.handle()), Decision::Reject(_)));
+//! ```
+//!
+//! What is absent: files, sockets, threads, environment variables. What the host offers is in [`log`], [`kv`], [`settings`],
+//! [`providers`], [`clock`] and [`random`]; each is a capability that `extension.toml` asks for.
+
+#[doc(hidden)]
+pub mod bindings;
+mod export;
+pub mod fake;
+pub mod format;
+pub mod host;
+
+pub use host::{clock, kv, log, providers, random, settings};
+pub use llm_codec as codec;
+pub use llm_codec::hub;
+
+#[doc(hidden)]
+pub use export::support;
+#[cfg(target_arch = "wasm32")]
+#[doc(hidden)]
+pub use wasip2;
+
+pub use bindings::exports::after_generate::Verdict;
+pub use bindings::exports::before_generate::Decision;
+pub use bindings::exports::dialect::{Accepted, EncodeOptions, GenerateHead};
+pub use bindings::exports::lifecycle::{Route, RouteKind};
+pub use bindings::exports::on_complete::{Attempt, Ending, Outcome};
+pub use bindings::wasmgate::extension::http::{Header, JsonKind, Member, Reply};
+pub use bindings::wasmgate::extension::request::{CallInfo, Edit, Note, Target};
+pub use host::{Answer, Incoming, Request};
+pub use hub::{ChatAnswer, ChatError, ChatRequest, ErrorClass, StreamEvent};
+
+/// Everything that an extension usually names.
+pub mod prelude {
+    pub use crate::fake::{FakeHost, FakeIncoming, FakeRequest};
+    pub use crate::{
+        Accepted, Answer, CallInfo, ChatAnswer, ChatError, ChatRequest, Decision, Dialect, Edit, EncodeOptions, Ending, ErrorClass,
+        Extension, GenerateHead, Header, Incoming, Note, Outcome, Reply, Request, Route, RouteKind, StreamEvent, Target, Verdict,
+    };
+}
+
+/// An extension. Every method but `configure` has a body that does nothing; implement what you name in [`export!`].
+///
+/// The host makes instances as it needs them and may use any of them for any call, so fields must follow from the configuration
+/// alone; what must outlast a call goes to [`kv`].
+pub trait Extension: Sized + 'static {
+    /// The extension's settings, as `extension.toml` describes them.
+    type Config: serde::de::DeserializeOwned;
+
+    /// Called once per instance, before anything else. The error is for the operator: name the field and the fix.
+    fn configure(config: Self::Config) -> Result<Self, String>;
+
+    /// The paths that the extension wants to answer.
+    fn routes(&self) -> Vec<Route> {
+        Vec::new()
+    }
+
+    /// Called once when a version is about to take traffic. An error refuses it.
+    fn self_test(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Called once when the extension goes.
+    fn shutdown(&self) {}
+
+    /// Runs before a request is sent. Export as `before_generate`.
+    fn before_generate(&self, _call: &CallInfo, _request: &Request) -> Decision {
+        Decision::Continue
+    }
+
+    /// Runs on a complete answer. Export as `after_generate`.
+    fn after_generate(&self, _call: &CallInfo, _request: &Request, _answer: &Answer) -> Verdict {
+        Verdict::Keep
+    }
+
+    /// Runs exactly once when a request is over. Export as `on_complete`.
+    fn on_complete(&self, _call: &CallInfo, _request: &Request, _outcome: &Outcome) {}
+}
+
+/// A client's format. Export as `dialect`.
+pub trait Dialect: Extension {
+    /// Writes a stream.
+    type Encoder: Encoder;
+
+    /// Reads the head of a request.
+    fn accept(&self, incoming: &Incoming) -> Result<Accepted, ChatError>;
+
+    /// Reads a body whole.
+    fn decode(&self, body: &[u8]) -> Result<ChatRequest, ChatError>;
+
+    /// Writes a complete answer.
+    fn encode_answer(&self, options: EncodeOptions, answer: ChatAnswer) -> Vec<u8>;
+
+    /// Writes an error that comes before the first byte of an answer.
+    fn encode_error(&self, error: &ChatError) -> Reply;
+
+    /// A stream begins.
+    fn encoder(&self, options: EncodeOptions) -> Self::Encoder;
+}
+
+/// Writes a stream. It keeps its own state.
+pub trait Encoder: 'static {
+    /// Bytes for a batch of events.
+    fn events(&mut self, events: &[StreamEvent]) -> Vec<u8>;
+
+    /// Bytes for the end: a clean one, or the dialect's error event.
+    fn finish(&mut self, error: Option<&ChatError>) -> Vec<u8>;
+}
+
+/// Answers whole HTTP requests, through the standard `wasi:http/incoming-handler`. Export as `http`.
+pub trait Http: Extension {
+    /// Answers a request.
+    fn handle(&self, request: HttpRequest) -> Reply;
+}
+
+/// A whole HTTP request.
+#[derive(Debug, Clone, Default)]
+pub struct HttpRequest {
+    /// `GET`, `POST`, …
+    pub method: String,
+    /// The path, without the query.
+    pub path: String,
+    /// The query, without the question mark.
+    pub query: Option<String>,
+    /// Header fields, names in lower case.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// Content.
+    pub body: Vec<u8>,
+}
+
+impl Route {
+    /// A path of this extension's [`Dialect`]. `method` is for example `POST`.
+    pub fn dialect(method: &str, path: impl Into<String>) -> Self {
+        Self { method: Some(method.into()), path: path.into(), kind: RouteKind::Dialect }
+    }
+
+    /// A path of this extension's [`Http`] handler.
+    pub fn http(method: &str, path: impl Into<String>) -> Self {
+        Self { method: Some(method.into()), path: path.into(), kind: RouteKind::Http }
+    }
+}
+
+impl Reply {
+    /// A JSON document.
+    pub fn json(status: u16, body: Vec<u8>) -> Self {
+        Self { status, headers: vec![Header { name: "content-type".into(), value: "application/json".into() }], body }
+    }
+}
+
+impl Request {
+    /// What this or another extension noted, as JSON.
+    pub fn note<T: serde::de::DeserializeOwned>(&self, key: &str) -> Option<T> {
+        serde_json::from_str(&self.metadata(key)?).ok()
+    }
+}

@@ -1,0 +1,38 @@
+//! `wasmgate check`
+
+use std::process::ExitCode;
+
+use super::{SourceArgs, USAGE, reject};
+use crate::gateway::{self, Gateway};
+
+/// Reads the configuration, loads its components, configures and tests them, and takes everything down again.
+pub fn run(source: &SourceArgs, strict: bool) -> ExitCode {
+    let checked = match gateway::read(&source.config, &source.set, source.components.as_deref()) {
+        Ok(checked) => checked,
+        Err(rejected) => return reject(&rejected),
+    };
+    for warning in &checked.warnings {
+        eprintln!("{warning}");
+    }
+    let warnings = checked.warnings.len();
+    let (providers, extensions) = (checked.config.providers.len(), checked.candidates.len());
+    let started = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(anyhow::Error::from).and_then(|runtime| {
+        runtime.block_on(async {
+            // Checking must not touch what a running gateway stores.
+            let mut config = checked.config;
+            config.storage.path = None;
+            let gateway = Gateway::start(config, checked.candidates).await?;
+            gateway.shut_down().await;
+            Ok(())
+        })
+    });
+    if let Err(e) = started {
+        return reject(&format!("error: {e:#}"));
+    }
+    if strict && warnings > 0 {
+        eprintln!("{warnings} warning(s), and --strict was given");
+        return ExitCode::from(USAGE);
+    }
+    println!("{}: good; {providers} provider(s), {extensions} extension(s), {warnings} warning(s)", source.config.display());
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,96 @@
+//! The command line.
+
+mod check;
+mod serve;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+/// An LLM gateway whose features are sandboxed WebAssembly components.
+///
+/// OpenAI and Anthropic clients talk to it as they are; it sends their requests to any provider of its configuration. What
+/// happens in between (dialects, routing, keys, usage, your own rules) is done by components that you can add and replace.
+#[derive(Parser)]
+#[command(version, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 success; 1 a failure while running; 2 a wrong command line or configuration.
+
+Try it without any account:
+  wasmgate serve --config configs/quickstart-echo.yaml
+  curl http://127.0.0.1:8080/v1/chat/completions -H 'content-type: application/json' \\
+       -d '{\"model\":\"echo\",\"messages\":[{\"role\":\"user\",\"content\":\"hello\"}]}'";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs the gateway until it is interrupted.
+    ///
+    /// SIGINT and SIGTERM let running requests finish (`server.shutdown_timeout`), then end it.
+    Serve {
+        #[command(flatten)]
+        source: SourceArgs,
+    },
+    /// Checks a configuration and the components it names, without serving.
+    ///
+    /// Everything that is wrong is printed at once, with file and line.
+    Check {
+        #[command(flatten)]
+        source: SourceArgs,
+        /// Warnings count as errors.
+        #[arg(long)]
+        strict: bool,
+    },
+    /// Prints all settings of the configuration with their defaults, as Markdown.
+    ConfigReference,
+}
+
+/// Where settings come from. Later ones win: file, environment, `--set`.
+#[derive(Args)]
+struct SourceArgs {
+    /// Configuration file (YAML). `${NAME}` and `${NAME:-default}` in it are environment variables.
+    #[arg(long, short, value_name = "FILE")]
+    config: PathBuf,
+    /// Overrides one setting, for example `--set server.port=8081`. The environment variable
+    /// `WASMGATE_SERVER__PORT=8081` does the same.
+    #[arg(long, value_name = "PATH=VALUE")]
+    set: Vec<String>,
+    /// Folder of the components (`*.wasm`). Default: `components` beside the program or in this folder.
+    #[arg(long, value_name = "DIR", env = "WASMGATE_COMPONENTS")]
+    components: Option<PathBuf>,
+}
+
+/// Runs the program.
+pub fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            // Help and version are no failures.
+            let _ = e.print();
+            return if e.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    match cli.command {
+        Command::Serve { source } => serve::run(&source),
+        Command::Check { source, strict } => check::run(&source, strict),
+        Command::ConfigReference => {
+            print!("{}", crate::config::reference());
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+/// A failure while running.
+const FAILURE: u8 = 1;
+/// A wrong command line or configuration.
+const USAGE: u8 = 2;
+
+/// Prints what is wrong with a configuration.
+fn reject(error: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("{error}");
+    ExitCode::from(USAGE)
+}

@@ -1,0 +1,69 @@
+//! `wasmgate serve`
+
+use std::process::ExitCode;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{FAILURE, SourceArgs, reject};
+use crate::gateway::{self, Checked, Gateway};
+use crate::{ingress, telemetry};
+
+/// Runs the gateway until a signal.
+pub fn run(source: &SourceArgs) -> ExitCode {
+    let checked = match gateway::read(&source.config, &source.set, source.components.as_deref()) {
+        Ok(checked) => checked,
+        Err(rejected) => return reject(&rejected),
+    };
+    if let Err(reason) = telemetry::start(&checked.config.logging) {
+        return reject(&format!("error: {reason}"));
+    }
+    for warning in &checked.warnings {
+        tracing::warn!("{warning}");
+    }
+    // One provider for all TLS: the process must choose before the first connection.
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        tracing::debug!("a TLS provider was installed before");
+    }
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if checked.config.server.threads > 0 {
+        runtime.worker_threads(checked.config.server.threads);
+    }
+    let ended = runtime.enable_all().build().map_err(anyhow::Error::from).and_then(|r| r.block_on(serve(checked)));
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("error: {e:#}");
+            ExitCode::from(e.downcast_ref::<NotStarted>().map_or(FAILURE, |_| super::USAGE))
+        }
+    }
+}
+
+/// The configuration was readable, but the gateway could not be built from it.
+#[derive(Debug)]
+struct NotStarted;
+
+impl std::fmt::Display for NotStarted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the gateway does not start")
+    }
+}
+
+async fn serve(Checked { config, candidates, .. }: Checked) -> anyhow::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let listener = ingress::bind(&config.server)
+        .await
+        .map_err(|e| anyhow::anyhow!("cannot listen on {}:{}: {e}", config.server.host, config.server.port))?;
+    let gateway = Gateway::start(config, candidates).await.map_err(|e| e.context(NotStarted))?;
+    tracing::info!(address = %listener.address, "listening");
+    let stop = async {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        tracing::info!("stopping: running requests may finish");
+    };
+    listener.serve(gateway.clone(), stop).await;
+    gateway.shut_down().await;
+    Ok(())
+}

@@ -1,0 +1,344 @@
+//! The configuration: what an operator writes, checked whole before anything starts.
+//!
+//! Settings that are not listed here belong to an extension, which claims them in its manifest (`sections`); a setting that
+//! nobody claims is an error.
+
+pub mod problems;
+pub mod reader;
+mod secret;
+pub mod source;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+
+pub use problems::{Problem, Rejected, Severity};
+use reader::{Cursor, Section as _, Setting};
+pub use secret::Secret;
+pub use source::Source;
+
+use crate::extensions::limits::Limits;
+use crate::section;
+
+section! {
+    /// The listener.
+    pub struct Server {
+        /// Address to listen on. `0.0.0.0` accepts connections from other machines.
+        host: String = "127.0.0.1".into(),
+        /// Port to listen on; 0 takes a free one.
+        port: u16 = 8080,
+        /// Largest request body, in bytes.
+        body_limit: usize = 32 << 20,
+        /// Largest request head, in bytes.
+        header_limit: usize = 64 << 10,
+        /// How long a client may take to send a request's head, and how long a connection may idle.
+        header_timeout: Duration = Duration::from_secs(60),
+        /// How long a client may take to send a request's body.
+        body_timeout: Duration = Duration::from_secs(60),
+        /// How long running requests get to finish after a signal to stop.
+        shutdown_timeout: Duration = Duration::from_secs(30),
+        /// Threads that serve requests; 0 is one for each processor.
+        threads: usize = 0,
+    }
+}
+
+section! {
+    /// The log, on standard error.
+    pub struct Logging {
+        /// What is written: `error`, `warn`, `info`, `debug`, `trace`, or directives such as `info,wasmgate=debug`.
+        level: String = "info".into(),
+        /// `text` or `json`.
+        format: LogFormat = LogFormat::Text,
+    }
+}
+
+section! {
+    /// What outlives a restart.
+    pub struct Storage {
+        /// File of the key-value store; without it, everything is forgotten at the end.
+        path: Option<PathBuf> = None,
+    }
+}
+
+section! {
+    /// Where requests are sent.
+    pub struct ProviderConfig {
+        /// What it speaks: `openai` (any OpenAI-compatible host), `anthropic`, or `echo` (built in, for trying out).
+        r#type: String = String::new(),
+        /// Whether it is used.
+        enabled: bool = true,
+        /// The key that it wants.
+        api_key: Option<Secret> = None,
+        /// Where it is, up to and with the version, for example `https://api.openai.com/v1`.
+        base_url: Option<String> = None,
+        /// Model to ask for when nobody says.
+        default_model: Option<String> = None,
+        /// Its models. When the list is given, others are refused before anything is sent.
+        models: Vec<String> = Vec::new(),
+        /// `max_tokens` for formats that require it, when the client's format does not.
+        default_max_tokens: u64 = 4096,
+        /// How long connecting may take.
+        connect_timeout: Duration = Duration::from_secs(10),
+        /// How long the first byte of an answer may take.
+        first_byte_timeout: Duration = Duration::from_secs(300),
+        /// How long a stream may be silent.
+        idle_timeout: Duration = Duration::from_secs(120),
+    }
+}
+
+section! {
+    /// One extension.
+    pub struct ExtensionConfig {
+        /// Whether it is loaded.
+        enabled: bool = true,
+        /// File of the component; without it, `NAME.wasm` in the components folder.
+        component: Option<PathBuf> = None,
+        /// Its own settings.
+        config: Value = Value::Object(serde_json::Map::new()),
+        /// What becomes of a request when a hook of it fails: `fail` answers with an error, `skip` goes on without it.
+        on_error: OnError = OnError::Fail,
+        /// `shared` keeps instances warm; `per-request` makes a new one for every call, for code that is not trusted.
+        isolation: Isolation = Isolation::Shared,
+        /// What an instance may use.
+        limits: LimitsConfig = LimitsConfig::default(),
+    }
+}
+
+section! {
+    /// Limits of an extension's instances.
+    pub struct LimitsConfig {
+        /// CPU time of one call, in milliseconds.
+        cpu_ms: u64 = Limits::default().cpu.as_millis() as u64,
+        /// More CPU time for each MiB that a call has to read, in milliseconds.
+        cpu_ms_per_mib: u64 = Limits::default().cpu_per_mib.as_millis() as u64,
+        /// Time of one call with all waiting, in milliseconds.
+        wall_ms: u64 = Limits::default().wall.as_millis() as u64,
+        /// Memory, in MiB; at most 512.
+        memory_mb: u64 = (Limits::default().memory_bytes >> 20) as u64,
+        /// Elements of a table.
+        table_elements: usize = Limits::default().table_elements,
+        /// Handles held at once.
+        handles: usize = Limits::default().handles,
+        /// Bytes that cross in one call of the host.
+        host_call_bytes: usize = Limits::default().host_call_bytes,
+        /// Log lines a second.
+        log_lines_per_second: u32 = Limits::default().log_lines_per_second,
+        /// Idle instances that are kept.
+        warm_instances: usize = Limits::default().warm_instances,
+    }
+}
+
+impl LimitsConfig {
+    /// As the runtime uses them.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            cpu: Duration::from_millis(self.cpu_ms),
+            cpu_per_mib: Duration::from_millis(self.cpu_ms_per_mib),
+            wall: Duration::from_millis(self.wall_ms),
+            memory_bytes: (self.memory_mb as usize) << 20,
+            table_elements: self.table_elements,
+            handles: self.handles,
+            host_call_bytes: self.host_call_bytes,
+            log_lines_per_second: self.log_lines_per_second,
+            warm_instances: self.warm_instances,
+        }
+    }
+}
+
+/// Settings that are one of a few words.
+macro_rules! words {
+    ($(#[doc = $doc:literal])* pub enum $name:ident { $($(#[doc = $vdoc:literal])* $variant:ident = $word:literal),* $(,)? }) => {
+        $(#[doc = $doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $name { $($(#[doc = $vdoc])* $variant),* }
+
+        impl Setting for $name {
+            fn expected() -> String {
+                [$(concat!("`", $word, "`")),*].join(" or ")
+            }
+
+            fn read(at: &mut Cursor<'_>) -> Option<Self> {
+                match at.value.as_str()? {
+                    $($word => Some(Self::$variant),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+words! {
+    /// How log lines look.
+    pub enum LogFormat {
+        /// For people.
+        Text = "text",
+        /// One JSON object a line.
+        Json = "json",
+    }
+}
+
+words! {
+    /// What becomes of a request when a hook fails.
+    pub enum OnError {
+        /// It fails too.
+        Fail = "fail",
+        /// It goes on.
+        Skip = "skip",
+    }
+}
+
+words! {
+    /// Whether instances are used again.
+    pub enum Isolation {
+        /// Warm instances serve one call after the other.
+        Shared = "shared",
+        /// Every call gets a new one.
+        PerRequest = "per-request",
+    }
+}
+
+/// The whole configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The listener.
+    pub server: Server,
+    /// The log.
+    pub logging: Logging,
+    /// What outlives a restart.
+    pub storage: Storage,
+    /// Folder of the components.
+    pub components: Option<PathBuf>,
+    /// Folder for compiled code; without it, the user's cache folder.
+    pub cache: Option<PathBuf>,
+    /// Provider for requests that no extension sent anywhere.
+    pub default_provider: Option<String>,
+    /// Where requests are sent.
+    pub providers: BTreeMap<String, ProviderConfig>,
+    /// Extensions that the configuration names.
+    pub extensions: BTreeMap<String, ExtensionConfig>,
+    /// Settings that belong to extensions.
+    pub sections: BTreeMap<String, Value>,
+}
+
+/// Names at the top that are the host's own.
+const OWN: [&str; 8] = ["server", "logging", "storage", "components", "cache", "default_provider", "providers", "extensions"];
+
+/// A configuration that was read, with what is wrong with it so far.
+pub struct Reading {
+    /// The settings; defaults stand where something was wrong.
+    pub config: Config,
+    /// What is wrong.
+    pub problems: Vec<Problem>,
+    /// Where each setting was made.
+    pub source: Source,
+}
+
+impl Reading {
+    /// Reads and checks a file, with environment variables and `path=value` overrides on top.
+    pub fn file(file: &Path, set: &[String]) -> Self {
+        Self::of(Source::read(file, set, &|name| std::env::var(name).ok()))
+    }
+
+    /// Checks settings that were already read.
+    pub fn of(mut source: Source) -> Self {
+        let mut problems = std::mem::take(&mut source.problems);
+        let mut at = Cursor { source: &source, value: &source.value, path: String::new(), problems: &mut problems };
+        let extensions: BTreeMap<String, ExtensionConfig> = at.field("extensions", BTreeMap::new);
+        let config = Config {
+            server: at.field("server", Server::default),
+            logging: at.field("logging", Logging::default),
+            storage: at.field("storage", Storage::default),
+            components: at.field("components", || None),
+            cache: at.field("cache", || None),
+            default_provider: at.field("default_provider", || None),
+            providers: at.field("providers", BTreeMap::new),
+            // The plan's samples write `best_of_n`, components are named `best-of-n`.
+            extensions: extensions.into_iter().map(|(name, e)| (name.replace('_', "-"), e)).collect(),
+            sections: own_sections(&source.value),
+        };
+        check_providers(&config, &mut at);
+        check_limits(&config, &mut at);
+        Self { config, problems, source }
+    }
+
+    /// The configuration if nothing forbids to start. Warnings stay readable in [`Rejected`]'s counterpart: the caller logs them.
+    pub fn accept(self) -> Result<(Config, Vec<Problem>), Rejected> {
+        if self.problems.iter().any(|p| p.severity == Severity::Error) {
+            return Err(Rejected(self.problems));
+        }
+        Ok((self.config, self.problems))
+    }
+}
+
+fn own_sections(root: &Value) -> BTreeMap<String, Value> {
+    let members = root.as_object().into_iter().flatten();
+    members.filter(|(name, _)| !OWN.contains(&name.as_str())).map(|(n, v)| (n.clone(), v.clone())).collect()
+}
+
+/// Names at the top that a setting may have, for suggestions.
+pub fn own_names() -> &'static [&'static str] {
+    &OWN
+}
+
+fn check_providers(config: &Config, at: &mut Cursor<'_>) {
+    let Some(mut providers) = at.member("providers") else {
+        at.problems.push(Problem {
+            severity: Severity::Error,
+            place: at.source.place(""),
+            path: "providers".into(),
+            message: "no provider is configured, so no request could be answered. Add one, for example `providers: {local: {type: echo}}`.".into(),
+        });
+        return;
+    };
+    for (name, provider) in &config.providers {
+        let Some(mut at) = providers.member(name) else { continue };
+        crate::providers::check(provider, &mut at);
+    }
+    if let Some(name) = &config.default_provider
+        && !config.providers.contains_key(name)
+    {
+        let hint = problems::suggestion(name, config.providers.keys().map(String::as_str));
+        if let Some(mut at) = at.member("default_provider") {
+            at.error(format!("there is no provider `{name}`.{hint}"));
+        }
+    }
+}
+
+fn check_limits(config: &Config, at: &mut Cursor<'_>) {
+    let Some(mut extensions) = at.member("extensions") else { return };
+    for (name, extension) in &config.extensions {
+        let most = (crate::extensions::MAX_MEMORY >> 20) as u64;
+        if extension.limits.memory_mb > most
+            && let Some(mut at) = extensions.member(name)
+        {
+            at.error(format!("`limits.memory_mb` is {}; at most {most} MiB can be granted.", extension.limits.memory_mb));
+        }
+    }
+}
+
+/// The reference of all settings, as Markdown.
+pub fn reference() -> String {
+    let groups: [(&str, Vec<reader::FieldDoc>); 6] = [
+        ("server", Server::fields()),
+        ("logging", Logging::fields()),
+        ("storage", Storage::fields()),
+        ("providers.NAME", ProviderConfig::fields()),
+        ("extensions.NAME", ExtensionConfig::fields()),
+        ("extensions.NAME.limits", LimitsConfig::fields()),
+    ];
+    let mut out = String::from("# Settings\n\nMade from the code by `wasmgate config-reference`; do not edit.\n");
+    for (name, fields) in groups {
+        out.push_str(&format!("\n## `{name}`\n\n| setting | what it is | expected | default |\n|---|---|---|---|\n"));
+        for field in fields {
+            let doc: String = field.doc.iter().map(|d| d.trim()).collect::<Vec<_>>().join(" ");
+            let name = field.name;
+            out.push_str(&format!("| `{name}` | {doc} | {} | `{}` |\n", field.expected, field.default.replace('|', "\\|")));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,247 @@
+//! Where settings come from: a YAML file, then environment variables, then `--set` on the command line; later ones win.
+//!
+//! The layers are merged by `figment`. The YAML layer is our own so that every setting keeps its line.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use figment::providers::{Env, Serialized};
+use figment::value::{Dict, Map, Tag, Value};
+use figment::{Figment, Metadata, Profile, Provider};
+use saphyr::{LoadableYamlNode as _, MarkedYamlOwned, ScalarOwned, YamlDataOwned};
+
+use super::problems::{Problem, Severity, suggestion};
+
+/// Environment variables that are settings: `WASMGATE_SERVER__PORT` is `server.port`. A name without `__` is none.
+const ENV_PREFIX: &str = "WASMGATE_";
+const ENV_SEPARATOR: &str = "__";
+
+/// All layers, merged.
+pub struct Source {
+    /// The settings.
+    pub value: serde_json::Value,
+    /// What went wrong on the way.
+    pub problems: Vec<Problem>,
+    file: String,
+    lines: HashMap<String, usize>,
+    overrides: Vec<String>,
+}
+
+impl Source {
+    /// Reads all layers. `set` holds `path=value` pairs of the command line.
+    pub fn read(file: &Path, set: &[String], env: &dyn Fn(&str) -> Option<String>) -> Self {
+        let shown = file.display().to_string();
+        let text = match std::fs::read_to_string(file) {
+            Ok(text) => text,
+            Err(e) => return Self::failed(shown, format!("cannot be read: {e}")),
+        };
+        Self::parse(&shown, &text, set, env)
+    }
+
+    /// The same on text that was already read.
+    pub fn parse(file: &str, text: &str, set: &[String], env: &dyn Fn(&str) -> Option<String>) -> Self {
+        let documents = match MarkedYamlOwned::load_from_str(text) {
+            Ok(documents) => documents,
+            Err(e) => {
+                let mut failed = Self::failed(String::new(), format!("this is not valid YAML: {}", e.info()));
+                failed.problems[0].place = format!("{file}:{}", e.marker().line());
+                return failed;
+            }
+        };
+        let mut layer = YamlLayer { file, env, lines: HashMap::new(), problems: Vec::new() };
+        let root = match documents.as_slice() {
+            [] => Value::from(Dict::new()),
+            [only] => layer.value(only, "").unwrap_or_else(|| Value::from(Dict::new())),
+            _ => return Self::failed(file.into(), "holds more than one YAML document".into()),
+        };
+        let YamlLayer { lines, mut problems, .. } = layer;
+        let Value::Dict(_, dict) = root else {
+            return Self::failed(file.into(), "must hold settings (`name: value`) at its top".into());
+        };
+        let mut figment = Figment::new()
+            .merge(Layer(dict))
+            .merge(Env::prefixed(ENV_PREFIX).filter(|k| k.as_str().contains(ENV_SEPARATOR)).split(ENV_SEPARATOR));
+        let mut overrides: Vec<String> = Env::prefixed(ENV_PREFIX)
+            .filter(|k| k.as_str().contains(ENV_SEPARATOR))
+            .iter()
+            .map(|(k, _)| k.as_str().replace(ENV_SEPARATOR, ".").to_lowercase())
+            .collect();
+        for pair in set {
+            match pair.split_once('=') {
+                Some((path, value)) => {
+                    figment = figment.merge(Serialized::default(path, command_line_value(value)));
+                    overrides.push(path.to_owned());
+                }
+                None => problems.push(Problem {
+                    severity: Severity::Error,
+                    place: "--set".into(),
+                    path: String::new(),
+                    message: format!("`{pair}` is not of the form `path=value`, for example `server.port=8081`."),
+                }),
+            }
+        }
+        let value = match figment.extract() {
+            Ok(value) => value,
+            Err(e) => return Self::failed(file.into(), e.to_string()),
+        };
+        Self { value, problems, file: file.into(), lines, overrides }
+    }
+
+    fn failed(place: String, message: String) -> Self {
+        Self {
+            value: serde_json::Value::Object(serde_json::Map::new()),
+            problems: vec![Problem { severity: Severity::Error, place, path: String::new(), message }],
+            file: String::new(),
+            lines: HashMap::new(),
+            overrides: Vec::new(),
+        }
+    }
+
+    /// Where a setting was made; for one that was not made, where its parent was.
+    pub fn place(&self, path: &str) -> String {
+        if self.overrides.iter().any(|o| o == path) {
+            return "command line or environment".into();
+        }
+        let mut path = path;
+        loop {
+            if let Some(line) = self.lines.get(path) {
+                return format!("{}:{line}", self.file);
+            }
+            match path.rfind('.') {
+                Some(dot) => path = &path[..dot],
+                None => return self.file.clone(),
+            }
+        }
+    }
+}
+
+/// A value of `--set`: a number or boolean where it looks like one, JSON where it begins like it, otherwise text.
+fn command_line_value(text: &str) -> serde_json::Value {
+    serde_json::from_str(text).unwrap_or_else(|_| text.into())
+}
+
+/// The file's settings as a layer.
+struct Layer(Dict);
+
+impl Provider for Layer {
+    fn metadata(&self) -> Metadata {
+        Metadata::named("configuration file")
+    }
+
+    fn data(&self) -> figment::error::Result<Map<Profile, Dict>> {
+        Ok(Map::from([(Profile::Default, self.0.clone())]))
+    }
+}
+
+/// Turns YAML nodes into values, notes their lines and fills in `${VARIABLES}`.
+struct YamlLayer<'a> {
+    file: &'a str,
+    env: &'a dyn Fn(&str) -> Option<String>,
+    lines: HashMap<String, usize>,
+    problems: Vec<Problem>,
+}
+
+impl YamlLayer<'_> {
+    fn value(&mut self, node: &MarkedYamlOwned, path: &str) -> Option<Value> {
+        let line = node.span.start.line();
+        self.lines.entry(path.to_owned()).or_insert(line);
+        match &node.data {
+            YamlDataOwned::Value(scalar) => self.scalar(scalar, path, line),
+            YamlDataOwned::Sequence(items) => {
+                let items = items.iter().enumerate();
+                let items: Vec<Value> = items.filter_map(|(n, item)| self.value(item, &format!("{path}[{n}]"))).collect();
+                Some(Value::from(items))
+            }
+            YamlDataOwned::Mapping(entries) => {
+                let mut dict = Dict::new();
+                for (key, value) in entries {
+                    let name = match &key.data {
+                        YamlDataOwned::Value(ScalarOwned::String(name)) => name.clone(),
+                        YamlDataOwned::Value(ScalarOwned::Integer(n)) => n.to_string(),
+                        YamlDataOwned::Value(ScalarOwned::Boolean(b)) => b.to_string(),
+                        _ => {
+                            self.problem(Severity::Error, path, key.span.start.line(), "a name must be text.".into());
+                            continue;
+                        }
+                    };
+                    let inner = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                    self.lines.insert(inner.clone(), key.span.start.line());
+                    if let Some(value) = self.value(value, &inner) {
+                        dict.insert(name, value);
+                    }
+                }
+                Some(Value::from(dict))
+            }
+            _ => {
+                self.problem(Severity::Error, path, line, "YAML tags and aliases are not supported here.".into());
+                None
+            }
+        }
+    }
+
+    fn scalar(&mut self, scalar: &ScalarOwned, path: &str, line: usize) -> Option<Value> {
+        match scalar {
+            ScalarOwned::Null => None,
+            ScalarOwned::Boolean(b) => Some(Value::from(*b)),
+            ScalarOwned::Integer(n) => Some(Value::from(*n)),
+            ScalarOwned::FloatingPoint(f) => Some(Value::from(f.into_inner())),
+            ScalarOwned::String(text) => self.interpolate(text, path, line).map(|t| Value::String(Tag::Default, t)),
+        }
+    }
+
+    /// Fills in `${NAME}` and `${NAME:-default}`; `$${` stands for `${`. A value that is nothing but an unset variable counts as
+    /// not given, with a warning, so that a sample configuration can be tried without all of its keys.
+    fn interpolate(&mut self, text: &str, path: &str, line: usize) -> Option<String> {
+        let mut out = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(at) = rest.find("${") {
+            if rest[..at].ends_with('$') {
+                out.push_str(&rest[..at - 1]);
+                out.push_str("${");
+                rest = &rest[at + 2..];
+                continue;
+            }
+            let Some(end) = rest[at..].find('}') else {
+                self.problem(Severity::Error, path, line, format!("`{}` is not closed with a brace.", &rest[at..]));
+                return None;
+            };
+            let inner = &rest[at + 2..at + end];
+            let (name, default) = inner.split_once(":-").map_or((inner, None), |(n, d)| (n, Some(d)));
+            match (self.env)(name).filter(|v| !v.is_empty()).or_else(|| default.map(str::to_owned)) {
+                Some(value) => {
+                    out.push_str(&rest[..at]);
+                    out.push_str(&value);
+                }
+                None if text.len() == end + 1 => {
+                    let message = format!("the environment variable `{name}` is not set, so this setting is not made.");
+                    self.problem(Severity::Warning, path, line, message);
+                    return None;
+                }
+                None => {
+                    let message = format!("the environment variable `{name}` is not set; set it or write `${{{name}:-default}}`.");
+                    self.problem(Severity::Error, path, line, message);
+                    return None;
+                }
+            }
+            rest = &rest[at + end + 1..];
+        }
+        out.push_str(rest);
+        Some(out)
+    }
+
+    fn problem(&mut self, severity: Severity, path: &str, line: usize, message: String) {
+        self.problems.push(Problem { severity, place: format!("{}:{line}", self.file), path: path.into(), message });
+    }
+}
+
+/// The problem of a name that nobody knows.
+pub fn unknown(source: &Source, path: &str, name: &str, known: &[&str]) -> Problem {
+    let full = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+    let list = known.iter().map(|k| format!("`{k}`")).collect::<Vec<_>>().join(", ");
+    Problem {
+        severity: Severity::Error,
+        place: source.place(&full),
+        path: full,
+        message: format!("there is no such setting.{} Known here: {list}.", suggestion(name, known.iter().copied())),
+    }
+}

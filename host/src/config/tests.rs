@@ -1,0 +1,109 @@
+//! Configurations and what is said about them.
+
+use super::*;
+
+fn read(text: &str, set: &[&str]) -> Reading {
+    let set: Vec<String> = set.iter().map(|s| (*s).to_owned()).collect();
+    Reading::of(Source::parse("gateway.yaml", text, &set, &|name| match name {
+        "KEY" => Some("sk-secret".into()),
+        "EMPTY" => Some(String::new()),
+        _ => None,
+    }))
+}
+
+/// Every expected line must be there, in any order, and no other.
+fn check(text: &str, expect: &[&str]) {
+    let found: Vec<String> = read(text, &[]).problems.iter().map(ToString::to_string).collect();
+    assert_eq!(found.len(), expect.len(), "found {found:#?}");
+    for line in expect {
+        assert!(found.iter().any(|f| f.contains(line)), "expected `{line}` in {found:#?}");
+    }
+}
+
+const OK: &str = "providers: {a: {type: echo}}\n";
+
+#[test]
+fn all_problems_at_once_with_lines() {
+    check(OK, &[]);
+    check(
+        "server:\n  prot: 1\n  port: high\nproviders:\n  a:\n    type: opnai\n  b:\n    type: echo\n    models: gpt\nlogging:\n  format: xml\n",
+        &[
+            "gateway.yaml:2: error: `server.prot`: there is no such setting. Did you mean `port`?",
+            "gateway.yaml:3: error: `server.port`: found the text `high`, expected a number from 0 to 65535.",
+            "gateway.yaml:6: error: `providers.a.type`: there is no provider type `opnai`. Did you mean `openai`?",
+            "gateway.yaml:9: error: `providers.b.models`: found the text `gpt`, expected a list of text.",
+            "gateway.yaml:11: error: `logging.format`: found the text `xml`, expected `text` or `json`.",
+        ],
+    );
+}
+
+#[test]
+fn files_that_are_no_configuration() {
+    check("", &["`providers`: no provider is configured"]);
+    check("- a\n- b\n", &["must hold settings"]);
+    check("a: [1\n", &["gateway.yaml:2: error: this is not valid YAML"]);
+    check("a: 1\n---\nb: 2\n", &["more than one YAML document"]);
+    let missing = Reading::file(Path::new("no/such/file.yaml"), &[]);
+    assert!(missing.problems[0].to_string().starts_with("no/such/file.yaml: error: cannot be read"), "{:?}", missing.problems);
+}
+
+#[test]
+fn variables() {
+    let text = "providers:\n  a: {type: openai, api_key: \"${KEY}\", base_url: \"http://${HOST:-localhost}/v1\", default_model: \"$${x}\"}\n";
+    let reading = read(text, &[]);
+    assert_eq!(reading.problems, []);
+    let a = &reading.config.providers["a"];
+    assert_eq!(a.api_key.as_ref().unwrap().expose(), "sk-secret");
+    assert_eq!(a.base_url.as_deref(), Some("http://localhost/v1"));
+    assert_eq!(a.default_model.as_deref(), Some("${x}"));
+    check(
+        "providers:\n  a: {type: openai, api_key: \"${NONE}\"}\n",
+        &["gateway.yaml:2: warning: `providers.a.api_key`: the environment variable `NONE` is not set"],
+    );
+    check(
+        "providers:\n  a: {type: openai, api_key: \"${EMPTY}\"}\n",
+        &["warning: `providers.a.api_key`: the environment variable `EMPTY` is not set"],
+    );
+    check("providers:\n  a: {type: echo, default_model: \"x${NONE}\"}\n", &["error: `providers.a.default_model`: the environment"]);
+    check("providers:\n  a: {type: echo, default_model: \"${NONE\"}\n", &["is not closed"]);
+}
+
+#[test]
+fn command_line_wins() {
+    let reading = read("server: {port: 1}\nproviders: {a: {type: echo}}\n", &["server.port=9", "logging.level=debug"]);
+    assert_eq!(reading.config.server.port, 9);
+    assert_eq!(reading.config.logging.level, "debug");
+    let reading = read(OK, &["server.port=many", "oops"]);
+    let found: Vec<String> = reading.problems.iter().map(ToString::to_string).collect();
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found.iter().any(|f| f.starts_with("command line or environment: error: `server.port`")), "{found:?}");
+    assert!(found.iter().any(|f| f.starts_with("--set: error: `oops` is not of the form")), "{found:?}");
+}
+
+#[test]
+fn durations_and_secrets() {
+    let reading = read("server: {shutdown_timeout: 1.5s, body_timeout: 2m}\nproviders: {a: {type: echo, api_key: x}}\n", &[]);
+    assert_eq!(reading.config.server.shutdown_timeout, Duration::from_millis(1500));
+    assert_eq!(reading.config.server.body_timeout, Duration::from_secs(120));
+    assert!(!format!("{:?}", reading.config).contains("\"x\""));
+    check("server: {shutdown_timeout: 5}\nproviders: {a: {type: echo}}\n", &["found `5`, expected a duration"]);
+    check("providers: {a: {type: openai, api_key: \"file:no/such\"}}\n", &["the file `no/such` cannot be read"]);
+    check("extensions: {a: {limits: {memory_mb: 1024}}}\nproviders: {a: {type: echo}}\n", &["at most 512 MiB"]);
+    check("default_provider: b\nproviders: {a: {type: echo}}\n", &["there is no provider `b`. Did you mean `a`?"]);
+}
+
+#[test]
+fn sections_of_extensions_are_kept() {
+    let reading = read("aliases: {fast: x}\nproviders: {a: {type: echo}}\nextensions: {best_of_n: {config: {n: 3}}}\n", &[]);
+    assert_eq!(reading.problems, []);
+    assert_eq!(reading.config.sections["aliases"]["fast"], "x");
+    assert_eq!(reading.config.extensions["best-of-n"].config["n"], 3);
+}
+
+#[test]
+fn the_reference_names_every_setting() {
+    let text = reference();
+    for name in ["body_limit", "api_key", "on_error", "cpu_ms_per_mib", "`type`"] {
+        assert!(text.contains(name), "{name}");
+    }
+}

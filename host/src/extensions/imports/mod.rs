@@ -1,0 +1,56 @@
+//! Host side of the contract's imports: one file per interface. Denied or impossible requests are error values, never traps.
+
+pub mod config;
+pub mod http;
+pub mod keyvalue;
+pub mod logging;
+pub mod providers;
+pub mod request;
+
+use wasmtime::component::Linker;
+
+use super::bindings::wasi::{config as wasi_config, keyvalue as wasi_keyvalue, logging as wasi_logging};
+use super::bindings::wasmgate::extension as own;
+use super::manifest::Capability;
+use super::state::{State, StoreState};
+
+/// Links what an extension may import: the shapes of the hooks, and the capabilities that it was granted. An import outside of
+/// them makes the component fail to load, with the import's name.
+pub fn link(linker: &mut Linker<StoreState>, granted: &[Capability]) -> wasmtime::Result<()> {
+    use wasmtime_wasi::p2::bindings as wasi;
+    use wasmtime_wasi::{WasiCtxView, WasiView as _};
+
+    own::http::add_to_linker::<_, State>(linker, |s| s)?;
+    own::request::add_to_linker::<_, State>(linker, |s| s)?;
+    if granted.contains(&Capability::Wasi) {
+        // Clocks and random come with it.
+        wasmtime_wasi::p2::add_to_linker_async(linker)?;
+        wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
+    }
+    for capability in granted {
+        match capability {
+            Capability::Log => wasi_logging::logging::add_to_linker::<_, State>(linker, |s| s)?,
+            Capability::Config => wasi_config::store::add_to_linker::<_, State>(linker, |s| s)?,
+            Capability::Kv => {
+                wasi_keyvalue::store::add_to_linker::<_, State>(linker, |s| s)?;
+                wasi_keyvalue::atomics::add_to_linker::<_, State>(linker, |s| s)?;
+            }
+            Capability::Providers => own::providers::add_to_linker::<_, State>(linker, |s| s)?,
+            Capability::Clock | Capability::Random if granted.contains(&Capability::Wasi) => {}
+            Capability::Clock => {
+                wasi::clocks::wall_clock::add_to_linker::<_, wasmtime_wasi::clocks::WasiClocks>(
+                    linker,
+                    wasmtime_wasi::clocks::WasiClocksView::clocks,
+                )?;
+            }
+            Capability::Random => {
+                wasi::random::random::add_to_linker::<_, wasmtime_wasi::random::WasiRandom>(linker, |s: &mut StoreState| {
+                    let WasiCtxView { ctx, .. } = s.ctx();
+                    ctx.random()
+                })?;
+            }
+            Capability::Wasi => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,25 @@
+//! `wasmgate:extension/providers`: what the configuration has, for extensions that choose or list.
+
+use crate::extensions::bindings::wasmgate::extension::providers::{Host, ProviderInfo};
+use crate::extensions::state::StoreState;
+use crate::providers::Entry;
+
+impl Host for &mut StoreState {
+    fn all(&mut self) -> wasmtime::Result<Vec<ProviderInfo>> {
+        Ok(self.services.providers.entries().map(info).collect())
+    }
+
+    fn find(&mut self, name: String) -> wasmtime::Result<Option<ProviderInfo>> {
+        Ok(self.services.providers.find(&name).map(info))
+    }
+}
+
+fn info(entry: &Entry) -> ProviderInfo {
+    ProviderInfo {
+        name: entry.name.clone(),
+        kind: entry.kind.to_owned(),
+        format: entry.provider.format().as_str().to_owned(),
+        default_model: entry.default_model.clone(),
+        models: entry.models.clone(),
+    }
+}

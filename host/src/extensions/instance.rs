@@ -1,0 +1,414 @@
+//! One loaded extension and its instances.
+//!
+//! Instances are kept warm and checked out per call; a stream checks one out for its life. An instance whose call trapped, ran
+//! over a limit, or was abandoned in the middle is dropped with its store and never used again.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use wasmtime::component::{Component, InstancePre, Linker};
+use wasmtime::{Engine, Store};
+use wasmtime_wasi_http::p2::bindings::exports::wasi::http::incoming_handler;
+
+use super::bindings::exports::wasmgate::extension as own;
+use super::hooks::CallError;
+use super::imports;
+use super::limits::Limits;
+use super::manifest::Manifest;
+use super::services::Services;
+use super::state::StoreState;
+use super::stats::{Hook, Stats};
+use crate::config::{Isolation, OnError};
+
+/// Package and version of the contract that this host speaks.
+const CONTRACT: &str = "wasmgate:extension";
+const CONTRACT_VERSION: &str = "0.1.0";
+
+/// Why a component was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file cannot be read.
+    #[error("cannot be read: {0}")]
+    Read(#[from] std::io::Error),
+    /// No component with a manifest.
+    #[error(transparent)]
+    Manifest(#[from] super::manifest::ManifestError),
+    /// It does not compile.
+    #[error("does not compile: {0}")]
+    Compile(String),
+    /// It wants what it was not granted, or what does not exist.
+    #[error("cannot be linked: {0}")]
+    Link(String),
+    /// An export has another shape than the contract says.
+    #[error("exports `{export}` in a shape that the contract does not have: {reason}")]
+    Export {
+        /// The interface.
+        export: String,
+        /// What is different.
+        reason: String,
+    },
+    /// It has nothing that the host could call.
+    #[error("exports no hook; an extension exports at least one interface of `{CONTRACT}@{CONTRACT_VERSION}`, or `wasi:http/incoming-handler`")]
+    NoHook,
+    /// It refuses its configuration.
+    #[error("refuses its configuration: {0}")]
+    Configure(String),
+    /// Its self-test failed.
+    #[error("fails its self-test: {0}")]
+    SelfTest(String),
+    /// A call failed while it was loaded.
+    #[error("fails while it is loaded: {0}")]
+    Call(String),
+}
+
+/// A loaded extension.
+pub struct Extension {
+    /// What it says about itself.
+    pub manifest: Manifest,
+    /// What its calls cost.
+    pub stats: Stats,
+    /// What becomes of a request when one of its hooks fails.
+    pub on_error: OnError,
+    pub(super) exports: Exports,
+    pub(super) services: Arc<Services>,
+    isolation: Isolation,
+    engine: Engine,
+    pre: InstancePre<StoreState>,
+    config: String,
+    routes: std::sync::OnceLock<Vec<own::lifecycle::Route>>,
+    idle: Mutex<Vec<Instance>>,
+}
+
+/// What a loaded extension is made from.
+pub struct Parts {
+    /// What it says about itself.
+    pub manifest: Manifest,
+    /// Its code.
+    pub component: Component,
+    /// Its configuration, as JSON.
+    pub config: String,
+    /// What the host offers it.
+    pub services: Arc<Services>,
+    /// What becomes of a request when one of its hooks fails.
+    pub on_error: OnError,
+    /// Whether instances are used again.
+    pub isolation: Isolation,
+}
+
+/// The hooks that a component exports; each is probed by itself.
+pub struct Exports {
+    lifecycle: Option<own::lifecycle::GuestIndices>,
+    dialect: Option<own::dialect::GuestIndices>,
+    before_generate: Option<own::before_generate::GuestIndices>,
+    after_generate: Option<own::after_generate::GuestIndices>,
+    on_complete: Option<own::on_complete::GuestIndices>,
+    http: Option<incoming_handler::GuestIndices>,
+}
+
+/// The same hooks, ready to be called in one instance.
+pub struct Guests {
+    pub lifecycle: Option<own::lifecycle::Guest>,
+    pub dialect: Option<own::dialect::Guest>,
+    pub before_generate: Option<own::before_generate::Guest>,
+    pub after_generate: Option<own::after_generate::Guest>,
+    pub on_complete: Option<own::on_complete::Guest>,
+    pub http: Option<incoming_handler::Guest>,
+}
+
+/// An instance with its store.
+pub struct Instance {
+    pub store: Store<StoreState>,
+    pub guests: Guests,
+}
+
+/// A checked-out instance. It goes back to the warm ones when it is dropped between two calls, and nowhere when it is dropped
+/// in the middle of one.
+pub struct Lease {
+    extension: Arc<Extension>,
+    instance: Option<Instance>,
+    call: Option<(Hook, Instant)>,
+    broken: bool,
+}
+
+// === impl Exports ===
+
+impl Exports {
+    fn probe(component: &Component, pre: &InstancePre<StoreState>) -> Result<Self, LoadError> {
+        /// The indices of one interface: none when it is not exported, an error when its shape is another one.
+        fn one<I>(component: &Component, name: String, new: impl FnOnce() -> wasmtime::Result<I>) -> Result<Option<I>, LoadError> {
+            if component.get_export_index(None, &name).is_none() {
+                return Ok(None);
+            }
+            new().map(Some).map_err(|e| LoadError::Export { export: name, reason: format!("{e:#}") })
+        }
+        let name = |interface: &str| format!("{CONTRACT}/{interface}@{CONTRACT_VERSION}");
+        let exports = Self {
+            lifecycle: one(component, name("lifecycle"), || own::lifecycle::GuestIndices::new(pre))?,
+            dialect: one(component, name("dialect"), || own::dialect::GuestIndices::new(pre))?,
+            before_generate: one(component, name("before-generate"), || own::before_generate::GuestIndices::new(pre))?,
+            after_generate: one(component, name("after-generate"), || own::after_generate::GuestIndices::new(pre))?,
+            on_complete: one(component, name("on-complete"), || own::on_complete::GuestIndices::new(pre))?,
+            http: one(component, "wasi:http/incoming-handler@0.2.0".into(), || incoming_handler::GuestIndices::new(pre))?,
+        };
+        let any = exports.dialect.is_some()
+            || exports.before_generate.is_some()
+            || exports.after_generate.is_some()
+            || exports.on_complete.is_some()
+            || exports.http.is_some();
+        if any { Ok(exports) } else { Err(LoadError::NoHook) }
+    }
+
+    fn load(&self, store: &mut Store<StoreState>, instance: &wasmtime::component::Instance) -> wasmtime::Result<Guests> {
+        Ok(Guests {
+            lifecycle: self.lifecycle.as_ref().map(|i| i.load(&mut *store, instance)).transpose()?,
+            dialect: self.dialect.as_ref().map(|i| i.load(&mut *store, instance)).transpose()?,
+            before_generate: self.before_generate.as_ref().map(|i| i.load(&mut *store, instance)).transpose()?,
+            after_generate: self.after_generate.as_ref().map(|i| i.load(&mut *store, instance)).transpose()?,
+            on_complete: self.on_complete.as_ref().map(|i| i.load(&mut *store, instance)).transpose()?,
+            http: self.http.as_ref().map(|i| i.load(&mut *store, instance)).transpose()?,
+        })
+    }
+}
+
+// === impl Extension ===
+
+impl Extension {
+    /// Links, configures and tests an extension. It takes no traffic before this returns.
+    pub async fn load(engine: &Engine, parts: Parts) -> Result<Arc<Self>, LoadError> {
+        let Parts { manifest, component, config, services, on_error, isolation } = parts;
+        let mut linker = Linker::new(engine);
+        imports::link(&mut linker, &manifest.capabilities).map_err(|e| LoadError::Link(format!("{e:#}")))?;
+        refuse_ungranted(engine, &component, &linker, &manifest)?;
+        let pre = linker.instantiate_pre(&component).map_err(|e| LoadError::Link(format!("{e:#}")))?;
+        let exports = Exports::probe(&component, &pre)?;
+        let extension = Arc::new(Self {
+            manifest,
+            stats: Stats::default(),
+            on_error,
+            exports,
+            services,
+            isolation,
+            engine: engine.clone(),
+            pre,
+            config,
+            routes: std::sync::OnceLock::new(),
+            idle: Mutex::new(Vec::new()),
+        });
+        let mut lease = extension.check_out().await.map_err(|e| match e {
+            CallError::Refused(reason) => LoadError::Configure(reason),
+            other => LoadError::Call(other.to_string()),
+        })?;
+        lease.self_test().await?;
+        drop(lease);
+        Ok(extension)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.manifest.name
+    }
+
+    /// The paths that it wants to answer.
+    pub fn routes(&self) -> &[own::lifecycle::Route] {
+        self.routes.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether it has a hook.
+    pub fn has(&self, hook: Hook) -> bool {
+        match hook {
+            Hook::Configure => self.exports.lifecycle.is_some(),
+            Hook::Accept | Hook::Decode | Hook::EncodeAnswer | Hook::EncodeError | Hook::Encoder => self.exports.dialect.is_some(),
+            Hook::BeforeGenerate => self.exports.before_generate.is_some(),
+            Hook::AfterGenerate => self.exports.after_generate.is_some(),
+            Hook::OnComplete => self.exports.on_complete.is_some(),
+            Hook::Http => self.exports.http.is_some(),
+        }
+    }
+
+    /// Its limits.
+    pub fn limits(&self) -> &Limits {
+        &self.services.limits
+    }
+
+    /// An instance of one's own until the lease is dropped.
+    pub async fn check_out(self: &Arc<Self>) -> Result<Lease, CallError> {
+        let warm = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let instance = match warm {
+            Some(instance) => instance,
+            None => self.instantiate().await?,
+        };
+        Ok(Lease { extension: Arc::clone(self), instance: Some(instance), call: None, broken: false })
+    }
+
+    /// The last call: the extension goes.
+    pub async fn shut_down(self: &Arc<Self>) {
+        if self.exports.lifecycle.is_some()
+            && let Ok(mut lease) = self.check_out().await
+        {
+            lease.shut_down().await;
+        }
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// A new instance, configured.
+    async fn instantiate(self: &Arc<Self>) -> Result<Instance, CallError> {
+        let begin = Instant::now();
+        let mut store = Store::new(&self.engine, StoreState::new(Arc::clone(&self.services)));
+        store.limiter(|state| state.limiter());
+        store.epoch_deadline_callback(|mut context| context.data_mut().on_tick());
+        store.set_epoch_deadline(1);
+        store.set_hostcall_fuel(self.services.limits.host_call_bytes);
+        store.data_mut().begin(START_CPU);
+        let made = self.pre.instantiate_async(&mut store).await.and_then(|i| self.exports.load(&mut store, &i));
+        let guests = made.map_err(|e| self.failed(&store, Hook::Configure, e))?;
+        let mut instance = Instance { store, guests };
+        if let Some(lifecycle) = &instance.guests.lifecycle {
+            instance.store.data_mut().begin(START_CPU);
+            instance.store.set_epoch_deadline(1);
+            let call = lifecycle.call_configure(&mut instance.store, &self.config);
+            let registration = match tokio::time::timeout(self.services.limits.wall.max(START_CPU), call).await {
+                Err(_) => return Err(CallError::Limit { extension: self.name().into(), hook: Hook::Configure, limit: "wall_ms" }),
+                Ok(Err(e)) => return Err(self.failed(&instance.store, Hook::Configure, e)),
+                Ok(Ok(Err(reason))) => return Err(CallError::Refused(reason)),
+                Ok(Ok(Ok(registration))) => registration,
+            };
+            // The first instance speaks for all: configuration is all that routes may depend on.
+            let _ = self.routes.set(registration.routes);
+        }
+        self.stats.record(Hook::Configure, begin.elapsed(), false);
+        Ok(instance)
+    }
+
+    /// Turns what wasmtime says into what the gateway says, and tells the operator.
+    pub(super) fn failed(&self, store: &Store<StoreState>, hook: Hook, error: wasmtime::Error) -> CallError {
+        let state = store.data();
+        let extension = self.name().to_owned();
+        if let Some(limit) = state.exhausted() {
+            tracing::error!(extension, hook = hook.name(), limit, "extension stopped at a limit");
+            return CallError::Limit { extension, hook, limit };
+        }
+        if let Some(wasmtime::PoolConcurrencyLimitError { .. }) = error.downcast_ref() {
+            tracing::error!(extension, "no instance is free");
+            return CallError::Exhausted { extension };
+        }
+        let panic = state.panic.as_deref().unwrap_or_default();
+        tracing::error!(extension, hook = hook.name(), panic, error = %format!("{error:#}"), "extension trapped");
+        CallError::Trap { extension, hook, reason: error.root_cause().to_string() }
+    }
+}
+
+/// Guest time to start and configure an instance. Larger than a call's: it happens once, and may read a long configuration.
+const START_CPU: Duration = Duration::from_millis(500);
+
+/// A readable list of all imports that are not granted, where linking would name only the first.
+fn refuse_ungranted(engine: &Engine, component: &Component, linker: &Linker<StoreState>, manifest: &Manifest) -> Result<(), LoadError> {
+    let Err(first) = linker.instantiate_pre(component) else { return Ok(()) };
+    let wanted: Vec<String> = component.component_type().imports(engine).map(|(name, _)| name.to_owned()).collect();
+    let capability = |import: &str| -> Option<&'static str> {
+        let package = import.split(['/', '@']).next().unwrap_or(import);
+        Some(match package {
+            "wasi:logging" => "log",
+            "wasi:config" => "config",
+            "wasi:keyvalue" => "kv",
+            "wasi:clocks" => "clock",
+            "wasi:random" => "random",
+            "wasmgate:extension" if import.contains("/providers@") => "providers",
+            "wasi:cli" | "wasi:filesystem" | "wasi:io" | "wasi:sockets" | "wasi:http" => "wasi",
+            _ => return None,
+        })
+    };
+    let granted: Vec<&str> = manifest.capabilities.iter().map(|c| c.name()).collect();
+    let missing: Vec<String> = wanted
+        .iter()
+        .filter_map(|import| {
+            let needs = capability(import)?;
+            (!granted.contains(&needs)).then(|| format!("`{import}` needs the capability `{needs}`"))
+        })
+        .collect();
+    Err(LoadError::Link(if missing.is_empty() {
+        format!("{first:#}")
+    } else {
+        format!("it imports what its manifest does not ask for: {}", missing.join(", "))
+    }))
+}
+
+// === impl Lease ===
+
+impl Lease {
+    /// Begins a call that has to read about this many bytes.
+    pub fn begin(&mut self, hook: Hook, bytes: usize) -> (&mut Instance, Duration) {
+        let limits = self.extension.services.limits;
+        let instance = self.instance.as_mut().expect("a lease holds its instance until it is dropped");
+        instance.store.data_mut().begin(limits.cpu_for(bytes));
+        instance.store.set_epoch_deadline(1);
+        self.call = Some((hook, Instant::now()));
+        (instance, limits.wall)
+    }
+
+    /// Ends the call: counts it, and turns a failure into an error.
+    pub fn end<R>(&mut self, result: Result<wasmtime::Result<R>, tokio::time::error::Elapsed>) -> (Result<R, CallError>, Duration) {
+        let (hook, begun) = self.call.take().expect("a call was begun");
+        let instance = self.instance.as_ref().expect("a lease holds its instance until it is dropped");
+        let spent = begun.elapsed().saturating_sub(instance.store.data().host_time);
+        let result = match result {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(self.extension.failed(&instance.store, hook, error)),
+            Err(_) => {
+                let extension = self.extension.name().to_owned();
+                tracing::error!(extension, hook = hook.name(), limit = "wall_ms", "extension stopped at a limit");
+                Err(CallError::Limit { extension, hook, limit: "wall_ms" })
+            }
+        };
+        self.broken |= result.is_err();
+        self.extension.stats.record(hook, spent, result.is_err());
+        self.extension.stats.memory(instance.store.data().peak_memory());
+        (result, spent)
+    }
+
+    /// The instance is not to be used again.
+    pub fn retire(&mut self) {
+        self.broken = true;
+    }
+
+    /// The extension that the instance is of.
+    pub fn extension(&self) -> &Arc<Extension> {
+        &self.extension
+    }
+
+    async fn self_test(&mut self) -> Result<(), LoadError> {
+        if self.extension.exports.lifecycle.is_none() {
+            return Ok(());
+        }
+        let (instance, wall) = self.begin(Hook::Configure, 0);
+        instance.store.data_mut().begin(START_CPU);
+        let lifecycle = instance.guests.lifecycle.as_ref().expect("probed above");
+        let result = tokio::time::timeout(wall, lifecycle.call_self_test(&mut instance.store)).await;
+        match self.end(result).0 {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(reason)) => Err(LoadError::SelfTest(reason)),
+            Err(e) => Err(LoadError::Call(e.to_string())),
+        }
+    }
+
+    async fn shut_down(&mut self) {
+        let (instance, wall) = self.begin(Hook::Configure, 0);
+        let Some(lifecycle) = instance.guests.lifecycle.as_ref() else { return };
+        let result = tokio::time::timeout(wall, lifecycle.call_shutdown(&mut instance.store)).await;
+        // A failure was logged; the extension goes anyway.
+        let _ = self.end(result);
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let abandoned = self.call.is_some();
+        let Some(instance) = self.instance.take() else { return };
+        if abandoned || self.broken || self.extension.isolation == Isolation::PerRequest {
+            return;
+        }
+        let mut idle = self.extension.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < self.extension.services.limits.warm_instances {
+            idle.push(instance);
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! What an instance may use. Every limit is a field of the extension's configuration.
+
+use std::time::Duration;
+
+/// Limits of one extension, for each of its instances.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Guest CPU time of one call. Time in the host does not count.
+    pub cpu: Duration,
+    /// More of it for each MiB that the call has to read, so that a long conversation can be decoded.
+    pub cpu_per_mib: Duration,
+    /// Wall-clock time of one call, waiting included.
+    pub wall: Duration,
+    /// Linear memory of an instance, in bytes.
+    pub memory_bytes: usize,
+    /// Elements of a table.
+    pub table_elements: usize,
+    /// Handles that an instance holds at once.
+    pub handles: usize,
+    /// Bytes that cross in one call of the host.
+    pub host_call_bytes: usize,
+    /// Log lines a second; more are dropped with one notice.
+    pub log_lines_per_second: u32,
+    /// Idle instances that are kept warm.
+    pub warm_instances: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            cpu: Duration::from_millis(5),
+            cpu_per_mib: Duration::from_millis(50),
+            wall: Duration::from_secs(5),
+            memory_bytes: 64 << 20,
+            table_elements: 20_000,
+            handles: 256,
+            host_call_bytes: 4 << 20,
+            log_lines_per_second: 100,
+            warm_instances: 64,
+        }
+    }
+}
+
+impl Limits {
+    /// Guest CPU time of a call that has to read this many bytes.
+    pub fn cpu_for(&self, bytes: usize) -> Duration {
+        self.cpu + self.cpu_per_mib.mul_f64(bytes as f64 / f64::from(1 << 20))
+    }
+}

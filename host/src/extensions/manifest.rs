@@ -1,0 +1,180 @@
+//! What a component says about itself: the custom section `wasmgate:manifest`, read without running or compiling it.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+/// Name of the custom section. Its content is one JSON document.
+pub const SECTION: &str = "wasmgate:manifest";
+
+/// The manifest. Authors write it as `extension.toml`; `cargo xtask build` puts it into the component.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// Lower case letters, digits and hyphens.
+    pub name: String,
+    /// Semantic version.
+    pub version: String,
+    /// One sentence.
+    pub description: String,
+    /// SPDX expression.
+    #[serde(default)]
+    pub license: Option<String>,
+    /// Among extensions that do not depend on each other, lower runs first.
+    #[serde(default)]
+    pub priority: i32,
+    /// Extensions that must be loaded, and run before this one.
+    #[serde(default)]
+    pub dependencies: Vec<String>,
+    /// Extensions that run before this one if they are loaded.
+    #[serde(default)]
+    pub after: Vec<String>,
+    /// What it wants to use of the host.
+    #[serde(default)]
+    pub capabilities: Vec<Capability>,
+    /// Top-level sections of the gateway's configuration that belong to it, and where in its own configuration they go
+    /// (`.` merges the section's keys into the top).
+    #[serde(default)]
+    pub sections: BTreeMap<String, String>,
+    /// JSON Schema of its configuration.
+    #[serde(default)]
+    pub config: Option<serde_json::Value>,
+}
+
+/// One kind of host service. An extension asks for it in its manifest; imports outside of it refuse the component.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Capability {
+    /// `wasi:logging`.
+    Log,
+    /// `wasi:config`.
+    Config,
+    /// `wasi:keyvalue`.
+    Kv,
+    /// `wasi:clocks`.
+    Clock,
+    /// `wasi:random`.
+    Random,
+    /// `wasmgate:extension/providers`.
+    Providers,
+    /// What an ordinary `wasi:http` handler imports besides: io, cli, filesystem and sockets, all of them empty.
+    Wasi,
+}
+
+impl Capability {
+    /// The name as a manifest writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Log => "log",
+            Self::Config => "config",
+            Self::Kv => "kv",
+            Self::Clock => "clock",
+            Self::Random => "random",
+            Self::Providers => "providers",
+            Self::Wasi => "wasi",
+        }
+    }
+}
+
+/// Why a file is not a component with a manifest.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// Not wasm at all.
+    #[error("this is not a WebAssembly file (it does not begin with `\\0asm`)")]
+    NotWasm,
+    /// A core module.
+    #[error(
+        "this is a core WebAssembly module, not a component; encode it as a component (`cargo xtask build` does, so does `wasm-tools component new`)"
+    )]
+    CoreModule,
+    /// A broken file.
+    #[error("the component is damaged: {0}")]
+    Damaged(String),
+    /// No manifest.
+    #[error("the component has no `{SECTION}` section; build it with `cargo xtask build`, which adds `extension.toml`")]
+    Missing,
+    /// A manifest that cannot be read.
+    #[error("the manifest is not valid: {0}")]
+    Invalid(String),
+}
+
+/// Reads the manifest of a component.
+pub fn read(bytes: &[u8]) -> Result<Manifest, ManifestError> {
+    if !bytes.starts_with(b"\0asm") {
+        return Err(ManifestError::NotWasm);
+    }
+    let mut manifest = None;
+    let mut depth = 0usize;
+    for payload in wasmparser::Parser::new(0).parse_all(bytes) {
+        use wasmparser::Payload;
+        match payload.map_err(|e| ManifestError::Damaged(e.to_string()))? {
+            Payload::Version { encoding: wasmparser::Encoding::Module, .. } if depth == 0 => return Err(ManifestError::CoreModule),
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+            Payload::End(_) => depth = depth.saturating_sub(1),
+            Payload::CustomSection(section) if depth == 0 && section.name() == SECTION => manifest = Some(section.data()),
+            _ => {}
+        }
+    }
+    let manifest: Manifest =
+        serde_json::from_slice(manifest.ok_or(ManifestError::Missing)?).map_err(|e| ManifestError::Invalid(e.to_string()))?;
+    check(&manifest)?;
+    Ok(manifest)
+}
+
+fn check(manifest: &Manifest) -> Result<(), ManifestError> {
+    let name = &manifest.name;
+    let shaped = name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+    if !shaped {
+        return Err(ManifestError::Invalid(format!("`name` is `{name}`; use lower case letters, digits and hyphens")));
+    }
+    if manifest.dependencies.contains(name) || manifest.after.contains(name) {
+        return Err(ManifestError::Invalid(format!("`{name}` depends on itself")));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A component that holds nothing but the given custom sections.
+    fn component(sections: &[(&str, &str)]) -> Vec<u8> {
+        let mut bytes = b"\0asm\x0d\0\x01\0".to_vec();
+        for (name, data) in sections {
+            let body = [&[name.len() as u8], name.as_bytes(), data.as_bytes()].concat();
+            bytes.push(0);
+            let mut length = body.len();
+            while length >= 0x80 {
+                bytes.push((length & 0x7f) as u8 | 0x80);
+                length >>= 7;
+            }
+            bytes.push(length as u8);
+            bytes.extend(body);
+        }
+        bytes
+    }
+
+    fn check(bytes: &[u8], expect: &str) {
+        let found = match read(bytes) {
+            Ok(m) => format!("{} {}", m.name, m.version),
+            Err(e) => e.to_string(),
+        };
+        assert!(found.contains(expect), "found `{found}`, expected `{expect}`");
+    }
+
+    #[test]
+    fn manifests() {
+        let ok = r#"{"name":"a-1","version":"1.2.3","description":"d"}"#;
+        check(&component(&[(SECTION, ok)]), "a-1 1.2.3");
+        check(&component(&[("other", "x"), (SECTION, ok)]), "a-1 1.2.3");
+        check(&component(&[]), "has no `wasmgate:manifest` section");
+        check(&component(&[(SECTION, "{")]), "not valid");
+        check(&component(&[(SECTION, r#"{"name":"A","version":"1","description":"d"}"#)]), "`name` is `A`");
+        check(&component(&[(SECTION, r#"{"name":"a","version":"1","description":"d","dependencies":["a"]}"#)]), "depends on itself");
+        check(&component(&[(SECTION, r#"{"name":"a","version":"1","description":"d","capabilities":["root"]}"#)]), "unknown variant `root`");
+        check(b"hello", "not a WebAssembly file");
+        check(b"\0asm\x01\0\0\0", "core WebAssembly module");
+        check(&component(&[(SECTION, ok)])[..20], "damaged");
+    }
+}

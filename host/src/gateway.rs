@@ -1,0 +1,156 @@
+//! The composition root: the process, and the immutable snapshot that requests are pinned to.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use tokio::runtime::Handle;
+use tokio_util::task::TaskTracker;
+
+use crate::config::problems::{Problem, Severity};
+use crate::config::{Config, Reading, Rejected};
+use crate::extensions::{Extension, Hook, Registry, Runtime, plan};
+use crate::pipeline::{Recent, Routes};
+use crate::providers::Directory;
+use crate::storage::{self, Kv};
+
+/// The process. There is one; everything that may change while it runs is in its [`Generation`].
+pub struct Gateway {
+    /// The current snapshot.
+    pub generation: ArcSwap<Generation>,
+    /// The last requests.
+    pub recent: Recent,
+    /// Work that goes on after a response was sent.
+    pub background: TaskTracker,
+    /// Where that work runs.
+    pub handle: Handle,
+    /// When the process began to serve.
+    pub started: Instant,
+    kv: Arc<dyn Kv>,
+}
+
+/// Configuration, extensions, routes and providers as they were published together. Nothing in it changes; a request keeps the
+/// one that it began with.
+pub struct Generation {
+    /// The settings.
+    pub config: Arc<Config>,
+    /// The providers.
+    pub providers: Arc<Directory>,
+    /// Provider for requests that no hook sent anywhere.
+    pub default_provider: Option<String>,
+    /// Who answers which path.
+    pub routes: Routes,
+    /// Extensions with this hook, in the order in which they run.
+    pub before_generate: Vec<Arc<Extension>>,
+    /// In reverse order.
+    pub after_generate: Vec<Arc<Extension>>,
+    /// In order.
+    pub on_complete: Vec<Arc<Extension>>,
+    /// All of them.
+    pub extensions: Registry,
+}
+
+impl Gateway {
+    /// Loads everything that a configuration asks for. It must run inside the runtime that will serve.
+    pub async fn start(config: Config, candidates: Vec<crate::extensions::Candidate>) -> anyhow::Result<Arc<Self>> {
+        let kv = storage::open(config.storage.path.as_deref())?;
+        let cache = config.cache.clone().or_else(default_cache);
+        let runtime = Runtime::start(cache.as_deref())?;
+        let generation = Generation::build(&runtime, config, candidates, &kv).await?;
+        Ok(Arc::new(Self {
+            generation: ArcSwap::from_pointee(generation),
+            recent: Recent::default(),
+            background: TaskTracker::new(),
+            handle: Handle::current(),
+            started: Instant::now(),
+            kv,
+        }))
+    }
+
+    /// Ends what runs in the background, then the extensions, in reverse order, then the store.
+    pub async fn shut_down(&self) {
+        self.background.close();
+        self.background.wait().await;
+        self.generation.load().extensions.shut_down().await;
+        let kv = Arc::clone(&self.kv);
+        // The store's last write may wait for the disk.
+        let _ = tokio::task::spawn_blocking(move || kv.flush()).await;
+    }
+}
+
+impl Generation {
+    async fn build(
+        runtime: &Runtime,
+        config: Config,
+        candidates: Vec<crate::extensions::Candidate>,
+        kv: &Arc<dyn Kv>,
+    ) -> anyhow::Result<Self> {
+        let providers = Arc::new(Directory::build(&config)?);
+        let extensions = Registry::load(runtime, candidates, &config, &providers, kv)
+            .await
+            .map_err(|(name, e)| anyhow::anyhow!("extension `{name}` {e}"))?;
+        let routes = match Routes::build(&extensions) {
+            Ok(routes) => routes,
+            Err(reason) => {
+                extensions.shut_down().await;
+                anyhow::bail!(reason);
+            }
+        };
+        let only = match providers.entries().collect::<Vec<_>>().as_slice() {
+            [only] => Some(only.name.clone()),
+            _ => None,
+        };
+        let mut after_generate = extensions.with(Hook::AfterGenerate);
+        after_generate.reverse();
+        Ok(Self {
+            default_provider: config.default_provider.clone().or(only),
+            before_generate: extensions.with(Hook::BeforeGenerate),
+            after_generate,
+            on_complete: extensions.with(Hook::OnComplete),
+            config: Arc::new(config),
+            providers,
+            routes,
+            extensions,
+        })
+    }
+}
+
+/// A configuration that was read and found good, with the components that it wants.
+pub struct Checked {
+    /// The settings.
+    pub config: Config,
+    /// The components, in the order in which they run.
+    pub candidates: Vec<crate::extensions::Candidate>,
+    /// What is not quite right.
+    pub warnings: Vec<Problem>,
+}
+
+/// Reads a configuration and finds its components. Reports everything that is wrong at once.
+pub fn read(file: &Path, set: &[String], components: Option<&Path>) -> Result<Checked, Rejected> {
+    let Reading { config, mut problems, source } = Reading::file(file, set);
+    // What cannot be read at all would only cause follow-up messages.
+    if problems.iter().any(|p| p.severity == Severity::Error && p.path.is_empty()) {
+        return Err(Rejected(problems));
+    }
+    let folder = components.map(Path::to_owned).or_else(|| config.components.clone()).or_else(default_components);
+    let candidates = plan(&config, folder.as_deref(), &source, &mut problems);
+    if problems.iter().any(|p| p.severity == Severity::Error) {
+        return Err(Rejected(problems));
+    }
+    Ok(Checked { config, candidates, warnings: problems })
+}
+
+/// Components beside the program, or where `cargo xtask build` leaves them.
+fn default_components() -> Option<PathBuf> {
+    let program = std::env::current_exe().ok()?;
+    let folder = program.parent()?;
+    [folder.join("components"), folder.join("../components"), PathBuf::from("components")].into_iter().find(|f| f.is_dir())
+}
+
+/// Compiled code goes to the user's cache.
+fn default_cache() -> Option<PathBuf> {
+    let cache = std::env::var_os("XDG_CACHE_HOME").filter(|v| !v.is_empty()).map(PathBuf::from);
+    let home = || std::env::var_os("HOME").map(|h| PathBuf::from(h).join(".cache"));
+    Some(cache.or_else(home)?.join("wasmgate"))
+}

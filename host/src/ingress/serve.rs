@@ -1,0 +1,175 @@
+//! One request: id, route, body, answer.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt as _;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Incoming as HyperBody};
+use llm_codec::hub::{ChatError, ErrorClass};
+use tracing::Instrument as _;
+
+use super::admin;
+use crate::extensions::bindings::exports::wasmgate::extension::lifecycle::RouteKind;
+use crate::gateway::{Gateway, Generation};
+use crate::pipeline::{self, Context, Incoming, Match, Route, Trace};
+
+/// The name under which a request's id comes and goes.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Longest id that is taken over from a client.
+const MAX_REQUEST_ID: usize = 128;
+
+/// What requests of a listener need.
+#[derive(Clone)]
+pub struct Site {
+    /// The process.
+    pub gateway: Arc<Gateway>,
+    /// Whether only this machine can connect.
+    pub local_only: bool,
+}
+
+/// Serves one request, whatever happens.
+pub async fn request(site: Site, request: Request<HyperBody>) -> Response {
+    let id = request_id(request.headers());
+    let span = tracing::info_span!("request", id);
+    // A panic is a fault in the gateway; it must cost one request, not the process, nor a connection with other streams on it.
+    let answered = AssertUnwindSafe(route(site, id.clone(), request).instrument(span)).catch_unwind().await;
+    let mut response = answered.unwrap_or_else(|_| {
+        tracing::error!(id, "a request panicked");
+        pipeline::plain(&ChatError::new(ErrorClass::Internal, "The gateway failed; the request id leads to the details in its log."))
+    });
+    if let Ok(id) = HeaderValue::try_from(id) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    response
+}
+
+/// The client's id when it has one that can be trusted to be short and printable, otherwise a new one.
+fn request_id(headers: &HeaderMap) -> String {
+    let given = headers.get(REQUEST_ID).and_then(|v| v.to_str().ok());
+    let usable = |id: &&str| !id.is_empty() && id.len() <= MAX_REQUEST_ID && id.bytes().all(|b| b.is_ascii_graphic());
+    given.filter(usable).map_or_else(|| uuid::Uuid::now_v7().simple().to_string(), str::to_owned)
+}
+
+async fn route(site: Site, id: String, request: Request<HyperBody>) -> Response {
+    let received = Instant::now();
+    let generation = site.gateway.generation.load_full();
+    let (mut head, body) = request.into_parts();
+    if let Some(response) = admin::answer(&site, &generation, &head) {
+        return response;
+    }
+    // A HEAD is a GET whose body is not sent.
+    if head.method == Method::HEAD {
+        head.method = Method::GET;
+    }
+    match generation.routes.find(&head.method, head.uri.path()) {
+        Match::Found(route, params) => answer(site, generation, id, route, params, received, head, body).await,
+        Match::WrongMethod(methods) => wrong_method(&head.method, &methods),
+        Match::None => pipeline::plain(&not_found(head.uri.path())),
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "the pieces of one request, taken apart once")]
+async fn answer(
+    site: Site,
+    generation: Arc<Generation>,
+    id: String,
+    route: Route,
+    params: Vec<(String, String)>,
+    received: Instant,
+    head: http::request::Parts,
+    body: HyperBody,
+) -> Response {
+    let settings = &generation.config.server;
+    let read = tokio::time::timeout(settings.body_timeout, whole(body, settings.body_limit)).await;
+    let body = match read.unwrap_or_else(|_| Err(slow())) {
+        Ok(body) => body,
+        Err(error) => {
+            let mut response = match route.kind {
+                RouteKind::Dialect => pipeline::refuse(&route.extension, &Trace::default(), &error).await,
+                RouteKind::Http => pipeline::plain(&error),
+            };
+            // What is left of the body will not be read.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            return response;
+        }
+    };
+    match route.kind {
+        RouteKind::Http => pipeline::serve_guest_http(route.extension, Incoming::opaque(head, params, received, body)).await,
+        RouteKind::Dialect => {
+            let incoming = if body.is_empty() && head.method == Method::GET {
+                Ok(Incoming::opaque(head, params, received, body))
+            } else {
+                Incoming::json(head, params, received, body)
+            };
+            let context = Context { gateway: site.gateway, generation: Arc::clone(&generation) };
+            pipeline::serve(context, id, route.extension, incoming).await
+        }
+    }
+}
+
+/// The whole body, up to a limit.
+async fn whole(mut body: HyperBody, limit: usize) -> Result<Bytes, ChatError> {
+    let announced = body.size_hint().lower();
+    if announced > limit as u64 {
+        return Err(too_large(limit));
+    }
+    let mut first = Bytes::new();
+    let mut all = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|e| {
+            tracing::debug!(error = %e, "a request's body broke off");
+            ChatError::new(ErrorClass::InvalidRequest, "The request body broke off.")
+        })?;
+        let Ok(data) = frame.into_data() else { continue };
+        if first.len() + all.len() + data.len() > limit {
+            return Err(too_large(limit));
+        }
+        if first.is_empty() && all.is_empty() {
+            first = data;
+            continue;
+        }
+        if !first.is_empty() {
+            all.reserve((announced as usize).max(first.len() + data.len()));
+            all.extend_from_slice(&std::mem::take(&mut first));
+        }
+        all.extend_from_slice(&data);
+    }
+    Ok(if all.is_empty() { first } else { all.freeze() })
+}
+
+fn too_large(limit: usize) -> ChatError {
+    ChatError::new(ErrorClass::TooLarge, format!("The request body is larger than {limit} bytes, which is what this gateway accepts."))
+}
+
+fn slow() -> ChatError {
+    ChatError { status: Some(408), ..ChatError::new(ErrorClass::Timeout, "The request body did not arrive in time.") }
+}
+
+fn not_found(path: &str) -> ChatError {
+    ChatError::new(ErrorClass::NotFound, format!("Nothing answers at `{path}`."))
+}
+
+fn wrong_method(method: &Method, allowed: &[Method]) -> Response {
+    let list = allowed.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
+    let error = ChatError { status: Some(405), ..ChatError::new(ErrorClass::InvalidRequest, format!("`{method}` is not possible here; use {list}.")) };
+    let mut response = pipeline::plain(&error);
+    if let Ok(list) = HeaderValue::try_from(list) {
+        response.headers_mut().insert(header::ALLOW, list);
+    }
+    response
+}
+
+/// A JSON document as a response.
+pub fn json(status: http::StatusCode, document: &serde_json::Value) -> Response {
+    let mut response = Response::new(Body::from(document.to_string()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}

@@ -1,0 +1,5 @@
+//! `wasmgate`, the program.
+
+fn main() -> std::process::ExitCode {
+    wasmgate::cli::run()
+}

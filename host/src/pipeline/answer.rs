@@ -1,0 +1,193 @@
+//! Stages 6 and 7 for answers that are complete: unary ones, and streams that a hook wants to see whole.
+//!
+//! The bytes of the provider go out as they are when the client speaks its format and no hook replaced the answer.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt as _;
+use http::{HeaderValue, header};
+use llm_codec::Format;
+use llm_codec::hub::{self, ChatAnswer, ChatError, Collector, ErrorClass, StreamEvent};
+use llm_codec::passthrough::StreamTap;
+
+use super::upstream::Sent;
+use super::{Completion, Exchange, dialect, relay};
+use crate::extensions::bindings::exports::wasmgate::extension::dialect::EncodeOptions;
+use crate::extensions::bindings::wasmgate::extension::request::Target;
+use crate::providers::Upstream;
+
+/// Most of a stream that is held back for hooks that want to see it whole.
+const MAX_BUFFERED: usize = 64 << 20;
+
+/// A complete answer, on its way to the client.
+pub struct Answer {
+    /// As bytes that can go out: the provider's own, or already written by the dialect.
+    bytes: Option<Bytes>,
+    /// As hooks see it.
+    hub: Option<Arc<ChatAnswer>>,
+    /// Format of the provider's bytes.
+    format: Format,
+    dropped: Vec<String>,
+    target: Option<Target>,
+}
+
+impl Answer {
+    /// A hook answered in a provider's place.
+    pub async fn from_hook(exchange: &Arc<Exchange>, answer: ChatAnswer) -> Result<Self, ChatError> {
+        let format = Format::from_name(&exchange.head.format).unwrap_or(Format::OpenaiChat);
+        let answer = Self { bytes: None, hub: Some(Arc::new(answer)), format, dropped: Vec::new(), target: None };
+        answer.finish(exchange).await
+    }
+
+    /// Reads a provider's answer to its end. `hooked` tells that hooks will want to look at it.
+    pub async fn collect(exchange: &Arc<Exchange>, sent: Sent, hooked: bool, completion: &mut Completion) -> Result<Self, ChatError> {
+        let Sent { upstream, format, same_format, dropped, target } = sent;
+        let (raw, answer) = match upstream {
+            Upstream::Answer(body) => unary(exchange, format, same_format, hooked, body, completion)?,
+            Upstream::Events(events) => buffered(exchange, format, same_format, events, completion).await?,
+        };
+        Ok(Self { bytes: raw, hub: answer.map(Arc::new), format, dropped, target: Some(target) })
+    }
+
+    /// The answer as hooks see it.
+    pub fn hub(&mut self, exchange: &Exchange) -> Result<Arc<ChatAnswer>, ChatError> {
+        if let Some(answer) = &self.hub {
+            return Ok(Arc::clone(answer));
+        }
+        let bytes = self.bytes.as_ref().ok_or_else(|| nothing(exchange))?;
+        let answer = Arc::new(self.format.decode_answer(bytes)?);
+        Ok(Arc::clone(self.hub.insert(answer)))
+    }
+
+    /// A hook put another answer in its place.
+    pub fn replace(&mut self, answer: ChatAnswer) {
+        self.bytes = None;
+        self.hub = Some(Arc::new(answer));
+    }
+
+    /// Writes the answer in the client's format, unless it is already.
+    pub async fn finish(mut self, exchange: &Arc<Exchange>) -> Result<Self, ChatError> {
+        if self.bytes.is_some() {
+            return Ok(self);
+        }
+        let answer = self.hub.as_ref().ok_or_else(|| nothing(exchange))?;
+        let options = options(exchange);
+        let written = if exchange.head.stream {
+            let events = hub::answer_events(answer);
+            let mut encoder = exchange.dialect.encoder(&exchange.trace, &options).await?;
+            let mut bytes = encoder.events(&exchange.trace, &events, answer_size(answer)).await?;
+            bytes.extend(encoder.finish(&exchange.trace, None).await?);
+            bytes
+        } else {
+            exchange.dialect.encode_answer(&exchange.trace, &options, answer, answer_size(answer)).await?
+        };
+        self.bytes = Some(written.into());
+        Ok(self)
+    }
+
+    /// The response. Nothing can fail any more.
+    pub fn into_response(self, exchange: &Exchange, mut completion: Completion) -> Response {
+        let mut response = Response::new(Body::from(self.bytes.unwrap_or_default()));
+        let headers = response.headers_mut();
+        if exchange.head.stream {
+            relay::event_stream_headers(headers);
+        } else {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        relay::gateway_headers(headers, self.target.as_ref(), &self.dropped);
+        dialect::add_headers(&mut response, &exchange.response_headers());
+        completion.first_byte(200);
+        completion.success();
+        response
+    }
+}
+
+/// What the dialect's encoders need to know.
+pub fn options(exchange: &Exchange) -> EncodeOptions {
+    EncodeOptions {
+        include_usage: exchange.head.include_usage,
+        id: exchange.id.clone(),
+        model: exchange.target().1,
+        created: exchange.incoming.received_ms / 1000,
+    }
+}
+
+/// A complete document of the provider. Same-format ones are looked at (for usage, and for an error inside a 200), not rewritten.
+fn unary(
+    exchange: &Exchange,
+    format: Format,
+    same_format: bool,
+    hooked: bool,
+    body: Bytes,
+    completion: &mut Completion,
+) -> Result<(Option<Bytes>, Option<ChatAnswer>), ChatError> {
+    let raw = same_format && !exchange.head.stream;
+    if raw && !hooked {
+        let answer = format.decode_answer(&body)?;
+        completion.usage(answer.usage);
+        return Ok((Some(body), None));
+    }
+    let answer = format.decode_answer(&body)?;
+    completion.usage(answer.usage.clone());
+    Ok((raw.then_some(body), Some(answer)))
+}
+
+/// A stream, read to its end: its bytes when they can go out as they are, and the answer that it makes.
+async fn buffered(
+    exchange: &Exchange,
+    format: Format,
+    same_format: bool,
+    mut events: crate::providers::ByteStream,
+    completion: &mut Completion,
+) -> Result<(Option<Bytes>, Option<ChatAnswer>), ChatError> {
+    let mut raw = BytesMut::new();
+    while let Some(chunk) = events.next().await {
+        let chunk = chunk?;
+        if raw.len() + chunk.len() > MAX_BUFFERED {
+            return Err(ChatError::new(ErrorClass::Protocol, "The provider's stream is longer than what can be held back."));
+        }
+        raw.extend_from_slice(&chunk);
+    }
+    let mut decoded = Vec::new();
+    let mut decoder = format.event_decoder();
+    decoder.push(&raw, &mut decoded);
+    decoder.finish(&mut decoded);
+    let mut collector = Collector::new(format);
+    for event in &decoded {
+        if let StreamEvent::Error(error) = event {
+            return Err(error.clone());
+        }
+        collector.push(event);
+    }
+    let answer = collector.finish()?;
+    completion.usage(answer.usage.clone());
+    let raw = (same_format && exchange.head.stream).then(|| {
+        let mut out = Vec::with_capacity(raw.len());
+        let mut tap = StreamTap::new(format, !exchange.head.include_usage);
+        tap.push(&raw, &mut out);
+        tap.finish(&mut out);
+        Bytes::from(out)
+    });
+    Ok((raw, Some(answer)))
+}
+
+/// About how long an answer is, for the CPU time that writing it may take.
+fn answer_size(answer: &ChatAnswer) -> usize {
+    let parts = answer.choices.iter().flat_map(|c| &c.parts);
+    parts
+        .map(|p| match &p.kind {
+            hub::PartKind::Text(text) | hub::PartKind::Refusal(text) | hub::PartKind::RedactedThinking(text) => text.len(),
+            hub::PartKind::Thinking(thinking) => thinking.text.len(),
+            hub::PartKind::ToolCall(call) => call.arguments.len(),
+            _ => 256,
+        })
+        .sum()
+}
+
+fn nothing(exchange: &Exchange) -> ChatError {
+    tracing::error!(request_id = exchange.id, "an answer without bytes and without content");
+    ChatError::new(ErrorClass::Internal, "The gateway lost the answer.")
+}

@@ -1,0 +1,64 @@
+//! Stages 3 and 7 for everything that is not an answer: replies and errors in the client's dialect.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::response::Response;
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use llm_codec::hub::ChatError;
+
+use super::Trace;
+use crate::extensions::Extension;
+use crate::extensions::bindings::wasmgate::extension::http::Reply;
+
+/// An error in the dialect's words. When the dialect itself cannot say it, the host says it in plain JSON.
+pub async fn refuse(dialect: &Arc<Extension>, trace: &Trace, error: &ChatError) -> Response {
+    let mut response = match dialect.encode_error(trace, error).await {
+        Ok(written) => reply(written),
+        Err(e) => {
+            tracing::error!(error = %e, "the dialect could not write an error");
+            plain(error)
+        }
+    };
+    if let Some(ms) = error.retry_after_ms
+        && !response.headers().contains_key(header::RETRY_AFTER)
+    {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(ms.div_ceil(1000)));
+    }
+    response
+}
+
+/// An error without a dialect.
+pub fn plain(error: &ChatError) -> Response {
+    let body = serde_json::json!({"error": {"type": error.class.name(), "message": error.message}});
+    let mut response = Response::new(Body::from(body.to_string()));
+    *response.status_mut() = StatusCode::from_u16(error.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// What an extension replied, as a response. Framing is the host's: a guest cannot set it.
+pub fn reply(reply: Reply) -> Response {
+    let mut response = Response::new(Body::from(reply.body));
+    *response.status_mut() = match StatusCode::from_u16(reply.status) {
+        Ok(status) if status.as_u16() >= 200 => status,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    let fields: Vec<_> = reply.headers.into_iter().map(|h| (h.name, h.value)).collect();
+    add_headers(&mut response, &fields);
+    response
+}
+
+/// Header fields that extensions may not set: the connection and the framing are the host's.
+const RESERVED: [HeaderName; 6] =
+    [header::CONNECTION, header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::UPGRADE, header::TRAILER, header::HOST];
+
+/// Adds header fields of extensions. One that no header can be, or that is reserved, is left out with a line in the log.
+pub fn add_headers(response: &mut Response, fields: &[(String, String)]) {
+    for (name, value) in fields {
+        match (HeaderName::try_from(name.as_str()), HeaderValue::try_from(value.as_str())) {
+            (Ok(name), Ok(value)) if !RESERVED.contains(&name) => drop(response.headers_mut().insert(name, value)),
+            _ => tracing::warn!(header = name, "an extension set a header field that it may not set; left out"),
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Routes that an extension answers by itself, through the standard `wasi:http/incoming-handler`.
+//!
+//! Such a handler may do what its capabilities allow and no more: it cannot reach a provider except through the pipeline.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use http::{HeaderValue, Request, header};
+use http_body_util::{BodyExt as _, Full};
+use llm_codec::hub::{ChatError, ErrorClass};
+use tokio::sync::oneshot;
+use wasmtime_wasi_http::WasiHttpView as _;
+use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
+
+use super::{Incoming, dialect};
+use crate::extensions::{CallError, Extension, Hook};
+
+/// Serves a request on an `http` route.
+pub async fn serve(extension: Arc<Extension>, incoming: Incoming) -> Response {
+    match call(&extension, incoming).await {
+        Ok(response) => response,
+        Err(error) => dialect::plain(&error.into()),
+    }
+}
+
+/// Stops the guest when the client is gone.
+struct Guard(tokio::task::AbortHandle);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn call(extension: &Arc<Extension>, incoming: Incoming) -> Result<Response, CallError> {
+    let mut lease = extension.check_out().await?;
+    let length = incoming.body().len();
+    let mut request = Request::new(Full::new(incoming.body().clone()).map_err(|never: Infallible| -> wasmtime_wasi_http::Error { match never {} }));
+    *request.method_mut() = incoming.head.method;
+    *request.uri_mut() = incoming.head.uri;
+    *request.headers_mut() = incoming.head.headers;
+    // HTTP/1.0 clients may leave it out; the standard interface wants an authority.
+    request.headers_mut().entry(header::HOST).or_insert(HeaderValue::from_static("localhost"));
+
+    let (sender, receiver) = oneshot::channel();
+    // The guest may go on writing its body after the head is out, so it runs beside the response.
+    let task = tokio::spawn(async move {
+        let (instance, wall) = lease.begin(Hook::Http, length);
+        let result = async {
+            let mut view = instance.store.data_mut().http();
+            let request = view.new_incoming_request(Scheme::Http, request)?;
+            let out = view.new_response_outparam(sender)?;
+            let guest = instance.guests.http.as_ref().ok_or_else(|| wasmtime::Error::msg("no handler is exported"))?;
+            guest.call_handle(&mut instance.store, request, out).await
+        };
+        let result = tokio::time::timeout(wall, result).await;
+        lease.end(result).0
+    });
+    let guard = Guard(task.abort_handle());
+    match receiver.await {
+        Ok(Ok(response)) => Ok(response.map(|body| {
+            let body = body.map_frame(move |frame| {
+                let _runs_as_long_as_the_body = &guard;
+                frame.map_data(Bytes::from)
+            });
+            Body::new(body)
+        })),
+        Ok(Err(code)) => {
+            tracing::warn!(extension = extension.name(), error = ?code, "the extension answered with an error");
+            Ok(dialect::plain(&ChatError::new(ErrorClass::Internal, "The extension could not answer.")))
+        }
+        Err(_) => match task.await {
+            Ok(Err(error)) => Err(error),
+            _ => {
+                tracing::error!(extension = extension.name(), "the extension ended without an answer");
+                Ok(dialect::plain(&ChatError::new(ErrorClass::Internal, "The extension gave no answer.")))
+            }
+        },
+    }
+}

@@ -1,0 +1,292 @@
+//! Stages 6 and 7 for streams: one read of the upstream, one batch of events, one write to the client.
+//!
+//! Same-format streams pass as they came, event by event, and are tapped for usage, errors and the end. Others are decoded
+//! here and written by the dialect's encoder. Either way a stream that breaks after its first byte ends with the dialect's
+//! error event, never with a clean end.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+use http::{HeaderMap, HeaderValue, header};
+use llm_codec::hub::{self, ChatError, StreamEvent};
+use llm_codec::passthrough::StreamTap;
+use llm_codec::{EventDecoder, Format};
+
+use super::upstream::Sent;
+use super::{Completion, Exchange, answer, dialect};
+use crate::extensions::Encoder;
+use crate::extensions::bindings::wasmgate::extension::request::Target;
+use crate::providers::{ByteStream, Upstream};
+
+/// A stream on its way.
+pub struct Relay {
+    exchange: Arc<Exchange>,
+    upstream: ByteStream,
+    writer: Writer,
+    /// What was read before the head of the response could be sent.
+    first: Bytes,
+    /// Everything was said to the client.
+    over: bool,
+    dropped: Vec<String>,
+    target: Target,
+}
+
+/// How long the upstream may take to close after its last event. Reading on until then lets its connection be used again; the
+/// client has its last byte already.
+const CLOSING: Duration = Duration::from_millis(250);
+
+/// How the client's bytes are made.
+enum Writer {
+    /// They are the provider's.
+    Tap(StreamTap),
+    /// The dialect writes them.
+    Dialect {
+        decoder: EventDecoder,
+        /// Gone once it has written the end.
+        encoder: Option<Encoder>,
+        events: Vec<StreamEvent>,
+    },
+}
+
+/// What one read gave.
+enum Step {
+    /// Bytes for the client; none when the read held no complete event.
+    Bytes(Vec<u8>),
+    /// Bytes for the client, and the clean end.
+    End(Vec<u8>),
+    /// Bytes for the client, then this error. `told` when the bytes already say so in the client's dialect.
+    Failed { before: Vec<u8>, error: ChatError, told: bool },
+}
+
+impl Relay {
+    /// Reads up to the first event that is worth sending. Until then an error is an ordinary error response.
+    pub async fn open(exchange: &Arc<Exchange>, sent: Sent, completion: &mut Completion) -> Result<Box<Self>, ChatError> {
+        let Sent { upstream, format, same_format, dropped, target } = sent;
+        let (upstream, writer) = match upstream {
+            Upstream::Events(events) if same_format => (events, Writer::Tap(StreamTap::new(format, !exchange.head.include_usage))),
+            Upstream::Events(events) => (events, Writer::dialect(exchange, format, Vec::new()).await?),
+            // Some hosts answer a wish for a stream with a complete document.
+            Upstream::Answer(body) => {
+                let events = hub::answer_events(&format.decode_answer(&body)?);
+                (stream::empty().boxed(), Writer::dialect(exchange, format, events).await?)
+            }
+        };
+        let mut relay = Box::new(Self { exchange: Arc::clone(exchange), upstream, writer, first: Bytes::new(), over: false, dropped, target });
+        loop {
+            match relay.step(completion).await? {
+                Step::Bytes(bytes) if bytes.is_empty() => {}
+                Step::Bytes(bytes) => relay.first = bytes.into(),
+                Step::End(bytes) => {
+                    relay.first = bytes.into();
+                    relay.end(completion, None);
+                }
+                Step::Failed { before, error, .. } if before.is_empty() || relay.only_error(&before) => return Err(error),
+                Step::Failed { before, error, told } => {
+                    relay.first = relay.last_bytes(before, &error, told).await.into();
+                    relay.end(completion, Some(&error));
+                }
+            }
+            if !relay.first.is_empty() || relay.over {
+                return Ok(relay);
+            }
+        }
+    }
+
+    /// The response; its body is the rest of the stream.
+    pub fn into_response(mut self: Box<Self>, exchange: &Exchange, mut completion: Completion) -> Response {
+        let mut head = HeaderMap::new();
+        event_stream_headers(&mut head);
+        gateway_headers(&mut head, Some(&self.target), &self.dropped);
+        completion.first_byte(200);
+        let first = std::mem::take(&mut self.first);
+        let rest = stream::unfold((self, completion), |(mut relay, mut completion)| async move {
+            let bytes = relay.next(&mut completion).await?;
+            Some((Ok::<_, Infallible>(bytes), (relay, completion)))
+        });
+        let mut response = Response::new(Body::from_stream(stream::iter([Ok(first)]).chain(rest)));
+        *response.headers_mut() = head;
+        dialect::add_headers(&mut response, &exchange.response_headers());
+        response
+    }
+
+    /// The next bytes for the client.
+    async fn next(&mut self, completion: &mut Completion) -> Option<Bytes> {
+        while !self.over {
+            let bytes = match self.step(completion).await {
+                Ok(Step::Bytes(bytes)) => bytes,
+                Ok(Step::End(bytes)) => {
+                    self.end(completion, None);
+                    bytes
+                }
+                Ok(Step::Failed { before, error, told }) => {
+                    let bytes = self.last_bytes(before, &error, told).await;
+                    self.end(completion, Some(&error));
+                    bytes
+                }
+                Err(error) => {
+                    let bytes = self.last_bytes(Vec::new(), &error, false).await;
+                    self.end(completion, Some(&error));
+                    bytes
+                }
+            };
+            if !bytes.is_empty() {
+                return Some(bytes.into());
+            }
+        }
+        let closed = async { while let Some(Ok(_)) = self.upstream.next().await {} };
+        let _ = tokio::time::timeout(CLOSING, closed).await;
+        None
+    }
+
+    /// One read of the upstream. An `Err` is a fault of the gateway or an extension; faults of the provider are steps.
+    async fn step(&mut self, completion: &mut Completion) -> Result<Step, ChatError> {
+        let pending = matches!(&self.writer, Writer::Dialect { events, .. } if !events.is_empty());
+        let chunk = if pending { Some(Ok(Bytes::new())) } else { self.upstream.next().await };
+        match &mut self.writer {
+            Writer::Tap(tap) => Ok(tapped(tap, chunk, completion)),
+            Writer::Dialect { decoder, encoder, events } => {
+                let mut failed = None;
+                let mut size = 0;
+                match chunk {
+                    Some(Ok(bytes)) => {
+                        size = bytes.len();
+                        decoder.push(&bytes, events);
+                    }
+                    Some(Err(e)) => failed = Some(e),
+                    None => decoder.finish(events),
+                }
+                let batch = std::mem::take(events);
+                let cut = batch.iter().position(|e| matches!(e, StreamEvent::Error(_) | StreamEvent::End));
+                let (batch, last) = batch.split_at(cut.unwrap_or(batch.len()));
+                for event in batch {
+                    if let StreamEvent::Usage(usage) = event {
+                        completion.usage(Some(usage.clone()));
+                    }
+                }
+                let mut bytes = Vec::new();
+                if let (Some(encoder), false) = (encoder.as_mut(), batch.is_empty()) {
+                    bytes = encoder.events(&self.exchange.trace, batch, size).await?;
+                }
+                if let Some(StreamEvent::Error(error)) = last.first() {
+                    failed = Some(error.clone());
+                } else if last.first().is_some()
+                    && let Some(encoder) = encoder.take()
+                {
+                    bytes.extend(encoder.finish(&self.exchange.trace, None).await?);
+                    return Ok(Step::End(bytes));
+                }
+                Ok(match failed {
+                    Some(error) => Step::Failed { before: bytes, error, told: false },
+                    None => Step::Bytes(bytes),
+                })
+            }
+        }
+    }
+
+    /// The end of a stream that broke: what was still good of it, and the dialect's error event.
+    async fn last_bytes(&mut self, mut before: Vec<u8>, error: &ChatError, told: bool) -> Vec<u8> {
+        if told {
+            return before;
+        }
+        let trace = &self.exchange.trace;
+        let encoder = match &mut self.writer {
+            Writer::Dialect { encoder, .. } => encoder.take(),
+            Writer::Tap(_) => None,
+        };
+        let encoder = match encoder {
+            Some(encoder) => Ok(encoder),
+            None => self.exchange.dialect.encoder(trace, &answer::options(&self.exchange)).await,
+        };
+        let written = match encoder {
+            Ok(encoder) => encoder.finish(trace, Some(error)).await,
+            Err(e) => Err(e),
+        };
+        match written {
+            Ok(bytes) => before.extend(bytes),
+            // The dialect cannot even say that: the client sees the stream break off.
+            Err(e) => tracing::error!(error = %e, "the dialect could not end a broken stream"),
+        }
+        before
+    }
+
+    /// Whether bytes of a tapped stream hold nothing but the provider's error.
+    fn only_error(&self, _before: &[u8]) -> bool {
+        match &self.writer {
+            Writer::Tap(tap) => !tap.facts().started,
+            Writer::Dialect { .. } => false,
+        }
+    }
+
+    fn end(&mut self, completion: &mut Completion, error: Option<&ChatError>) {
+        self.over = true;
+        match error {
+            None => completion.success(),
+            Some(error) => {
+                self.upstream = stream::empty().boxed();
+                completion.error(error, None);
+            }
+        }
+    }
+}
+
+impl Writer {
+    /// The dialect's encoder, with events that are there already.
+    async fn dialect(exchange: &Arc<Exchange>, format: Format, events: Vec<StreamEvent>) -> Result<Self, ChatError> {
+        let encoder = exchange.dialect.encoder(&exchange.trace, &answer::options(exchange)).await?;
+        Ok(Self::Dialect { decoder: format.event_decoder(), encoder: Some(encoder), events })
+    }
+}
+
+fn tapped(tap: &mut StreamTap, chunk: Option<Result<Bytes, ChatError>>, completion: &mut Completion) -> Step {
+    let mut bytes = Vec::new();
+    let (broken, closed) = match chunk {
+        Some(Ok(chunk)) => {
+            bytes.reserve(chunk.len());
+            tap.push(&chunk, &mut bytes);
+            (None, false)
+        }
+        Some(Err(e)) => (Some(e), true),
+        None => {
+            tap.finish(&mut bytes);
+            (None, true)
+        }
+    };
+    let facts = tap.facts();
+    completion.usage(facts.usage.clone());
+    match (&facts.error, broken) {
+        // The provider said it itself: its event is in the bytes.
+        (Some(error), _) if !closed => Step::Failed { before: bytes, error: error.clone(), told: true },
+        (Some(error), None) => Step::Failed { before: bytes, error: error.clone(), told: false },
+        (_, Some(error)) => Step::Failed { before: bytes, error, told: false },
+        (None, None) if facts.ended || closed => Step::End(bytes),
+        (None, None) => Step::Bytes(bytes),
+    }
+}
+
+/// Header fields of every event stream. Proxies on the way must neither cache nor collect it.
+pub fn event_stream_headers(headers: &mut HeaderMap) {
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+}
+
+/// Who answered, and what of the request got lost on the way.
+pub fn gateway_headers(headers: &mut HeaderMap, target: Option<&Target>, dropped: &[String]) {
+    let mut set = |name: &'static str, value: &str| {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(name, value);
+        }
+    };
+    if let Some(target) = target {
+        set("x-wasmgate-provider", &target.provider);
+        set("x-wasmgate-model", &target.model);
+    }
+    if !dropped.is_empty() {
+        set("x-wasmgate-dropped", &dropped.join(", "));
+    }
+}

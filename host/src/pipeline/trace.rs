@@ -1,0 +1,83 @@
+//! What one request cost, extension by extension; and the last few requests, for whoever asks.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::extensions::Hook;
+
+/// Requests that are remembered.
+const REMEMBERED: usize = 512;
+
+/// Costs of one request.
+#[derive(Default)]
+pub struct Trace {
+    rows: Mutex<Vec<Row>>,
+}
+
+struct Row {
+    extension: String,
+    hook: Hook,
+    calls: u32,
+    spent: Duration,
+}
+
+impl Trace {
+    /// A call is over. Time that it spent waiting in the host is not in `spent`.
+    pub fn record(&self, extension: &str, hook: Hook, spent: Duration) {
+        let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        match rows.iter_mut().find(|r| r.hook == hook && r.extension == extension) {
+            Some(row) => {
+                row.calls += 1;
+                row.spent += spent;
+            }
+            None => rows.push(Row { extension: extension.to_owned(), hook, calls: 1, spent }),
+        }
+    }
+
+    /// What was recorded so far, leaving nothing behind.
+    pub fn take(&self) -> Self {
+        let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        Self { rows: Mutex::new(std::mem::take(&mut rows)) }
+    }
+
+    /// As JSON: one object for each extension and hook, in order of the first call.
+    pub fn to_json(&self) -> Value {
+        let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        let rows = rows.iter().map(|r| {
+            json!({"name": r.extension, "hook": r.hook.name(), "calls": r.calls, "us": r.spent.as_nanos() as f64 / 1e3})
+        });
+        Value::Array(rows.collect())
+    }
+}
+
+/// The last requests, by id.
+#[derive(Default)]
+pub struct Recent {
+    ring: Mutex<VecDeque<(String, Record)>>,
+}
+
+/// What is remembered of a request. Nothing of its content.
+pub struct Record {
+    /// Facts that are cheap to keep; they become JSON when somebody asks.
+    pub facts: Box<dyn Fn() -> Value + Send>,
+}
+
+impl Recent {
+    /// Remembers a request; the oldest is forgotten.
+    pub fn push(&self, id: String, record: Record) {
+        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        if ring.len() == REMEMBERED {
+            ring.pop_front();
+        }
+        ring.push_back((id, record));
+    }
+
+    /// A request, if it is still remembered.
+    pub fn find(&self, id: &str) -> Option<Value> {
+        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        ring.iter().rev().find(|(i, _)| i == id).map(|(_, r)| (r.facts)())
+    }
+}

@@ -1,0 +1,107 @@
+//! Stage 5: the request goes to its target, in the target's format.
+//!
+//! When client and provider speak the same format and no hook changed the conversation, the body goes out as it came, with the
+//! model name (and for OpenAI streams the wish for usage) spliced in; nobody reads the rest.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
+use llm_codec::hub::{ChatError, ErrorClass};
+use llm_codec::{EncodeOptions, Format, passthrough};
+
+use super::{Completion, Exchange};
+use crate::extensions::bindings::wasmgate::extension::request::Target;
+use crate::gateway::Generation;
+use crate::providers::{Entry, Outgoing, Upstream};
+
+/// What came back, before any of it was read.
+pub struct Sent {
+    /// The answer.
+    pub upstream: Upstream,
+    /// Its format.
+    pub format: Format,
+    /// Whether the client speaks that format too, so that bytes may pass.
+    pub same_format: bool,
+    /// What the provider's format could not express of the request.
+    pub dropped: Vec<String>,
+    /// Who was asked.
+    pub target: Target,
+}
+
+/// Sends the request to the target that hooks chose.
+pub async fn send(generation: &Generation, exchange: &Arc<Exchange>, completion: &mut Completion) -> Result<Sent, ChatError> {
+    let (provider, model) = exchange.target();
+    let entry = choose(generation, provider.as_deref(), &model)?;
+    let target = Target { provider: entry.name.clone(), model };
+    let format = entry.provider.format();
+    let same_format = exchange.head.format == format.as_str();
+    let (body, dropped) = body(exchange, entry, &target.model, same_format).await?;
+    let headers = if same_format { format_headers(exchange, format) } else { Vec::new() };
+    completion.attempt(target.clone());
+    let upstream = entry.provider.send(Outgoing { body, stream: exchange.head.stream, headers }).await?;
+    completion.answered();
+    Ok(Sent { upstream, format, same_format, dropped, target })
+}
+
+/// The provider's entry. Which one is the hooks' business; the host only knows what to do when they said nothing.
+fn choose<'a>(generation: &'a Generation, provider: Option<&str>, model: &str) -> Result<&'a Entry, ChatError> {
+    let name = provider.or(generation.default_provider.as_deref());
+    let entry = match name {
+        Some(name) => generation.providers.find(name),
+        None => None,
+    };
+    let Some(entry) = entry else {
+        return Err(model_not_found(model));
+    };
+    if !entry.offers(model) {
+        return Err(model_not_found(model));
+    }
+    Ok(entry)
+}
+
+fn model_not_found(model: &str) -> ChatError {
+    ChatError {
+        code: Some("model_not_found".into()),
+        param: Some("model".into()),
+        ..ChatError::new(
+            ErrorClass::ModelNotFound,
+            format!("The model `{model}` does not exist here, or no provider offers it. The list of models tells what there is."),
+        )
+    }
+}
+
+/// The body in the provider's format, and what that format cannot express.
+async fn body(exchange: &Exchange, entry: &Entry, model: &str, same_format: bool) -> Result<(Bytes, Vec<String>), ChatError> {
+    let format = entry.provider.format();
+    if let (true, None, Some(document)) = (same_format, exchange.edited(), exchange.incoming.document()) {
+        let edits = passthrough::request_edits(format, document, model, exchange.head.stream);
+        if edits.is_empty() {
+            return Ok((exchange.incoming.body().clone(), Vec::new()));
+        }
+        let edits: Vec<_> = edits.iter().map(|(name, value)| (*name, value.as_deref())).collect();
+        return Ok((passthrough::splice(exchange.incoming.body(), document, &edits).into(), Vec::new()));
+    }
+    let mut chat = exchange.chat().await?;
+    let chat = Arc::make_mut(&mut chat);
+    model.clone_into(&mut chat.model);
+    chat.include_usage = chat.stream;
+    let encoded = format.encode_request(chat, &EncodeOptions { default_max_tokens: entry.default_max_tokens });
+    for loss in &encoded.losses {
+        tracing::debug!(request_id = exchange.id, field = loss.field, reason = loss.reason, "dropped: the provider's format cannot express it");
+    }
+    Ok((encoded.body.into(), encoded.losses.into_iter().map(|l| l.field).collect()))
+}
+
+/// Header fields of the client that are part of a format and go to a provider of the same format. All others stay here.
+fn format_headers(exchange: &Exchange, format: Format) -> Vec<(HeaderName, HeaderValue)> {
+    let names: &[&'static str] = match format {
+        Format::OpenaiChat => &[],
+        Format::AnthropicMessages => &["anthropic-version", "anthropic-beta"],
+    };
+    let headers = &exchange.incoming.head.headers;
+    names
+        .iter()
+        .flat_map(|n| headers.get_all(*n).iter().map(|v| (HeaderName::from_static(n), v.clone())))
+        .collect()
+}

@@ -1,0 +1,123 @@
+//! The store in memory: the whole truth while the gateway runs.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::{Key, Kv, KvError, MAX_KEY, MAX_NAMESPACE, MAX_VALUE};
+
+/// A map, ordered so that a bucket's keys are neighbours.
+#[derive(Default)]
+pub struct MemoryKv {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    map: BTreeMap<Key, Vec<u8>>,
+    sizes: HashMap<String, usize>,
+}
+
+impl Inner {
+    fn set(&mut self, key: Key, value: Vec<u8>) -> Result<(), KvError> {
+        if key.key.len() > MAX_KEY {
+            return Err(KvError::KeyTooLong(key.key.len()));
+        }
+        if value.len() > MAX_VALUE {
+            return Err(KvError::ValueTooLong(value.len()));
+        }
+        let old = self.map.get(&key).map_or(0, |v| v.len() + key.key.len());
+        let size = self.sizes.get(&key.namespace).copied().unwrap_or(0) - old + value.len() + key.key.len();
+        if size > MAX_NAMESPACE {
+            return Err(KvError::NamespaceFull(size));
+        }
+        self.sizes.insert(key.namespace.clone(), size);
+        self.map.insert(key, value);
+        Ok(())
+    }
+}
+
+impl MemoryKv {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kv for MemoryKv {
+    fn value(&self, key: &Key) -> Option<Vec<u8>> {
+        self.lock().map.get(key).cloned()
+    }
+
+    fn set(&self, key: Key, value: Vec<u8>) -> Result<(), KvError> {
+        self.lock().set(key, value)
+    }
+
+    fn delete(&self, key: &Key) {
+        let mut inner = self.lock();
+        if let Some(value) = inner.map.remove(key)
+            && let Some(size) = inner.sizes.get_mut(&key.namespace)
+        {
+            *size -= value.len() + key.key.len();
+        }
+    }
+
+    fn increment(&self, key: Key, delta: u64) -> Result<u64, KvError> {
+        let mut inner = self.lock();
+        let old = match inner.map.get(&key) {
+            None => 0,
+            Some(v) => std::str::from_utf8(v).ok().and_then(|t| t.parse::<u64>().ok()).ok_or(KvError::NotANumber)?,
+        };
+        let sum = old.saturating_add(delta);
+        inner.set(key, sum.to_string().into_bytes())?;
+        Ok(sum)
+    }
+
+    fn keys(&self, namespace: &str, bucket: &str, skip: usize, limit: usize) -> Vec<String> {
+        let from = Key { namespace: namespace.into(), bucket: bucket.into(), key: String::new() };
+        let inner = self.lock();
+        let in_bucket = inner.map.range(from..).take_while(|(k, _)| k.namespace == namespace && k.bucket == bucket);
+        in_bucket.skip(skip).take(limit).map(|(k, _)| k.key.clone()).collect()
+    }
+
+    fn flush(&self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(namespace: &str, bucket: &str, key: &str) -> Key {
+        Key { namespace: namespace.into(), bucket: bucket.into(), key: key.into() }
+    }
+
+    #[test]
+    fn buckets_and_namespaces_are_apart() {
+        let kv = MemoryKv::default();
+        for (n, b, k) in [("a", "x", "2"), ("a", "x", "1"), ("a", "y", "3"), ("b", "x", "4")] {
+            kv.set(key(n, b, k), b"v".to_vec()).unwrap();
+        }
+        assert_eq!(kv.keys("a", "x", 0, 10), ["1", "2"]);
+        assert_eq!(kv.keys("a", "x", 1, 10), ["2"]);
+        assert_eq!(kv.keys("b", "x", 0, 10), ["4"]);
+        kv.delete(&key("a", "x", "1"));
+        assert_eq!(kv.value(&key("a", "x", "1")), None);
+        assert_eq!(kv.value(&key("a", "x", "2")), Some(b"v".to_vec()));
+    }
+
+    #[test]
+    fn counters_and_limits() {
+        let kv = MemoryKv::default();
+        assert_eq!(kv.increment(key("a", "", "n"), 2), Ok(2));
+        assert_eq!(kv.increment(key("a", "", "n"), 3), Ok(5));
+        kv.set(key("a", "", "t"), b"text".to_vec()).unwrap();
+        assert_eq!(kv.increment(key("a", "", "t"), 1), Err(KvError::NotANumber));
+        assert_eq!(kv.set(key("a", "", &"k".repeat(MAX_KEY + 1)), vec![]), Err(KvError::KeyTooLong(MAX_KEY + 1)));
+        assert_eq!(kv.set(key("a", "", "k"), vec![0; MAX_VALUE + 1]), Err(KvError::ValueTooLong(MAX_VALUE + 1)));
+        for n in 0..63 {
+            kv.set(key("a", "", &format!("{n}")), vec![0; MAX_VALUE]).unwrap();
+        }
+        assert!(matches!(kv.set(key("a", "", "last"), vec![0; MAX_VALUE]), Err(KvError::NamespaceFull(_))));
+        assert!(kv.set(key("b", "", "last"), vec![0; MAX_VALUE]).is_ok());
+        kv.set(key("a", "", "0"), vec![]).unwrap();
+        assert!(kv.set(key("a", "", "last"), vec![0; MAX_VALUE - 100]).is_ok());
+    }
+}

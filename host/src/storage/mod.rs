@@ -1,0 +1,70 @@
+//! What outlives a request: the key-value store that extensions share, each in its own namespace.
+//!
+//! Reads never touch the disk: the map is in memory, `redb` behind it is written in batches off the request path.
+
+mod memory;
+mod redb;
+
+use std::path::Path;
+use std::sync::Arc;
+
+pub use memory::MemoryKv;
+
+/// A key: the extension's namespace, its bucket, its key.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key {
+    /// The extension.
+    pub namespace: String,
+    /// The bucket.
+    pub bucket: String,
+    /// The key.
+    pub key: String,
+}
+
+/// Longest key, in bytes.
+pub const MAX_KEY: usize = 1 << 10;
+/// Longest value, in bytes.
+pub const MAX_VALUE: usize = 1 << 20;
+/// All values of one namespace together, in bytes.
+pub const MAX_NAMESPACE: usize = 64 << 20;
+
+/// Why a write was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KvError {
+    /// The key is too long.
+    #[error("the key has {0} bytes; at most {MAX_KEY} are allowed")]
+    KeyTooLong(usize),
+    /// The value is too long.
+    #[error("the value has {0} bytes; at most {MAX_VALUE} are allowed")]
+    ValueTooLong(usize),
+    /// The namespace is full.
+    #[error("the extension stores {0} bytes; at most {MAX_NAMESPACE} are allowed")]
+    NamespaceFull(usize),
+    /// A counter holds something else.
+    #[error("the value is not a decimal number that `increment` could raise")]
+    NotANumber,
+}
+
+/// A key-value store. No method blocks.
+pub trait Kv: Send + Sync {
+    /// The value of a key.
+    fn value(&self, key: &Key) -> Option<Vec<u8>>;
+    /// Writes a value.
+    fn set(&self, key: Key, value: Vec<u8>) -> Result<(), KvError>;
+    /// Removes a key.
+    fn delete(&self, key: &Key);
+    /// Adds to a counter (decimal text), which starts at 0, and returns the sum. No other caller comes in between.
+    fn increment(&self, key: Key, delta: u64) -> Result<u64, KvError>;
+    /// Up to `limit` keys of a bucket in ascending order, leaving out the first `skip`.
+    fn keys(&self, namespace: &str, bucket: &str, skip: usize, limit: usize) -> Vec<String>;
+    /// Writes everything that was accepted to where it lasts.
+    fn flush(&self);
+}
+
+/// Opens the store: in a file when a path is given, otherwise in memory.
+pub fn open(path: Option<&Path>) -> anyhow::Result<Arc<dyn Kv>> {
+    Ok(match path {
+        Some(path) => Arc::new(redb::RedbKv::open(path)?),
+        None => Arc::new(MemoryKv::default()),
+    })
+}

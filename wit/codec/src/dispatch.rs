@@ -1,0 +1,276 @@
+//! The one place that knows all formats.
+
+use crate::hub::{ChatAnswer, ChatError, ChatRequest, ContentShape, ErrorClass, Extra, Part, StreamEvent, Usage};
+use crate::json::Value;
+use crate::{DecodeError, EncodeOptions, Encoded, ErrorReply, Loss, StreamOptions, anthropic_messages, openai_chat, sse};
+
+/// A wire format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// OpenAI chat completions, and everything that is compatible with it.
+    OpenaiChat,
+    /// Anthropic messages.
+    AnthropicMessages,
+}
+
+impl Format {
+    /// Every format.
+    pub const ALL: [Self; 2] = [Self::OpenaiChat, Self::AnthropicMessages];
+
+    /// The format's name in the contract.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::OpenaiChat => openai_chat::NAME,
+            Self::AnthropicMessages => anthropic_messages::NAME,
+        }
+    }
+
+    /// The format with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|f| f.as_str() == name)
+    }
+
+    /// Decodes a request.
+    ///
+    /// # Errors
+    /// The document is not JSON, or not a request that the format allows; the error says where and why.
+    pub fn decode_request(self, body: &[u8]) -> Result<ChatRequest, DecodeError> {
+        match self {
+            Self::OpenaiChat => openai_chat::decode_request(body),
+            Self::AnthropicMessages => anthropic_messages::decode_request(body),
+        }
+    }
+
+    /// Encodes a request.
+    pub fn encode_request(self, request: &ChatRequest, options: &EncodeOptions) -> Encoded {
+        match self {
+            Self::OpenaiChat => openai_chat::encode_request(request),
+            Self::AnthropicMessages => anthropic_messages::encode_request(request, options),
+        }
+    }
+
+    /// Decodes a complete answer. What a provider adds or leaves out is kept, not refused.
+    ///
+    /// # Errors
+    /// An error document under a success status, as its class; anything else that is not an answer, as
+    /// [`ErrorClass::Protocol`].
+    pub fn decode_answer(self, body: &[u8]) -> Result<ChatAnswer, ChatError> {
+        match self {
+            Self::OpenaiChat => openai_chat::decode_answer(body),
+            Self::AnthropicMessages => anthropic_messages::decode_answer(body),
+        }
+    }
+
+    /// Encodes a complete answer. `options` give what the upstream left out; `include_usage` does not matter here.
+    pub fn encode_answer(self, answer: &ChatAnswer, options: &StreamOptions) -> Encoded {
+        match self {
+            Self::OpenaiChat => openai_chat::encode_answer(answer, options),
+            Self::AnthropicMessages => anthropic_messages::encode_answer(answer, options),
+        }
+    }
+
+    /// Reads an answer with an error status, whatever its body is (another format's, HTML, nothing).
+    ///
+    /// `retry_after` is the value of the `retry-after` header (seconds, also fractional), or milliseconds as `"123ms"`. A date is
+    /// not understood, because there is no clock here.
+    pub fn decode_error(self, status: u16, retry_after: Option<&str>, body: &[u8]) -> ChatError {
+        match self {
+            Self::OpenaiChat => openai_chat::decode_error(status, retry_after, body),
+            Self::AnthropicMessages => anthropic_messages::decode_error(status, retry_after, body),
+        }
+    }
+
+    /// Writes an error with the format's own words. The status is the error's own, else the format's for the class.
+    pub fn encode_error(self, error: &ChatError) -> ErrorReply {
+        match self {
+            Self::OpenaiChat => openai_chat::encode_error(error),
+            Self::AnthropicMessages => anthropic_messages::encode_error(error),
+        }
+    }
+
+    /// A decoder of a stream that takes events of up to [`sse::DEFAULT_LIMIT`] bytes.
+    pub fn event_decoder(self) -> EventDecoder {
+        self.event_decoder_with_limit(sse::DEFAULT_LIMIT)
+    }
+
+    /// A decoder of a stream that takes events of up to `limit` bytes; a longer one is [`ErrorClass::Protocol`].
+    pub fn event_decoder_with_limit(self, limit: usize) -> EventDecoder {
+        let inner = match self {
+            Self::OpenaiChat => Decoder::OpenaiChat(openai_chat::Decoder::default()),
+            Self::AnthropicMessages => Decoder::AnthropicMessages(anthropic_messages::Decoder::default()),
+        };
+        EventDecoder { parser: sse::Parser::with_limit(limit), inner, done: false }
+    }
+
+    /// An encoder of a stream.
+    pub fn event_encoder(self, options: StreamOptions) -> EventEncoder {
+        let inner = match self {
+            Self::OpenaiChat => Encoder::OpenaiChat(openai_chat::Encoder::new(options)),
+            Self::AnthropicMessages => Encoder::AnthropicMessages(Box::new(anthropic_messages::Encoder::new(options))),
+        };
+        EventEncoder { inner, done: false }
+    }
+
+    /// Reads a provider's usage object, as it stands in an answer.
+    pub fn decode_usage(self, json: &str) -> Option<Usage> {
+        let value = Value::parse(json)?;
+        match self {
+            Self::OpenaiChat => openai_chat::read_usage(value),
+            Self::AnthropicMessages => anthropic_messages::read_usage(value),
+        }
+    }
+
+    /// Whether another format loses this extra without harm.
+    pub(crate) fn is_harmless(self, name: &str) -> bool {
+        match self {
+            Self::OpenaiChat => openai_chat::is_harmless(name),
+            Self::AnthropicMessages => anthropic_messages::is_harmless(name),
+        }
+    }
+
+    /// Grows a part by a delta that the hub does not model.
+    pub(crate) fn fold_delta(self, part: &mut Part, json: &str) {
+        match self {
+            Self::OpenaiChat => {}
+            Self::AnthropicMessages => anthropic_messages::fold_delta(part, json),
+        }
+    }
+
+    /// Puts an event that the hub does not model into a collected answer.
+    pub(crate) fn fold_event(self, json: &str, answer: &mut Vec<Extra>, choice: impl FnMut(u32, Vec<Extra>)) {
+        match self {
+            Self::OpenaiChat => openai_chat::fold(json, answer, choice),
+            // An unknown kind of event has no place in the complete message.
+            Self::AnthropicMessages => {}
+        }
+    }
+
+    /// The shape of content that was collected from a stream.
+    pub(crate) fn content_shape(self, parts: &[Part]) -> ContentShape {
+        match self {
+            Self::OpenaiChat => openai_chat::content_shape(parts),
+            Self::AnthropicMessages => ContentShape::Parts,
+        }
+    }
+}
+
+/// SSE bytes to events.
+///
+/// The events of one stream are: `Start`, then blocks, `Finish`, `Usage` and the like, and last exactly one of `End` and `Error`,
+/// after which nothing follows.
+#[derive(Debug)]
+pub struct EventDecoder {
+    parser: sse::Parser,
+    inner: Decoder,
+    done: bool,
+}
+
+#[derive(Debug)]
+enum Decoder {
+    OpenaiChat(openai_chat::Decoder),
+    AnthropicMessages(anthropic_messages::Decoder),
+}
+
+impl EventDecoder {
+    /// Takes bytes, cut anywhere, and appends the events that they complete. Faults of the provider become `Error` events.
+    pub fn push(&mut self, bytes: &[u8], out: &mut Vec<StreamEvent>) {
+        if self.done {
+            return;
+        }
+        let Self { parser, inner, done } = self;
+        if let Err(e) = parser.push(bytes, &mut |event| inner.event(done, event, false, out)) {
+            self.fail(ChatError::new(ErrorClass::Protocol, e.to_string()), out);
+        }
+    }
+
+    /// The connection closed: appends `Error` (interrupted) unless the answer was complete.
+    pub fn finish(&mut self, out: &mut Vec<StreamEvent>) {
+        if self.done {
+            return;
+        }
+        let Self { parser, inner, done } = self;
+        parser.finish(&mut |event| inner.event(done, event, true, out));
+        if !self.done {
+            self.done = true;
+            match &mut self.inner {
+                Decoder::OpenaiChat(d) => d.closed(out),
+                Decoder::AnthropicMessages(d) => d.closed(out),
+            }
+        }
+    }
+
+    fn fail(&mut self, e: ChatError, out: &mut Vec<StreamEvent>) {
+        if !self.done {
+            self.done = true;
+            out.push(StreamEvent::Error(e));
+        }
+    }
+}
+
+impl Decoder {
+    fn event(&mut self, done: &mut bool, event: sse::Event<'_>, last: bool, out: &mut Vec<StreamEvent>) {
+        if *done {
+            return;
+        }
+        let before = out.len();
+        match self {
+            Self::OpenaiChat(d) => d.event(event.name, event.data, last, out),
+            Self::AnthropicMessages(d) => d.event(event.name, event.data, last, out),
+        }
+        if let Some(end) = out[before..].iter().position(|e| matches!(e, StreamEvent::End | StreamEvent::Error(_))) {
+            out.truncate(before + end + 1);
+            *done = true;
+        }
+    }
+}
+
+/// Events to SSE bytes.
+#[derive(Debug)]
+pub struct EventEncoder {
+    inner: Encoder,
+    done: bool,
+}
+
+#[derive(Debug)]
+enum Encoder {
+    OpenaiChat(openai_chat::Encoder),
+    AnthropicMessages(Box<anthropic_messages::Encoder>),
+}
+
+impl EventEncoder {
+    /// Appends the bytes of events. What comes after `End` or `Error` is ignored.
+    pub fn events(&mut self, events: &[StreamEvent], out: &mut Vec<u8>) {
+        for event in events {
+            if self.done {
+                return;
+            }
+            self.done = matches!(event, StreamEvent::End | StreamEvent::Error(_));
+            match &mut self.inner {
+                Encoder::OpenaiChat(e) => e.event(event, out),
+                Encoder::AnthropicMessages(e) => e.event(event, out),
+            }
+        }
+    }
+
+    /// Ends the stream: cleanly, or with the format's error event, after which no clean end follows. Does nothing when the stream
+    /// has ended.
+    pub fn finish(&mut self, error: Option<&ChatError>, out: &mut Vec<u8>) {
+        if std::mem::replace(&mut self.done, true) {
+            return;
+        }
+        match (&mut self.inner, error) {
+            (Encoder::OpenaiChat(e), None) => e.end(out),
+            (Encoder::OpenaiChat(e), Some(error)) => e.error(error, out),
+            (Encoder::AnthropicMessages(e), None) => e.end(out),
+            (Encoder::AnthropicMessages(e), Some(error)) => e.error(error, out),
+        }
+    }
+
+    /// What the format could not express so far.
+    pub fn losses(&self) -> &[Loss] {
+        match &self.inner {
+            Encoder::OpenaiChat(e) => e.losses(),
+            Encoder::AnthropicMessages(e) => e.losses(),
+        }
+    }
+}

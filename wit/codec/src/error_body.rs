@@ -1,0 +1,263 @@
+//! Error answers, whoever wrote them: a proxy's HTML and another format's document reach us under every format, so one reader
+//! serves all.
+
+use std::borrow::Cow;
+
+use crate::hub::{ChatError, ErrorClass};
+use crate::json::{Document, Fields, Kind, Value};
+
+/// Longest message that is passed on, in characters.
+const MESSAGE: usize = 2000;
+/// Longest error document that is kept, in bytes.
+const RAW: usize = 64 * 1024;
+
+/// How a format names a class.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Words {
+    /// The `type`.
+    pub kind: &'static str,
+    /// The `code`, where the format has one.
+    pub code: Option<&'static str>,
+}
+
+/// The status to answer with: the error's own when it is one of an error, else the format's for the class.
+pub(crate) fn status(e: &ChatError, default: u16) -> u16 {
+    e.status.filter(|s| (400..600).contains(s)).unwrap_or(default)
+}
+
+/// Reads an error answer.
+pub(crate) fn decode(status: u16, retry_after: Option<&str>, body: &[u8]) -> ChatError {
+    let said = Document::parse(body).ok().and_then(|d| read(Fields::of(&d), Some(d.text()))).or_else(|| listed(body));
+    let mut e = said.unwrap_or_else(|| ChatError::new(by_status(status), unreadable(status, body)));
+    // What the document says is more exact than the status, unless it says nothing.
+    if e.class == ErrorClass::Upstream {
+        e.class = by_status(status);
+    }
+    if e.class == ErrorClass::InvalidRequest && !matches!(status, 0..=200 | 400 | 404..=412 | 415..=428) {
+        e.class = by_status(status);
+    }
+    if e.class == ErrorClass::InvalidRequest && status == 404 {
+        e.class = ErrorClass::NotFound;
+    }
+    e.status = Some(status);
+    e.retry_after_ms = retry_after.and_then(parse_retry_after);
+    e
+}
+
+/// Google's way: an array with one document in it.
+fn listed(body: &[u8]) -> Option<ChatError> {
+    let text = std::str::from_utf8(body).ok()?;
+    read(Value::parse(text)?.elements()?.next()?.object()?, Some(text))
+}
+
+/// The error that a document tells under a success status, when it tells one.
+pub(crate) fn in_document(document: &Document<'_>) -> Option<ChatError> {
+    let f = Fields::of(document);
+    let tells = f.peek("error").is_some_and(|v| !v.is_null()) || matches!(f.peek("type").or(f.peek("object")).and_then(Value::text).as_deref(), Some("error"));
+    if !tells {
+        return None;
+    }
+    let mut e = read(f, Some(document.text()))?;
+    // Some hosts put the status that they meant into the code.
+    if let Some(status) = e.code.as_deref().and_then(|c| c.parse().ok()).filter(|s| (400..600).contains(s)) {
+        e.status = Some(status);
+        if matches!(e.class, ErrorClass::Upstream | ErrorClass::InvalidRequest) {
+            e.class = by_status(status);
+        }
+    }
+    Some(e)
+}
+
+/// Seconds, possibly fractional, or milliseconds as `123ms`; dates need a clock and are left to the caller.
+pub(crate) fn parse_retry_after(value: &str) -> Option<u64> {
+    let value = value.trim();
+    let ms = match value.strip_suffix("ms") {
+        Some(ms) => ms.trim().parse::<f64>().ok()?,
+        None => value.strip_suffix('s').unwrap_or(value).parse::<f64>().ok()? * 1000.0,
+    };
+    (ms.is_finite() && ms >= 0.0).then(|| ms.ceil() as u64)
+}
+
+fn read(mut f: Fields<'_>, raw: Option<&str>) -> Option<ChatError> {
+    let request_level = f.clone();
+    let mut message = None;
+    let mut inner = match f.take("error") {
+        Some(v) if v.kind() == Kind::Object => v.object()?,
+        Some(v) if v.kind() == Kind::String => {
+            message = v.text();
+            f
+        }
+        _ => f,
+    };
+    let text = |f: &mut Fields<'_>, name: &str| f.take(name).filter(|v| matches!(v.kind(), Kind::String | Kind::Number)).map(|v| v.text().unwrap_or(Cow::Borrowed(v.raw())).into_owned());
+    let message = message.map(Cow::into_owned).or_else(|| text(&mut inner, "message")).or_else(|| detail(&mut inner)).or_else(|| {
+        let mut outer = request_level;
+        text(&mut outer, "message").or_else(|| detail(&mut outer))
+    })?;
+    let kind = text(&mut inner, "type").filter(|t| t != "error");
+    let status = text(&mut inner, "status");
+    let code = text(&mut inner, "code");
+    let param = text(&mut inner, "param");
+    let class = classify(kind.as_deref(), code.as_deref().or(status.as_deref()), &message);
+    let raw = raw.filter(|r| r.len() <= RAW).map(str::to_owned);
+    let message = shorten(&message);
+    Some(ChatError { code: code.or(kind), param, raw, ..ChatError::new(class, message) })
+}
+
+/// FastAPI's way: `detail` is a string or a list of what is wrong where.
+fn detail(f: &mut Fields<'_>) -> Option<String> {
+    let value = f.take("detail")?;
+    match value.text() {
+        Some(text) => Some(text.into_owned()),
+        None => Some(value.elements()?.next()?.object()?.take("msg")?.text()?.into_owned()),
+    }
+}
+
+fn shorten(message: &str) -> String {
+    match message.char_indices().nth(MESSAGE) {
+        Some((end, _)) => format!("{}…", &message[..end]),
+        None => message.to_owned(),
+    }
+}
+
+/// A body that is no error document is not shown: it is a proxy's page, or anything at all.
+fn unreadable(status: u16, body: &[u8]) -> String {
+    let start = body.trim_ascii_start();
+    let what = match start.first() {
+        None => "nothing",
+        Some(b'<') => "an HTML or XML page",
+        Some(b'{' | b'[') => "JSON that is no error",
+        Some(_) => "text",
+    };
+    format!("the provider answered {status} with {what}")
+}
+
+fn by_status(status: u16) -> ErrorClass {
+    match status {
+        401 => ErrorClass::Authentication,
+        402 => ErrorClass::QuotaExceeded,
+        403 => ErrorClass::Permission,
+        404 => ErrorClass::NotFound,
+        408 | 504 | 524 => ErrorClass::Timeout,
+        413 => ErrorClass::TooLarge,
+        429 => ErrorClass::RateLimited,
+        503 | 529 => ErrorClass::Overloaded,
+        400..=499 => ErrorClass::InvalidRequest,
+        _ => ErrorClass::Upstream,
+    }
+}
+
+/// The class that codes, types and, last, the message's wording tell; [`ErrorClass::Upstream`] when they tell nothing.
+fn classify(kind: Option<&str>, code: Option<&str>, message: &str) -> ErrorClass {
+    let lower = message.to_ascii_lowercase();
+    let says = |phrases: &[&str]| phrases.iter().any(|p| lower.contains(p));
+    let words = [code.and_then(word), kind.and_then(word)];
+    let vague = |class: &ErrorClass| matches!(class, ErrorClass::InvalidRequest | ErrorClass::Upstream);
+    if let Some(class) = words.into_iter().flatten().find(|class| !vague(class)) {
+        // Anthropic says "not found" of models too: `model: claude-x`.
+        return if class == ErrorClass::NotFound && lower.starts_with("model") { ErrorClass::ModelNotFound } else { class };
+    }
+    if says(&["maximum context length", "context length exceeded", "context window", "prompt is too long", "prompt too long", "max context length", "input is too long", "too many tokens in"]) {
+        ErrorClass::ContextTooLong
+    } else if says(&["credit balance is too low", "insufficient balance", "exceeded your current quota", "insufficient credits"]) {
+        ErrorClass::QuotaExceeded
+    } else if says(&["content management policy", "content filter", "content policy", "content_policy"]) {
+        ErrorClass::ContentFiltered
+    } else if says(&["model"]) && says(&["does not exist", "not found", "not a valid model", "is not supported by any provider"]) {
+        ErrorClass::ModelNotFound
+    } else if says(&["invalid api key", "incorrect api key", "invalid x-api-key", "api key not valid", "invalid authentication", "unauthorized"]) {
+        ErrorClass::Authentication
+    } else if says(&["overloaded", "at capacity", "over capacity"]) {
+        ErrorClass::Overloaded
+    } else if says(&["rate limit", "too many requests"]) {
+        ErrorClass::RateLimited
+    } else {
+        words.into_iter().flatten().next().unwrap_or(ErrorClass::Upstream)
+    }
+}
+
+/// The class of a `code`, `type` or `status` word. Cases and separators vary between hosts.
+fn word(word: &str) -> Option<ErrorClass> {
+    let plain: String = word.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
+    Some(match plain.as_str() {
+        "contextlengthexceeded" | "contextwindowexceeded" | "modelcontextwindowexceeded" | "stringabovemaxlength" => ErrorClass::ContextTooLong,
+        "contentfilter" | "contentpolicyviolation" | "responsibleaipolicyviolation" | "contentfiltered" | "datainspectionfailed" | "imagecontentpolicyviolation" => ErrorClass::ContentFiltered,
+        "invalidapikey" | "authenticationerror" | "unauthenticated" | "unauthorized" | "incorrectapikey" | "invalidauthentication" => ErrorClass::Authentication,
+        "permissionerror" | "permissiondenied" | "forbidden" | "accessdenied" | "accessterminatederror" => ErrorClass::Permission,
+        "modelnotfound" | "modelnotsupported" | "modelnotavailable" | "deploymentnotfound" | "invalidmodel" => ErrorClass::ModelNotFound,
+        "notfound" | "notfounderror" => ErrorClass::NotFound,
+        "requesttoolarge" | "payloadtoolarge" => ErrorClass::TooLarge,
+        "ratelimitexceeded" | "ratelimiterror" | "ratelimitreached" | "ratelimited" | "toomanyrequests" | "requests" | "tokens" | "resourceexhausted" | "throttlingexception" => ErrorClass::RateLimited,
+        "insufficientquota" | "billingerror" | "billinghardlimitreached" | "quotaexceeded" | "insufficientbalance" | "insufficientcredits" | "paymentrequired" | "exceededcurrentquotaerror" => {
+            ErrorClass::QuotaExceeded
+        }
+        "overloadederror" | "overloaded" | "serviceunavailable" | "unavailable" | "capacityexceeded" | "enginoverloaderror" | "engineoverloadederror" | "serviceunavailableerror" => ErrorClass::Overloaded,
+        "timeout" | "timeouterror" | "requesttimeout" | "deadlineexceeded" | "gatewaytimeout" => ErrorClass::Timeout,
+        "invalidrequesterror" | "invalidrequest" | "invalidargument" | "badrequest" | "badrequesterror" | "validationerror" | "unprocessableentity" | "invalidvalue" => ErrorClass::InvalidRequest,
+        "apierror" | "servererror" | "internalservererror" | "internalerror" | "internal" => ErrorClass::Upstream,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(status: u16, body: &str, class: ErrorClass) {
+        let e = decode(status, None, body.as_bytes());
+        assert_eq!(e.class, class, "{status} {body}");
+        assert_eq!(e.status, Some(status));
+    }
+
+    #[test]
+    fn classes() {
+        use ErrorClass::*;
+        for (status, class) in [(400, InvalidRequest), (401, Authentication), (402, QuotaExceeded), (403, Permission), (404, NotFound), (408, Timeout), (413, TooLarge), (422, InvalidRequest), (429, RateLimited)] {
+            check(status, "", class);
+            check(status, "<html>secret</html>", class);
+        }
+        for (status, class) in [(500, Upstream), (502, Upstream), (503, Overloaded), (504, Timeout), (529, Overloaded)] {
+            check(status, "upstream connect error", class);
+            check(status, r#"{"error":{"message":"oops","type":"server_error"}}"#, class);
+        }
+        check(400, r#"{"error":{"message":"This model's maximum context length is 10","type":"invalid_request_error","code":"invalid_request_error"}}"#, ContextTooLong);
+        check(400, r#"{"error":{"message":"x","code":"context_length_exceeded"}}"#, ContextTooLong);
+        check(400, r#"{"type":"error","error":{"type":"invalid_request_error","message":"prompt is too long: 3 tokens > 2 maximum"}}"#, ContextTooLong);
+        check(400, r#"{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low to access"}}"#, QuotaExceeded);
+        check(400, r#"{"error":{"message":"The response was filtered","code":"content_filter","param":"prompt"}}"#, ContentFiltered);
+        check(400, r#"{"error":{"message":"bad","type":"invalid_request_error","param":"messages[3]","code":"invalid_value"}}"#, InvalidRequest);
+        check(401, r#"{"detail":"Invalid API Key"}"#, Authentication);
+        check(401, r#"{"error":{"message":"Authentication Fails","type":"authentication_error","code":"invalid_request_error"}}"#, Authentication);
+        check(404, r#"{"error":{"message":"The model `x` does not exist","type":"invalid_request_error","code":"model_not_found"}}"#, ModelNotFound);
+        check(404, r#"{"type":"error","error":{"type":"not_found_error","message":"model: claude-x"}}"#, ModelNotFound);
+        check(422, r#"{"detail":[{"loc":["body","x"],"msg":"field required"}]}"#, InvalidRequest);
+        check(429, r#"{"error":{"message":"You exceeded your current quota","type":"insufficient_quota","code":"insufficient_quota"}}"#, QuotaExceeded);
+        check(429, r#"{"error":{"code":429,"message":"Provider returned error"}}"#, RateLimited);
+        check(429, r#"{"error":{"code":"RateLimitReached","message":"x"}}"#, RateLimited);
+        check(529, r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#, Overloaded);
+        check(429, r#"[{"error":{"code":429,"message":"quota","status":"RESOURCE_EXHAUSTED"}}]"#, RateLimited);
+        check(500, r#"{"error":"plain string"}"#, Upstream);
+    }
+
+    #[test]
+    fn fields() {
+        let e = decode(400, Some("1.5"), br#"{"error":{"message":"bad","type":"t","param":"messages[3]","code":"c"}}"#);
+        assert_eq!((e.message.as_str(), e.param.as_deref(), e.code.as_deref(), e.retry_after_ms), ("bad", Some("messages[3]"), Some("c"), Some(1500)));
+        assert!(e.raw.is_some());
+        let e = decode(502, None, b"<html>10.0.0.7 internal</html>");
+        assert!(!e.message.contains("10.0.0.7"), "{}", e.message);
+    }
+
+    #[test]
+    fn retry_after() {
+        let check = |value: &str, expect: Option<u64>| assert_eq!(parse_retry_after(value), expect, "{value}");
+        check("1", Some(1000));
+        check("0", Some(0));
+        check(" 0.25 ", Some(250));
+        check("123ms", Some(123));
+        check("-1", None);
+        check("inf", None);
+        check("Wed, 21 Oct 2015 07:28:00 GMT", None);
+        check("", None);
+    }
+}

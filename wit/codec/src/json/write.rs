@@ -1,0 +1,126 @@
+//! The writer: appends to a byte buffer, keeps commas right, builds no tree.
+
+use super::ensure_valid;
+
+/// Appends a JSON string.
+pub fn write_string(out: &mut Vec<u8>, text: &str) {
+    serde_json::to_writer(out, text).expect("writing a string to memory cannot fail");
+}
+
+/// An object that is being written. Call [`Object::end`] when it is complete.
+#[derive(Debug)]
+pub struct Object<'w> {
+    out: &'w mut Vec<u8>,
+    /// Where the keys stand in `out`, without their quotes.
+    keys: Vec<(usize, usize)>,
+}
+
+impl<'w> Object<'w> {
+    /// Opens an object at the end of `out`.
+    pub fn new(out: &'w mut Vec<u8>) -> Self {
+        out.push(b'{');
+        Self { out, keys: Vec::new() }
+    }
+
+    /// Writes a key; the caller appends the value to the returned buffer.
+    pub fn key(&mut self, name: &str) -> &mut Vec<u8> {
+        if !self.keys.is_empty() {
+            self.out.push(b',');
+        }
+        let start = self.out.len() + 1;
+        write_string(self.out, name);
+        self.keys.push((start, self.out.len() - 1));
+        self.out.push(b':');
+        self.out
+    }
+
+    /// Whether a member with this name was written.
+    pub fn wrote(&self, name: &str) -> bool {
+        self.keys.iter().any(|&(start, end)| &self.out[start..end] == name.as_bytes())
+    }
+
+    /// Writes a member whose JSON text is known to be right.
+    pub fn raw(&mut self, name: &str, json: &str) {
+        self.key(name).extend_from_slice(json.as_bytes());
+    }
+
+    /// Writes a member whose JSON text came from elsewhere; see [`ensure_valid`].
+    pub fn json(&mut self, name: &str, json: &str) {
+        let checked = ensure_valid(json);
+        self.raw(name, &checked);
+    }
+
+    /// Writes a string.
+    pub fn string(&mut self, name: &str, text: &str) {
+        write_string(self.key(name), text);
+    }
+
+    /// Writes a boolean.
+    pub fn bool(&mut self, name: &str, value: bool) {
+        self.raw(name, if value { "true" } else { "false" });
+    }
+
+    /// Writes a whole number.
+    pub fn int(&mut self, name: &str, value: impl Into<i128>) {
+        self.raw(name, &value.into().to_string());
+    }
+
+    /// Writes a number; `null` for one that JSON does not have.
+    pub fn f64(&mut self, name: &str, value: f64) {
+        serde_json::to_writer(self.key(name), &value).expect("writing a number to memory cannot fail");
+    }
+
+    /// Opens an object as a member.
+    pub fn object(&mut self, name: &str) -> Object<'_> {
+        Object::new(self.key(name))
+    }
+
+    /// Opens an array as a member.
+    pub fn array(&mut self, name: &str) -> Array<'_> {
+        Array::new(self.key(name))
+    }
+
+    /// Closes the object.
+    pub fn end(self) {
+        self.out.push(b'}');
+    }
+}
+
+/// An array that is being written. Call [`Array::end`] when it is complete.
+#[derive(Debug)]
+pub struct Array<'w> {
+    out: &'w mut Vec<u8>,
+    first: bool,
+}
+
+impl<'w> Array<'w> {
+    /// Opens an array at the end of `out`.
+    pub fn new(out: &'w mut Vec<u8>) -> Self {
+        out.push(b'[');
+        Self { out, first: true }
+    }
+
+    /// Starts an element; the caller appends the value to the returned buffer.
+    pub fn element(&mut self) -> &mut Vec<u8> {
+        if !self.first {
+            self.out.push(b',');
+        }
+        self.first = false;
+        self.out
+    }
+
+    /// Opens an object as an element.
+    pub fn object(&mut self) -> Object<'_> {
+        Object::new(self.element())
+    }
+
+    /// Writes a string as an element.
+    pub fn string(&mut self, text: &str) {
+        write_string(self.element(), text);
+    }
+
+    /// Closes the array.
+    pub fn end(self) {
+        self.out.push(b']');
+    }
+}

@@ -1,0 +1,141 @@
+//! What an SDK makes of a stream: small reassemblers that work on the raw chunks and share nothing with the codec.
+
+use serde_json::{Value, json};
+
+/// The data of the events, in order.
+pub fn events(stream: &[u8]) -> Vec<Value> {
+    let text = String::from_utf8_lossy(stream).replace("\r\n", "\n");
+    let data = text.split("\n\n").map(|event| event.lines().filter_map(|l| l.strip_prefix("data:")).map(str::trim_start).collect::<Vec<_>>().join("\n"));
+    data.filter(|d| !d.is_empty() && d != "[DONE]").map(|d| serde_json::from_str(&d).unwrap()).collect()
+}
+
+/// `{"choices":[{"content","reasoning","refusal","tool_calls":[{"id","name","arguments"}],"finish_reason"}],"usage"}`
+pub fn openai(events: &[Value]) -> Value {
+    let mut choices: Vec<(u64, Value)> = Vec::new();
+    let mut usage = Value::Null;
+    for event in events {
+        if event["usage"].is_object() {
+            usage = event["usage"].clone();
+        }
+        for choice in event["choices"].as_array().into_iter().flatten() {
+            let index = choice["index"].as_u64().unwrap_or(0);
+            if !choices.iter().any(|(i, _)| *i == index) {
+                choices.push((index, json!({"content": "", "reasoning": "", "refusal": "", "tool_calls": [], "finish_reason": null})));
+            }
+            let snapshot = &mut choices.iter_mut().find(|(i, _)| *i == index).unwrap().1;
+            let delta = &choice["delta"];
+            append(snapshot, "content", &text(&delta["content"]));
+            let reasoning = ["reasoning_content", "reasoning"].map(|name| text(&delta[name])).into_iter().find(|t| !t.is_empty()).unwrap_or_default();
+            let reasoning = if reasoning.is_empty() { details(&delta["reasoning_details"]) } else { reasoning };
+            append(snapshot, "reasoning", &(reasoning + &thoughts(&delta["content"])));
+            append(snapshot, "refusal", &text(&delta["refusal"]));
+            for call in delta["tool_calls"].as_array().into_iter().flatten() {
+                tool_call(snapshot["tool_calls"].as_array_mut().unwrap(), call);
+            }
+            if snapshot["finish_reason"].is_null() {
+                snapshot["finish_reason"] = choice["finish_reason"].clone();
+            }
+        }
+    }
+    choices.sort_by_key(|(index, _)| *index);
+    for (_, choice) in &mut choices {
+        // Places that were only counted past.
+        choice["tool_calls"].as_array_mut().unwrap().retain(|call| call["name"] != "" || call["id"] != "");
+    }
+    json!({"choices": choices.into_iter().map(|(_, c)| c).collect::<Vec<_>>(), "usage": usage})
+}
+
+fn append(snapshot: &mut Value, name: &str, more: &str) {
+    let grown = snapshot[name].as_str().unwrap().to_owned() + more;
+    snapshot[name] = grown.into();
+}
+
+fn text(content: &Value) -> String {
+    match content {
+        Value::String(s) => s.clone(),
+        Value::Array(items) => items.iter().filter(|i| i["type"] == "text").filter_map(|i| i["text"].as_str()).collect(),
+        _ => String::new(),
+    }
+}
+
+fn thoughts(content: &Value) -> String {
+    let items = content.as_array().into_iter().flatten().filter(|i| i["type"] == "thinking");
+    items.map(|i| text(&i["thinking"])).collect()
+}
+
+fn details(list: &Value) -> String {
+    list.as_array().into_iter().flatten().filter_map(|d| d["text"].as_str()).collect()
+}
+
+fn tool_call(calls: &mut Vec<Value>, delta: &Value) {
+    let index = delta["index"].as_u64().unwrap_or(calls.len() as u64) as usize;
+    while calls.len() <= index {
+        calls.push(json!({"id": "", "name": "", "arguments": ""}));
+    }
+    let call = &mut calls[index];
+    if call["id"] == "" {
+        append(call, "id", delta["id"].as_str().unwrap_or_default());
+    }
+    // Some hosts repeat the name in every chunk; none cuts it.
+    if call["name"] == "" {
+        append(call, "name", delta["function"]["name"].as_str().unwrap_or_default());
+    }
+    append(call, "arguments", delta["function"]["arguments"].as_str().unwrap_or_default());
+}
+
+/// The `message` object that the stream tells.
+pub fn anthropic(events: &[Value]) -> Value {
+    let mut message = Value::Null;
+    let mut inputs: Vec<String> = Vec::new();
+    for event in events {
+        match event["type"].as_str().unwrap() {
+            "message_stop" => break,
+            "message_start" => message = event["message"].clone(),
+            "content_block_start" => {
+                message["content"].as_array_mut().unwrap().push(event["content_block"].clone());
+                inputs.push(String::new());
+            }
+            "content_block_delta" => {
+                let index = event["index"].as_u64().unwrap() as usize;
+                let block = &mut message["content"][index];
+                let delta = &event["delta"];
+                match delta["type"].as_str().unwrap() {
+                    "text_delta" => append(block, "text", delta["text"].as_str().unwrap()),
+                    "thinking_delta" => append(block, "thinking", delta["thinking"].as_str().unwrap()),
+                    "signature_delta" => block["signature"] = delta["signature"].clone(),
+                    "citations_delta" => {
+                        if !block["citations"].is_array() {
+                            block["citations"] = json!([]);
+                        }
+                        block["citations"].as_array_mut().unwrap().push(delta["citation"].clone());
+                    }
+                    "input_json_delta" => {
+                        inputs[index].push_str(delta["partial_json"].as_str().unwrap());
+                        if let Ok(input) = serde_json::from_str::<Value>(&inputs[index]) {
+                            block["input"] = input;
+                        }
+                    }
+                    // A delta that no SDK knows yet: its members replace the block's.
+                    _ => {
+                        for (name, value) in delta.as_object().unwrap().iter().filter(|(name, _)| *name != "type") {
+                            block[name] = value.clone();
+                        }
+                    }
+                }
+            }
+            "message_delta" => {
+                for (name, value) in event["delta"].as_object().unwrap() {
+                    message[name] = value.clone();
+                }
+                for (name, value) in event["usage"].as_object().into_iter().flatten().filter(|(_, v)| !v.is_null()) {
+                    message["usage"][name] = value.clone();
+                }
+                for (name, value) in event.as_object().unwrap().iter().filter(|(name, _)| !["type", "delta", "usage"].contains(&name.as_str())) {
+                    message[name] = value.clone();
+                }
+            }
+            _ => {}
+        }
+    }
+    message
+}
