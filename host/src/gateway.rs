@@ -130,7 +130,7 @@ pub struct Checked {
 pub fn read(file: &Path, set: &[String], components: Option<&Path>) -> Result<Checked, Rejected> {
     let Reading { config, mut problems, source } = Reading::file(file, set);
     // What cannot be read at all would only cause follow-up messages.
-    if problems.iter().any(|p| p.severity == Severity::Error && p.path.is_empty()) {
+    if problems.iter().any(|p| p.severity == Severity::Error && p.path.is_empty() && p.place != "--set") {
         return Err(Rejected(problems));
     }
     let folder = components.map(Path::to_owned).or_else(|| config.components.clone()).or_else(default_components);

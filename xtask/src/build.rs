@@ -61,8 +61,11 @@ pub fn wasm(repo: &Repo, plan: &Plan) -> Result<()> {
 }
 
 pub fn host(repo: &Repo, step: &Step, profile: &str) -> Result<()> {
-    step.note(&format!("cargo build --profile {profile} -p wasmgate (the first time some minutes)"));
-    command::quietly(step, &mut repo.cargo(&["build", "--locked", "--profile", profile, "-p", "wasmgate"]), "building the gateway")?;
+    step.note(&format!("cargo build --profile {profile} --bin wasmgate (the first time some minutes)"));
+    // The same packages as in the tests: cargo unites the features of what is built together, and with others the engine would be
+    // compiled a second time.
+    let args = ["build", "--locked", "--profile", profile, "--workspace", "--exclude", "xtask", "--bin", "wasmgate"];
+    command::quietly(step, &mut repo.cargo(&args), "building the gateway")?;
     step.note(&repo.show(&repo.gateway(profile)));
     Ok(())
 }

@@ -15,7 +15,7 @@ use crate::step::{Step, seconds};
 /// A silent program is reported alive, with its newest line, this often.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
 /// Lines of output that an error quotes.
-const QUOTED_LINES: usize = 25;
+const QUOTED_LINES: usize = 60;
 
 /// What a finished program wrote.
 pub struct Output {

@@ -127,12 +127,22 @@ fn compile(repo: &Repo, step: &Step, toolchain: &GuestToolchain, sources: &[Sour
     }
     step.note(&format!("cargo build for {WASM_TARGET}: {}", packages.join(" ")));
     let mut cargo = repo.cargo(&["build", "--release", "--locked", "--target", WASM_TARGET, "--message-format=json-render-diagnostics"]);
-    cargo.arg("--target-dir").arg(repo.target("ext")).env("RUSTC", &toolchain.rustc).envs(PROFILE);
+    cargo.arg("--target-dir").arg(repo.guest_target()).env("RUSTC", &toolchain.rustc).envs(PROFILE);
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", remappings(repo));
     for package in packages {
         cargo.args(["-p", package]);
     }
     let messages = command::data(step, &mut cargo, "compiling the components")?;
     Ok(modules(&messages))
+}
+
+/// Panic messages name source files: without this they would name the folders of the machine that built the component, and
+/// no two machines would build the same bytes.
+fn remappings(repo: &Repo) -> String {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| Some(std::env::home_dir()?.join(".cargo")));
+    let folders = [Some((repo.root.clone(), "/wasmgate")), home.map(|home| (home, "/cargo"))];
+    let flags = folders.into_iter().flatten().map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
+    flags.collect::<Vec<_>>().join("\x1f")
 }
 
 /// The wasm files in cargo's messages, by the folder of the crate.

@@ -43,6 +43,11 @@ impl Repo {
         self.target("components")
     }
 
+    /// Cargo's target folder of the components: they are compiled by another compiler, with another profile.
+    pub fn guest_target(&self) -> PathBuf {
+        self.target("ext")
+    }
+
     /// A path as the user would type it: relative to the root where possible.
     pub fn show(&self, path: &Path) -> String {
         path.strip_prefix(&self.root).unwrap_or(path).display().to_string()

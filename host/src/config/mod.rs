@@ -244,6 +244,8 @@ impl Reading {
     /// Checks settings that were already read.
     pub fn of(mut source: Source) -> Self {
         let mut problems = std::mem::take(&mut source.problems);
+        // What cannot be read at all is one problem, not the absence of everything.
+        let readable = !problems.iter().any(|p| p.severity == Severity::Error && p.path.is_empty() && p.place != "--set");
         let mut at = Cursor { source: &source, value: &source.value, path: String::new(), problems: &mut problems };
         let extensions: BTreeMap<String, ExtensionConfig> = at.field("extensions", BTreeMap::new);
         let config = Config {
@@ -258,8 +260,10 @@ impl Reading {
             extensions: extensions.into_iter().map(|(name, e)| (name.replace('_', "-"), e)).collect(),
             sections: own_sections(&source.value),
         };
-        check_providers(&config, &mut at);
-        check_limits(&config, &mut at);
+        if readable {
+            check_providers(&config, &mut at);
+            check_limits(&config, &mut at);
+        }
         Self { config, problems, source }
     }
 

@@ -297,6 +297,9 @@ impl Extension {
     }
 }
 
+/// How much larger records may be than the text that they were read from.
+const RECORDS_PER_TEXT: usize = 8;
+
 /// Guest time to start and configure an instance. Larger than a call's: it happens once, and may read a long configuration.
 const START_CPU: Duration = Duration::from_millis(500);
 
@@ -341,6 +344,8 @@ impl Lease {
         let instance = self.instance.as_mut().expect("a lease holds its instance until it is dropped");
         instance.store.data_mut().begin(limits.cpu_for(bytes));
         instance.store.set_epoch_deadline(1);
+        // What a guest was given to read it may give back, in records that are larger than their text.
+        instance.store.set_hostcall_fuel(limits.host_call_bytes + bytes * RECORDS_PER_TEXT);
         self.call = Some((hook, Instant::now()));
         (instance, limits.wall)
     }

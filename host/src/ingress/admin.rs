@@ -8,16 +8,31 @@ use serde_json::{Value, json};
 use super::serve::{self, Site};
 use crate::gateway::Generation;
 
-/// Paths under this one tell about the inside, so they are not for everybody.
-const INSIDE: &str = "/api/";
+/// What operators may ask about the inside. Other paths under `/api/` are free for extensions.
+enum Inside<'a> {
+    /// `/api/extensions`
+    Extensions,
+    /// `/api/requests/{id}`
+    Request(&'a str),
+}
 
-/// The answer, if the path is the host's own.
+impl<'a> Inside<'a> {
+    fn of(path: &'a str) -> Option<Self> {
+        match path.strip_prefix("/api/")?.split_once('/') {
+            None => (path == "/api/extensions").then_some(Self::Extensions),
+            Some(("requests", id)) if !id.contains('/') => Some(Self::Request(id)),
+            Some(_) => None,
+        }
+    }
+}
+
+/// The answer, if the path is the host's own. What tells about the inside is not for everybody.
 pub fn answer(site: &Site, generation: &Generation, head: &Parts) -> Option<Response> {
     let path = head.uri.path();
     if path == "/health" {
         return Some(serve::json(StatusCode::OK, &json!({"status": "ok"})));
     }
-    let inside = path.strip_prefix(INSIDE)?;
+    let inside = Inside::of(path)?;
     if !site.local_only {
         let message = "The operators' interface answers on loopback only; let `server.host` be 127.0.0.1 to use it.";
         return Some(failure(StatusCode::FORBIDDEN, "forbidden", message));
@@ -25,14 +40,13 @@ pub fn answer(site: &Site, generation: &Generation, head: &Parts) -> Option<Resp
     if head.method != Method::GET {
         return Some(failure(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Use GET."));
     }
-    let data = match inside.split_once('/') {
-        None if inside == "extensions" => Some(extensions(generation)),
-        Some(("requests", id)) => site.gateway.recent.find(id),
-        _ => None,
+    let data = match inside {
+        Inside::Extensions => Some(extensions(generation)),
+        Inside::Request(id) => site.gateway.recent.find(id),
     };
     Some(match data {
         Some(data) => serve::json(StatusCode::OK, &json!({"success": true, "data": data})),
-        None => failure(StatusCode::NOT_FOUND, "not_found", "There is no such thing here."),
+        None => failure(StatusCode::NOT_FOUND, "not_found", "No such request is remembered; only the last ones are."),
     })
 }
 

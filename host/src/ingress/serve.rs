@@ -2,7 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::response::Response;
@@ -87,7 +87,8 @@ async fn answer(
     body: HyperBody,
 ) -> Response {
     let settings = &generation.config.server;
-    let read = tokio::time::timeout(settings.body_timeout, whole(body, settings.body_limit)).await;
+    let waits = head.headers.contains_key(header::EXPECT);
+    let read = tokio::time::timeout(settings.body_timeout, whole(body, settings.body_limit, waits)).await;
     let body = match read.unwrap_or_else(|_| Err(slow())) {
         Ok(body) => body,
         Err(error) => {
@@ -114,10 +115,13 @@ async fn answer(
     }
 }
 
-/// The whole body, up to a limit.
-async fn whole(mut body: HyperBody, limit: usize) -> Result<Bytes, ChatError> {
+/// The whole body, up to a limit. `waits` tells that the client sends it only when it is asked to.
+async fn whole(mut body: HyperBody, limit: usize, waits: bool) -> Result<Bytes, ChatError> {
     let announced = body.size_hint().lower();
     if announced > limit as u64 {
+        if !waits {
+            drain(&mut body).await;
+        }
         return Err(too_large(limit));
     }
     let mut first = Bytes::new();
@@ -129,6 +133,7 @@ async fn whole(mut body: HyperBody, limit: usize) -> Result<Bytes, ChatError> {
         })?;
         let Ok(data) = frame.into_data() else { continue };
         if first.len() + all.len() + data.len() > limit {
+            drain(&mut body).await;
             return Err(too_large(limit));
         }
         if first.is_empty() && all.is_empty() {
@@ -142,6 +147,22 @@ async fn whole(mut body: HyperBody, limit: usize) -> Result<Bytes, ChatError> {
         all.extend_from_slice(&data);
     }
     Ok(if all.is_empty() { first } else { all.freeze() })
+}
+
+/// Most that is read, and longest that is waited, for a body that is refused. Most clients look for an answer only when they
+/// have sent everything, and would see a broken connection instead of it.
+const DRAIN_BYTES: usize = 128 << 20;
+const DRAIN_TIME: Duration = Duration::from_secs(5);
+
+/// Reads and forgets.
+async fn drain(body: &mut HyperBody) {
+    let rest = async {
+        let mut read = 0;
+        while let (true, Some(Ok(frame))) = (read < DRAIN_BYTES, body.frame().await) {
+            read += frame.data_ref().map_or(0, Bytes::len);
+        }
+    };
+    let _ = tokio::time::timeout(DRAIN_TIME, rest).await;
 }
 
 fn too_large(limit: usize) -> ChatError {

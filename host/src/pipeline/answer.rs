@@ -11,6 +11,7 @@ use futures_util::StreamExt as _;
 use http::{HeaderValue, header};
 use llm_codec::Format;
 use llm_codec::hub::{self, ChatAnswer, ChatError, Collector, ErrorClass, StreamEvent};
+use llm_codec::json::Document;
 use llm_codec::passthrough::StreamTap;
 
 use super::upstream::Sent;
@@ -126,13 +127,26 @@ fn unary(
 ) -> Result<(Option<Bytes>, Option<ChatAnswer>), ChatError> {
     let raw = same_format && !exchange.head.stream;
     if raw && !hooked {
-        let answer = format.decode_answer(&body)?;
-        completion.usage(answer.usage);
+        completion.usage(usage(format, &body)?);
         return Ok((Some(body), None));
     }
     let answer = format.decode_answer(&body)?;
     completion.usage(answer.usage.clone());
     Ok((raw.then_some(body), Some(answer)))
+}
+
+/// The usage of an answer that passes as it is. One that does not look like an answer (no document, an error inside a 200, no
+/// content) is read whole, which finds out what is wrong with it.
+fn usage(format: Format, body: &Bytes) -> Result<Option<hub::Usage>, ChatError> {
+    let content = match format {
+        Format::OpenaiChat => "choices",
+        Format::AnthropicMessages => "content",
+    };
+    let document = Document::parse(body).ok();
+    match document.filter(|d| d.get("error").is_none_or(|e| e == "null") && d.get(content).is_some()) {
+        Some(document) => Ok(document.get("usage").and_then(|u| format.decode_usage(u))),
+        None => Ok(format.decode_answer(body)?.usage),
+    }
 }
 
 /// A stream, read to its end: its bytes when they can go out as they are, and the answer that it makes.

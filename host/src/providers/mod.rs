@@ -146,7 +146,9 @@ pub fn check(config: &ProviderConfig, at: &mut Cursor<'_>) {
     {
         at.error(reason);
     }
-    if kind != "echo" && config.base_url.is_none() && config.api_key.is_none() {
+    // Whoever wrote a key that could not be read was told so already.
+    let key = format!("{}.api_key", at.path);
+    if kind != "echo" && config.base_url.is_none() && config.api_key.is_none() && at.problems.iter().all(|p| p.path != key) {
         at.warning(format!("`api_key` is not set, so {kind} will refuse every request."));
     }
     if let (Some(model), false) = (&config.default_model, config.models.is_empty())

@@ -105,7 +105,7 @@ impl Format {
     /// An encoder of a stream.
     pub fn event_encoder(self, options: StreamOptions) -> EventEncoder {
         let inner = match self {
-            Self::OpenaiChat => Encoder::OpenaiChat(openai_chat::Encoder::new(options)),
+            Self::OpenaiChat => Encoder::OpenaiChat(Box::new(openai_chat::Encoder::new(options))),
             Self::AnthropicMessages => Encoder::AnthropicMessages(Box::new(anthropic_messages::Encoder::new(options))),
         };
         EventEncoder { inner, done: false }
@@ -233,7 +233,7 @@ pub struct EventEncoder {
 
 #[derive(Debug)]
 enum Encoder {
-    OpenaiChat(openai_chat::Encoder),
+    OpenaiChat(Box<openai_chat::Encoder>),
     AnthropicMessages(Box<anthropic_messages::Encoder>),
 }
 

@@ -53,7 +53,8 @@ fn listed(body: &[u8]) -> Option<ChatError> {
 /// The error that a document tells under a success status, when it tells one.
 pub(crate) fn in_document(document: &Document<'_>) -> Option<ChatError> {
     let f = Fields::of(document);
-    let tells = f.peek("error").is_some_and(|v| !v.is_null()) || matches!(f.peek("type").or(f.peek("object")).and_then(Value::text).as_deref(), Some("error"));
+    let tells = f.peek("error").is_some_and(|v| !v.is_null())
+        || matches!(f.peek("type").or(f.peek("object")).and_then(Value::text).as_deref(), Some("error"));
     if !tells {
         return None;
     }
@@ -89,7 +90,11 @@ fn read(mut f: Fields<'_>, raw: Option<&str>) -> Option<ChatError> {
         }
         _ => f,
     };
-    let text = |f: &mut Fields<'_>, name: &str| f.take(name).filter(|v| matches!(v.kind(), Kind::String | Kind::Number)).map(|v| v.text().unwrap_or(Cow::Borrowed(v.raw())).into_owned());
+    let text = |f: &mut Fields<'_>, name: &str| {
+        f.take(name)
+            .filter(|v| matches!(v.kind(), Kind::String | Kind::Number))
+            .map(|v| v.text().unwrap_or(Cow::Borrowed(v.raw())).into_owned())
+    };
     let message = message.map(Cow::into_owned).or_else(|| text(&mut inner, "message")).or_else(|| detail(&mut inner)).or_else(|| {
         let mut outer = request_level;
         text(&mut outer, "message").or_else(|| detail(&mut outer))
@@ -157,7 +162,16 @@ fn classify(kind: Option<&str>, code: Option<&str>, message: &str) -> ErrorClass
         // Anthropic says "not found" of models too: `model: claude-x`.
         return if class == ErrorClass::NotFound && lower.starts_with("model") { ErrorClass::ModelNotFound } else { class };
     }
-    if says(&["maximum context length", "context length exceeded", "context window", "prompt is too long", "prompt too long", "max context length", "input is too long", "too many tokens in"]) {
+    if says(&[
+        "maximum context length",
+        "context length exceeded",
+        "context window",
+        "prompt is too long",
+        "prompt too long",
+        "max context length",
+        "input is too long",
+        "too many tokens in",
+    ]) {
         ErrorClass::ContextTooLong
     } else if says(&["credit balance is too low", "insufficient balance", "exceeded your current quota", "insufficient credits"]) {
         ErrorClass::QuotaExceeded
@@ -165,7 +179,14 @@ fn classify(kind: Option<&str>, code: Option<&str>, message: &str) -> ErrorClass
         ErrorClass::ContentFiltered
     } else if says(&["model"]) && says(&["does not exist", "not found", "not a valid model", "is not supported by any provider"]) {
         ErrorClass::ModelNotFound
-    } else if says(&["invalid api key", "incorrect api key", "invalid x-api-key", "api key not valid", "invalid authentication", "unauthorized"]) {
+    } else if says(&[
+        "invalid api key",
+        "incorrect api key",
+        "invalid x-api-key",
+        "api key not valid",
+        "invalid authentication",
+        "unauthorized",
+    ]) {
         ErrorClass::Authentication
     } else if says(&["overloaded", "at capacity", "over capacity"]) {
         ErrorClass::Overloaded
@@ -180,20 +201,56 @@ fn classify(kind: Option<&str>, code: Option<&str>, message: &str) -> ErrorClass
 fn word(word: &str) -> Option<ErrorClass> {
     let plain: String = word.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
     Some(match plain.as_str() {
-        "contextlengthexceeded" | "contextwindowexceeded" | "modelcontextwindowexceeded" | "stringabovemaxlength" => ErrorClass::ContextTooLong,
-        "contentfilter" | "contentpolicyviolation" | "responsibleaipolicyviolation" | "contentfiltered" | "datainspectionfailed" | "imagecontentpolicyviolation" => ErrorClass::ContentFiltered,
-        "invalidapikey" | "authenticationerror" | "unauthenticated" | "unauthorized" | "incorrectapikey" | "invalidauthentication" => ErrorClass::Authentication,
+        "contextlengthexceeded" | "contextwindowexceeded" | "modelcontextwindowexceeded" | "stringabovemaxlength" => {
+            ErrorClass::ContextTooLong
+        }
+        "contentfilter"
+        | "contentpolicyviolation"
+        | "responsibleaipolicyviolation"
+        | "contentfiltered"
+        | "datainspectionfailed"
+        | "imagecontentpolicyviolation" => ErrorClass::ContentFiltered,
+        "invalidapikey" | "authenticationerror" | "unauthenticated" | "unauthorized" | "incorrectapikey" | "invalidauthentication" => {
+            ErrorClass::Authentication
+        }
         "permissionerror" | "permissiondenied" | "forbidden" | "accessdenied" | "accessterminatederror" => ErrorClass::Permission,
         "modelnotfound" | "modelnotsupported" | "modelnotavailable" | "deploymentnotfound" | "invalidmodel" => ErrorClass::ModelNotFound,
         "notfound" | "notfounderror" => ErrorClass::NotFound,
         "requesttoolarge" | "payloadtoolarge" => ErrorClass::TooLarge,
-        "ratelimitexceeded" | "ratelimiterror" | "ratelimitreached" | "ratelimited" | "toomanyrequests" | "requests" | "tokens" | "resourceexhausted" | "throttlingexception" => ErrorClass::RateLimited,
-        "insufficientquota" | "billingerror" | "billinghardlimitreached" | "quotaexceeded" | "insufficientbalance" | "insufficientcredits" | "paymentrequired" | "exceededcurrentquotaerror" => {
-            ErrorClass::QuotaExceeded
-        }
-        "overloadederror" | "overloaded" | "serviceunavailable" | "unavailable" | "capacityexceeded" | "enginoverloaderror" | "engineoverloadederror" | "serviceunavailableerror" => ErrorClass::Overloaded,
+        "ratelimitexceeded"
+        | "ratelimiterror"
+        | "ratelimitreached"
+        | "ratelimited"
+        | "toomanyrequests"
+        | "requests"
+        | "tokens"
+        | "resourceexhausted"
+        | "throttlingexception" => ErrorClass::RateLimited,
+        "insufficientquota"
+        | "billingerror"
+        | "billinghardlimitreached"
+        | "quotaexceeded"
+        | "insufficientbalance"
+        | "insufficientcredits"
+        | "paymentrequired"
+        | "exceededcurrentquotaerror" => ErrorClass::QuotaExceeded,
+        "overloadederror"
+        | "overloaded"
+        | "serviceunavailable"
+        | "unavailable"
+        | "capacityexceeded"
+        | "enginoverloaderror"
+        | "engineoverloadederror"
+        | "serviceunavailableerror" => ErrorClass::Overloaded,
         "timeout" | "timeouterror" | "requesttimeout" | "deadlineexceeded" | "gatewaytimeout" => ErrorClass::Timeout,
-        "invalidrequesterror" | "invalidrequest" | "invalidargument" | "badrequest" | "badrequesterror" | "validationerror" | "unprocessableentity" | "invalidvalue" => ErrorClass::InvalidRequest,
+        "invalidrequesterror"
+        | "invalidrequest"
+        | "invalidargument"
+        | "badrequest"
+        | "badrequesterror"
+        | "validationerror"
+        | "unprocessableentity"
+        | "invalidvalue" => ErrorClass::InvalidRequest,
         "apierror" | "servererror" | "internalservererror" | "internalerror" | "internal" => ErrorClass::Upstream,
         _ => return None,
     })
@@ -212,7 +269,17 @@ mod tests {
     #[test]
     fn classes() {
         use ErrorClass::*;
-        for (status, class) in [(400, InvalidRequest), (401, Authentication), (402, QuotaExceeded), (403, Permission), (404, NotFound), (408, Timeout), (413, TooLarge), (422, InvalidRequest), (429, RateLimited)] {
+        for (status, class) in [
+            (400, InvalidRequest),
+            (401, Authentication),
+            (402, QuotaExceeded),
+            (403, Permission),
+            (404, NotFound),
+            (408, Timeout),
+            (413, TooLarge),
+            (422, InvalidRequest),
+            (429, RateLimited),
+        ] {
             check(status, "", class);
             check(status, "<html>secret</html>", class);
         }
@@ -220,18 +287,46 @@ mod tests {
             check(status, "upstream connect error", class);
             check(status, r#"{"error":{"message":"oops","type":"server_error"}}"#, class);
         }
-        check(400, r#"{"error":{"message":"This model's maximum context length is 10","type":"invalid_request_error","code":"invalid_request_error"}}"#, ContextTooLong);
+        check(
+            400,
+            r#"{"error":{"message":"This model's maximum context length is 10","type":"invalid_request_error","code":"invalid_request_error"}}"#,
+            ContextTooLong,
+        );
         check(400, r#"{"error":{"message":"x","code":"context_length_exceeded"}}"#, ContextTooLong);
-        check(400, r#"{"type":"error","error":{"type":"invalid_request_error","message":"prompt is too long: 3 tokens > 2 maximum"}}"#, ContextTooLong);
-        check(400, r#"{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low to access"}}"#, QuotaExceeded);
+        check(
+            400,
+            r#"{"type":"error","error":{"type":"invalid_request_error","message":"prompt is too long: 3 tokens > 2 maximum"}}"#,
+            ContextTooLong,
+        );
+        check(
+            400,
+            r#"{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low to access"}}"#,
+            QuotaExceeded,
+        );
         check(400, r#"{"error":{"message":"The response was filtered","code":"content_filter","param":"prompt"}}"#, ContentFiltered);
-        check(400, r#"{"error":{"message":"bad","type":"invalid_request_error","param":"messages[3]","code":"invalid_value"}}"#, InvalidRequest);
+        check(
+            400,
+            r#"{"error":{"message":"bad","type":"invalid_request_error","param":"messages[3]","code":"invalid_value"}}"#,
+            InvalidRequest,
+        );
         check(401, r#"{"detail":"Invalid API Key"}"#, Authentication);
-        check(401, r#"{"error":{"message":"Authentication Fails","type":"authentication_error","code":"invalid_request_error"}}"#, Authentication);
-        check(404, r#"{"error":{"message":"The model `x` does not exist","type":"invalid_request_error","code":"model_not_found"}}"#, ModelNotFound);
+        check(
+            401,
+            r#"{"error":{"message":"Authentication Fails","type":"authentication_error","code":"invalid_request_error"}}"#,
+            Authentication,
+        );
+        check(
+            404,
+            r#"{"error":{"message":"The model `x` does not exist","type":"invalid_request_error","code":"model_not_found"}}"#,
+            ModelNotFound,
+        );
         check(404, r#"{"type":"error","error":{"type":"not_found_error","message":"model: claude-x"}}"#, ModelNotFound);
         check(422, r#"{"detail":[{"loc":["body","x"],"msg":"field required"}]}"#, InvalidRequest);
-        check(429, r#"{"error":{"message":"You exceeded your current quota","type":"insufficient_quota","code":"insufficient_quota"}}"#, QuotaExceeded);
+        check(
+            429,
+            r#"{"error":{"message":"You exceeded your current quota","type":"insufficient_quota","code":"insufficient_quota"}}"#,
+            QuotaExceeded,
+        );
         check(429, r#"{"error":{"code":429,"message":"Provider returned error"}}"#, RateLimited);
         check(429, r#"{"error":{"code":"RateLimitReached","message":"x"}}"#, RateLimited);
         check(529, r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#, Overloaded);
@@ -242,7 +337,10 @@ mod tests {
     #[test]
     fn fields() {
         let e = decode(400, Some("1.5"), br#"{"error":{"message":"bad","type":"t","param":"messages[3]","code":"c"}}"#);
-        assert_eq!((e.message.as_str(), e.param.as_deref(), e.code.as_deref(), e.retry_after_ms), ("bad", Some("messages[3]"), Some("c"), Some(1500)));
+        assert_eq!(
+            (e.message.as_str(), e.param.as_deref(), e.code.as_deref(), e.retry_after_ms),
+            ("bad", Some("messages[3]"), Some("c"), Some(1500))
+        );
         assert!(e.raw.is_some());
         let e = decode(502, None, b"<html>10.0.0.7 internal</html>");
         assert!(!e.message.contains("10.0.0.7"), "{}", e.message);

@@ -31,11 +31,17 @@ impl<'a> Extras<'a> {
     }
 
     /// Writes a modelled member: as its hint has it when the hint reads as `value`, else as `write` does.
-    pub fn member<T: PartialEq>(self, object: &mut Object<'_>, name: &str, value: Option<T>, read: impl FnOnce(Value<'a>) -> Option<T>, write: impl FnOnce(&mut Object<'_>, &T)) {
-        if let Some(hint) = self.get(name).and_then(Value::parse) {
-            if read(hint) == value {
-                return object.raw(name, hint.raw());
-            }
+    pub fn member<T: PartialEq>(
+        self,
+        object: &mut Object<'_>,
+        name: &str,
+        value: Option<T>,
+        read: impl FnOnce(Value<'a>) -> Option<T>,
+        write: impl FnOnce(&mut Object<'_>, &T),
+    ) {
+        let hint = self.get(name).and_then(Value::parse);
+        if let Some(hint) = hint.filter(|hint| read(*hint) == value) {
+            return object.raw(name, hint.raw());
         }
         if let Some(value) = value {
             write(object, &value);
@@ -95,7 +101,8 @@ impl Crossing {
             let known = self.source.is_some_and(|s| s.is_harmless(&e.name));
             if !known && !e.name.starts_with('$') && e.value != "null" {
                 let dot = if at.is_empty() { "" } else { "." };
-                self.losses.push(Loss { field: format!("{at}{dot}{}", e.name), reason: "the target format has no such field; dropped".into() });
+                self.losses
+                    .push(Loss { field: format!("{at}{dot}{}", e.name), reason: "the target format has no such field; dropped".into() });
             }
         }
     }

@@ -89,7 +89,16 @@ impl Default for Parser {
 impl Parser {
     /// A parser that takes events of up to `limit` bytes.
     pub fn with_limit(limit: usize) -> Self {
-        Self { limit, lines: Lines::default(), line: Vec::new(), data: Vec::new(), name: String::new(), has_data: false, begun: false, broken: false }
+        Self {
+            limit,
+            lines: Lines::default(),
+            line: Vec::new(),
+            data: Vec::new(),
+            name: String::new(),
+            has_data: false,
+            begun: false,
+            broken: false,
+        }
     }
 
     /// Takes bytes and hands out the events that they complete.

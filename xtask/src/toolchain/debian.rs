@@ -86,7 +86,7 @@ pub fn prepare(repo: &Repo, step: &Step) -> Result<GuestToolchain> {
         return Ok(toolchain);
     }
     for program in ["apt-get", "apt-cache", "dpkg-deb", "tar"] {
-        command::require(program, "to unpack Debian's packages", "this way works on Debian and its derivatives only")?;
+        ensure!(command::which(program).is_some(), "`{program}` is not in PATH: this way works on Debian and its derivatives only");
     }
     let layout = Layout::new(repo);
     layout.stamp("complete").clear()?;
@@ -96,6 +96,8 @@ pub fn prepare(repo: &Repo, step: &Step) -> Result<GuestToolchain> {
     for leftover in [layout.at("apt"), layout.at("packages"), layout.at("std"), layout.library_sources()] {
         remove_folder(&leftover)?;
     }
+    // Cargo does not notice that a compiler of the same version has another standard library.
+    remove_folder(&repo.guest_target())?;
     layout.stamp("complete").set()?;
     prepared(repo).context("the private rustc does not start")
 }
@@ -230,7 +232,9 @@ fn compile_std(repo: &Repo, layout: &Layout, step: &Step) -> Result<()> {
     let mut cargo = repo.cargo(&["build", "--release", "--target", WASM_TARGET, "-Zbuild-std=std,panic_abort"]);
     cargo.current_dir(&folder).env("RUSTC", layout.rustc()).env("CARGO_TARGET_DIR", folder.join("target"));
     // Cargo is the stable one, and the components are linked with LTO, which wants the bitcode of std.
-    cargo.env("RUSTC_BOOTSTRAP", "1").env("RUSTFLAGS", "-Cembed-bitcode=yes");
+    // Without the remapping every component would hold this folder's path in the messages of its panics.
+    let remap = format!("--remap-path-prefix={}=/rustc/library", layout.library_sources().display());
+    cargo.env("RUSTC_BOOTSTRAP", "1").env("CARGO_ENCODED_RUSTFLAGS", format!("-Cembed-bitcode=yes\x1f{remap}"));
     let vendored = layout.library_sources().join("vendor");
     if vendored.is_dir() {
         cargo.args(["--config", "source.crates-io.replace-with='std-vendor'", "--config"]);

@@ -113,7 +113,9 @@ fn write_part(list: &mut crate::json::Array<'_>, part: &Part, at: &str, c: &mut 
             o.string("signature", "");
             o.end();
         }
-        PartKind::Image(_) | PartKind::Audio(_) | PartKind::Document(_) if !c.same => c.lose(at, "Anthropic's answers hold no media; dropped"),
+        PartKind::Image(_) | PartKind::Audio(_) | PartKind::Document(_) if !c.same => {
+            c.lose(at, "Anthropic's answers hold no media; dropped")
+        }
         _ => blocks::write(list, part, at, c),
     }
 }

@@ -2,7 +2,9 @@
 
 use super::{NAME, media};
 use crate::DecodeError;
-use crate::hub::{ContentShape, Extra, OtherPart, Part, PartKind, ResultPart, ResultPartKind, Thinking, ToolCall, ToolCallKind, ToolResult};
+use crate::hub::{
+    ContentShape, Extra, OtherPart, Part, PartKind, ResultPart, ResultPartKind, Thinking, ToolCall, ToolCallKind, ToolResult,
+};
 use crate::json::{Array, Fields, Kind, Object, Path, Value, ensure_valid};
 use crate::map::{Crossing, bare_text};
 
@@ -212,7 +214,11 @@ pub(super) fn call_head(o: &mut Object<'_>, call: &ToolCall, same: bool, id: &st
 
 /// An id in the letters that Anthropic takes.
 fn call_id(id: &str, same: bool) -> String {
-    if same { id.to_owned() } else { id.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '_' | '-') { c } else { '_' }).collect() }
+    if same {
+        id.to_owned()
+    } else {
+        id.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '_' | '-') { c } else { '_' }).collect()
+    }
 }
 
 /// Writes `input`, which must be an object. What is none is wrapped as Anthropic's guide to fine-grained tool streaming has it.

@@ -38,7 +38,8 @@ impl Decoder {
         }
         let document = match Document::parse(data) {
             Ok(document) => document,
-            Err(_) if last => return out.push(StreamEvent::Error(interrupted())),
+            // Half an event; whether the answer was complete before it, `closed` says.
+            Err(_) if last => return,
             Err(fault) => return protocol(format!("the provider sent an event that is not JSON: {fault}"), out),
         };
         let kind = document.string("type").unwrap_or(name.into());
@@ -60,7 +61,8 @@ impl Decoder {
             "message_stop" => self.end(out),
             "ping" => out.push(StreamEvent::Ping),
             "error" => {
-                let e = error_body::in_document(&document).unwrap_or_else(|| ChatError::new(ErrorClass::Upstream, "the provider reported an error"));
+                let e = error_body::in_document(&document)
+                    .unwrap_or_else(|| ChatError::new(ErrorClass::Upstream, "the provider reported an error"));
                 out.push(StreamEvent::Error(e));
             }
             _ => out.push(StreamEvent::Other(document.text().trim().into())),
@@ -220,7 +222,8 @@ pub(crate) fn fold_delta(part: &mut Part, json: &str) {
 }
 
 fn grow(members: &mut Vec<Extra>, by: &Extra) {
-    let texts = members.iter().find(|m| m.name == by.name).and_then(|m| Some((Value::parse(&m.value)?.text()?, Value::parse(&by.value)?.text()?)));
+    let texts =
+        members.iter().find(|m| m.name == by.name).and_then(|m| Some((Value::parse(&m.value)?.text()?, Value::parse(&by.value)?.text()?)));
     let value = match texts {
         Some((old, new)) => {
             let mut json = Vec::new();

@@ -6,7 +6,10 @@ use std::collections::VecDeque;
 
 use super::answer::{asks_for_tools, write_finish};
 use super::{NAME, blocks, error, usage};
-use crate::hub::{BlockDelta, BlockId, BlockStart, ChatError, Delta, Extra, FinishReason, Part, PartKind, StreamEvent, StreamFinish, StreamStart, ToolCallKind, Usage};
+use crate::hub::{
+    BlockDelta, BlockId, BlockStart, ChatError, Delta, Extra, FinishReason, Part, PartKind, StreamEvent, StreamFinish, StreamStart,
+    ToolCallKind, Usage,
+};
 use crate::json::{Array, Object, Value, ensure_valid, write_string};
 use crate::map::Crossing;
 use crate::{Format, Loss, StreamOptions};
@@ -183,10 +186,16 @@ impl Encoder {
         let at = format!("choices[{}].content[{}]", start.at.choice, start.at.block);
         let (same, c) = (self.crossing.same, &mut self.crossing);
         match &start.part.kind {
-            _ if start.at.choice != 0 => c.lose(format!("choices[{}]", start.at.choice), "Anthropic's answers have no alternatives; dropped"),
+            _ if start.at.choice != 0 => {
+                c.lose(format!("choices[{}]", start.at.choice), "Anthropic's answers have no alternatives; dropped")
+            }
             PartKind::Other(o) if o.format != NAME => c.lose(at, format!("the target format has no part `{}`; dropped", o.kind)),
-            PartKind::Image(_) | PartKind::Audio(_) | PartKind::Document(_) if !same => c.lose(at, "Anthropic's answers hold no media; dropped"),
-            PartKind::ToolCall(call) if !same && call.kind == ToolCallKind::Server => c.lose(at, "a call that another provider ran itself; dropped"),
+            PartKind::Image(_) | PartKind::Audio(_) | PartKind::Document(_) if !same => {
+                c.lose(at, "Anthropic's answers hold no media; dropped")
+            }
+            PartKind::ToolCall(call) if !same && call.kind == ToolCallKind::Server => {
+                c.lose(at, "a call that another provider ran itself; dropped")
+            }
             _ => {
                 self.crossing.lose_extras(&at, &start.part.extras);
                 return true;

@@ -42,7 +42,9 @@ pub(super) fn expressible(m: &Media, document: bool, at: &str, c: &mut Crossing)
         MediaSource::Text(_) if document => return true,
         MediaSource::Inline(inline) if !document && inline.media_type.starts_with("image/") => return true,
         MediaSource::Inline(inline) if document && inline.media_type == "application/pdf" => return true,
-        MediaSource::Inline(inline) if document && inline.media_type.starts_with("text/") && base64_text(&inline.data).is_some() => return true,
+        MediaSource::Inline(inline) if document && inline.media_type.starts_with("text/") && base64_text(&inline.data).is_some() => {
+            return true;
+        }
         MediaSource::Inline(inline) => format!("Anthropic takes no `{}` here; dropped", inline.media_type),
         MediaSource::FileId(_) => "a file id belongs to the provider that made it; dropped".to_owned(),
         MediaSource::Text(_) | MediaSource::Other(_) => "no such source of media in the target format; dropped".to_owned(),
@@ -80,4 +82,3 @@ fn member(s: &mut Object<'_>, kind: &str, members: &[(&str, &str)]) {
     s.string("type", kind);
     members.iter().for_each(|(name, value)| s.string(name, value));
 }
-

@@ -29,7 +29,19 @@ pub(crate) const NAME: &str = "anthropic-messages";
 pub(crate) fn is_harmless(name: &str) -> bool {
     matches!(
         name,
-        "metadata" | "stop_sequences" | "stream" | "tools" | "tool_choice" | "thinking" | "output_config" | "output_format" | "type" | "role" | "caller" | "system" | "stop_sequence"
+        "metadata"
+            | "stop_sequences"
+            | "stream"
+            | "tools"
+            | "tool_choice"
+            | "thinking"
+            | "output_config"
+            | "output_format"
+            | "type"
+            | "role"
+            | "caller"
+            | "system"
+            | "stop_sequence"
     )
 }
 

@@ -1,7 +1,9 @@
 //! Requests: `POST /v1/messages`.
 
 use super::{NAME, blocks, tools};
-use crate::hub::{ChatRequest, ContentShape, Extra, Message, Params, Part, PartKind, ResponseFormat, Role, ThinkingMode, ToolCallKind, ToolChoice, extra};
+use crate::hub::{
+    ChatRequest, ContentShape, Extra, Message, Params, Part, PartKind, ResponseFormat, Role, ThinkingMode, ToolCallKind, ToolChoice, extra,
+};
 use crate::json::{Array, Document, Fields, Kind, Object, Path, Value};
 use crate::map::{Crossing, Extras, effort_budget};
 use crate::{DecodeError, EncodeOptions, Encoded, Format};
@@ -14,7 +16,8 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, DecodeError> {
     let (mut f, at) = (Fields::of(&document), Path::Root);
     let model = f.need_text(&at, "model")?.into_owned();
     let max_tokens = f.need(&at, "max_tokens", "a whole number, 1 or more")?;
-    let max_tokens = max_tokens.u64().filter(|n| *n > 0).ok_or_else(|| max_tokens.expected(&at.key("max_tokens"), "a whole number, 1 or more"))?;
+    let max_tokens =
+        max_tokens.u64().filter(|n| *n > 0).ok_or_else(|| max_tokens.expected(&at.key("max_tokens"), "a whole number, 1 or more"))?;
     let mut messages = Vec::new();
     if let Some(system) = f.take_some("system") {
         let (parts, shape) = blocks::read_content(system, &at.key("system"))?;
@@ -153,9 +156,19 @@ pub(crate) fn encode(r: &ChatRequest, options: &EncodeOptions) -> Encoded {
     write_params(&mut o, r, thinking, extras, &mut c);
     match r.stream {
         true => o.bool("stream", true),
-        false => extras.member(&mut o, "stream", Some(false).filter(|_| extras.get("stream").is_some()), |v| v.bool().or(Some(false)), |o, _| o.bool("stream", false)),
+        false => extras.member(
+            &mut o,
+            "stream",
+            Some(false).filter(|_| extras.get("stream").is_some()),
+            |v| v.bool().or(Some(false)),
+            |o, _| o.bool("stream", false),
+        ),
     }
-    extras.rest(&mut o, &["tools", "tool_choice", "stop_sequences", "metadata", "thinking", "output_config", "output_format", "max_tokens", "system"], &[]);
+    extras.rest(
+        &mut o,
+        &["tools", "tool_choice", "stop_sequences", "metadata", "thinking", "output_config", "output_format", "max_tokens", "system"],
+        &[],
+    );
     if extras.get("system") == Some("null") && !o.wrote("system") {
         o.raw("system", "null");
     }
@@ -187,8 +200,12 @@ fn plan_thinking(r: &ChatRequest, c: &mut Crossing) -> Option<ThinkingMode> {
         c.lose("reasoning_effort", "Anthropic does not reason when a tool is forced; dropped");
         return None;
     }
-    let last = r.messages.iter().rev().find(|m| m.role == Role::Assistant).filter(|_| r.messages.last().is_some_and(|m| m.role == Role::Tool));
-    let signed = |p: &Part| matches!(&p.kind, PartKind::Thinking(t) if t.signature.as_ref().is_some_and(|s| !s.is_empty())) || matches!(p.kind, PartKind::RedactedThinking(_));
+    let last =
+        r.messages.iter().rev().find(|m| m.role == Role::Assistant).filter(|_| r.messages.last().is_some_and(|m| m.role == Role::Tool));
+    let signed = |p: &Part| {
+        matches!(&p.kind, PartKind::Thinking(t) if t.signature.as_ref().is_some_and(|s| !s.is_empty()))
+            || matches!(p.kind, PartKind::RedactedThinking(_))
+    };
     if last.is_some_and(|m| !m.parts.iter().any(signed)) {
         c.lose("reasoning_effort", "the turn's tool calls come without the signed reasoning that Anthropic wants to see again; dropped");
         return None;
@@ -219,7 +236,8 @@ fn write_params(o: &mut Object<'_>, r: &ChatRequest, thinking: Option<ThinkingMo
         Some(k) => o.int("top_k", k),
         None => {}
     }
-    let stops = |v: Value<'_>| v.elements()?.map(|s| Some(s.text()?.into_owned())).collect::<Option<Vec<String>>>().filter(|s| !s.is_empty());
+    let stops =
+        |v: Value<'_>| v.elements()?.map(|s| Some(s.text()?.into_owned())).collect::<Option<Vec<String>>>().filter(|s| !s.is_empty());
     extras.member(o, "stop_sequences", Some(p.stop.clone()).filter(|s| !s.is_empty()), stops, |o, stop| {
         let mut list = o.array("stop_sequences");
         stop.iter().for_each(|s| list.string(s));
@@ -369,7 +387,9 @@ fn write_messages(o: &mut Object<'_>, r: &ChatRequest, c: &mut Crossing) {
     while let Some((i, first)) = rest.next() {
         let mut turn = vec![(i, first)];
         // Results of one round of calls stand in one message, and what the user then says may stand with them.
-        while let Some(next) = rest.next_if(|(_, next)| !c.same && turn.last().is_some_and(|(_, m)| m.role == Role::Tool) && matches!(next.role, Role::Tool | Role::User)) {
+        while let Some(next) = rest.next_if(|(_, next)| {
+            !c.same && turn.last().is_some_and(|(_, m)| m.role == Role::Tool) && matches!(next.role, Role::Tool | Role::User)
+        }) {
             turn.push(next);
         }
         write_turn(&mut list, &turn, c);
@@ -386,7 +406,12 @@ fn write_turn(list: &mut Array<'_>, turn: &[(usize, &Message)], c: &mut Crossing
     }
     let foreign_call = |p: &Part| matches!(&p.kind, PartKind::ToolCall(call) if call.kind == ToolCallKind::Server);
     if !c.same {
-        parts.retain(|(at, p)| !foreign_call(p) || { c.lose(at.clone(), "a call that another provider ran itself; dropped"); false });
+        parts.retain(|(at, p)| {
+            !foreign_call(p) || {
+                c.lose(at.clone(), "a call that another provider ran itself; dropped");
+                false
+            }
+        });
     }
     let mut json = Vec::new();
     let mut o = Object::new(&mut json);

@@ -99,10 +99,9 @@ fn write_tool(list: &mut Array<'_>, tool: &Tool, at: &str, c: &mut Crossing) {
 
 fn write_choice(o: &mut Object<'_>, r: &ChatRequest, extras: Extras<'_>, c: &mut Crossing) {
     let wanted = (r.tool_choice.clone(), r.params.parallel_tool_calls);
-    if let Some(hint) = extras.get("tool_choice").and_then(Value::parse) {
-        if wanted == (if hint.is_null() { (None, None) } else { read_choice(hint) }) {
-            return o.raw("tool_choice", hint.raw());
-        }
+    let read = |hint: Value<'_>| if hint.is_null() { (None, None) } else { read_choice(hint) };
+    if let Some(hint) = extras.get("tool_choice").and_then(Value::parse).filter(|hint| read(*hint) == wanted) {
+        return o.raw("tool_choice", hint.raw());
     }
     let (kind, name) = match &r.tool_choice {
         Some(ToolChoice::Other(json)) if c.same => return o.json("tool_choice", json),

@@ -26,7 +26,8 @@ pub(crate) fn read(value: Value<'_>) -> Option<Usage> {
 /// The usage at the end of a stream: what `message_start` said, overridden by what `message_delta` says, which may leave out
 /// the input.
 pub(crate) fn merged(start: Option<&str>, delta: &str) -> String {
-    let (Some(start), Some(delta)) = (start.and_then(Value::parse).and_then(Value::object), Value::parse(delta).and_then(Value::object)) else {
+    let (Some(start), Some(delta)) = (start.and_then(Value::parse).and_then(Value::object), Value::parse(delta).and_then(Value::object))
+    else {
         return delta.to_owned();
     };
     let mut json = Vec::new();

@@ -107,7 +107,12 @@ impl Collector {
                 Delta::Text(_) => PartKind::Text(String::new()),
                 Delta::Refusal(_) => PartKind::Refusal(String::new()),
                 Delta::Thinking(_) | Delta::Signature(_) => PartKind::Thinking(Thinking { text: String::new(), signature: None }),
-                Delta::Arguments(_) => PartKind::ToolCall(ToolCall { id: String::new(), name: String::new(), arguments: String::new(), kind: ToolCallKind::Function }),
+                Delta::Arguments(_) => PartKind::ToolCall(ToolCall {
+                    id: String::new(),
+                    name: String::new(),
+                    arguments: String::new(),
+                    kind: ToolCallKind::Function,
+                }),
                 Delta::Other(_) => return,
             };
         }
@@ -132,7 +137,9 @@ impl Collector {
         self.choice(f.choice).finish = Some(f.reason.clone());
         for e in &f.extras {
             match (self.format, &mut self.start) {
-                (Format::AnthropicMessages, Some(start)) => set_extra(&mut start.extras, e.name.strip_prefix("event.").unwrap_or(&e.name), e.value.clone()),
+                (Format::AnthropicMessages, Some(start)) => {
+                    set_extra(&mut start.extras, e.name.strip_prefix("event.").unwrap_or(&e.name), e.value.clone())
+                }
                 _ => merge_extra(&mut self.choice(f.choice).extras, &e.name, &e.value),
             }
         }

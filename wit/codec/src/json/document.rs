@@ -39,9 +39,15 @@ pub struct Member<'a> {
     pub value_start: usize,
     /// The value's text.
     pub value: &'a str,
+    /// The key holds an escape.
+    escaped: bool,
 }
 
 impl<'a> Member<'a> {
+    pub(super) fn new(key_start: usize, raw_key: &'a str, value_start: usize, value: &'a str) -> Self {
+        Self { key_start, raw_key, value_start, value, escaped: raw_key.contains('\\') }
+    }
+
     /// The key.
     pub fn key(&self) -> Cow<'a, str> {
         unescape(self.raw_key)
@@ -49,7 +55,7 @@ impl<'a> Member<'a> {
 
     /// Whether this is the key.
     pub fn is(&self, name: &str) -> bool {
-        self.raw_key == name || (self.raw_key.contains('\\') && unescape(self.raw_key) == name)
+        self.raw_key == name || (self.escaped && unescape(self.raw_key) == name)
     }
 
     /// Offset after the value's last byte.
@@ -145,7 +151,7 @@ fn top_level<'a>(text: &'a str, members: &mut Vec<Member<'a>>) -> Result<(), Fau
             let (key_end, value_start) = scan::accept_key(b, at)?;
             let value_end = scan::accept_value(b, value_start, 1)?;
             let (raw_key, value) = (&text[at + 1..key_end - 1], &text[value_start..value_end]);
-            members.push(Member { key_start: at, raw_key, value_start, value });
+            members.push(Member::new(at, raw_key, value_start, value));
             at = scan::space(b, value_end);
             match b.get(at) {
                 Some(b',') => at = scan::space(b, at + 1),

@@ -168,7 +168,7 @@ impl<'a> Items<'a> {
             items.at = key_end;
             let raw_key = text.get(key_start + 1..key_end - 1)?;
             let value = items.value()?.raw();
-            Some(Member { key_start, raw_key, value_start: items.at - value.len(), value })
+            Some(Member::new(key_start, raw_key, items.at - value.len(), value))
         }))
     }
 
@@ -235,7 +235,13 @@ impl<'a> Fields<'a> {
     }
 
     /// Takes a value that may be absent or `null` but must be readable when it is there.
-    pub fn optional<T>(&mut self, path: &Path<'_>, name: &str, what: &str, read: impl FnOnce(Value<'a>) -> Option<T>) -> Result<Option<T>, DecodeError> {
+    pub fn optional<T>(
+        &mut self,
+        path: &Path<'_>,
+        name: &str,
+        what: &str,
+        read: impl FnOnce(Value<'a>) -> Option<T>,
+    ) -> Result<Option<T>, DecodeError> {
         match self.take_some(name) {
             None => Ok(None),
             Some(v) => read(v).map(Some).ok_or_else(|| v.expected(&path.key(name), what)),
@@ -275,8 +281,16 @@ impl<'a> Fields<'a> {
         self.lenient(name, |v| v.text().map(Cow::into_owned))
     }
 
+    /// What was not taken, duplicates included: name and value.
+    pub fn untaken(&self) -> impl Iterator<Item = (Cow<'a, str>, Value<'a>)> {
+        self.members.iter().filter(|(_, taken)| !taken).map(|(m, _)| (m.key(), Value(m.value)))
+    }
+
     /// What was not taken, each name once (the last counts), prefixed.
     pub fn rest_with(self, prefix: &str) -> Vec<Extra> {
+        if self.members.iter().all(|(_, taken)| *taken) {
+            return Vec::new();
+        }
         let mut seen = HashSet::new();
         let mut extras: Vec<Extra> = Vec::new();
         for (m, _) in self.members.into_iter().rev().filter(|(_, taken)| !taken) {
@@ -291,6 +305,6 @@ impl<'a> Fields<'a> {
 
     /// What was not taken.
     pub fn rest(self) -> Vec<Extra> {
-        if self.members.iter().all(|(_, taken)| *taken) { Vec::new() } else { self.rest_with("") }
+        self.rest_with("")
     }
 }

@@ -33,11 +33,10 @@ pub(super) fn unescape(inner: &str) -> Cow<'_, str> {
 fn unicode(rest: &str) -> (char, usize) {
     let unit = |at: usize| rest.get(at..at + 4).and_then(|hex| u32::from_str_radix(hex, 16).ok());
     let first = unit(2).unwrap_or(0xFFFD);
-    if (0xD800..0xDC00).contains(&first) && rest.get(6..8) == Some("\\u") {
-        if let Some(second @ 0xDC00..0xE000) = unit(8) {
-            let scalar = 0x10000 + ((first - 0xD800) << 10) + (second - 0xDC00);
-            return (char::from_u32(scalar).unwrap_or(char::REPLACEMENT_CHARACTER), 12);
-        }
+    let pair = (0xD800..0xDC00).contains(&first) && rest.get(6..8) == Some("\\u");
+    if let Some(second @ 0xDC00..0xE000) = unit(8).filter(|_| pair) {
+        let scalar = 0x10000 + ((first - 0xD800) << 10) + (second - 0xDC00);
+        return (char::from_u32(scalar).unwrap_or(char::REPLACEMENT_CHARACTER), 12);
     }
     (char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER), 6)
 }

@@ -36,7 +36,13 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatAnswer, ChatError> {
 
 fn read_choice(value: Value<'_>, position: u32) -> Choice {
     let Some(mut f) = value.object() else {
-        return Choice { index: position, parts: Vec::new(), shape: ContentShape::Absent, finish: None, extras: vec![Extra::new("choice", value.raw())] };
+        return Choice {
+            index: position,
+            parts: Vec::new(),
+            shape: ContentShape::Absent,
+            finish: None,
+            extras: vec![Extra::new("choice", value.raw())],
+        };
     };
     let index = f.lenient("index", |v| u32::try_from(v.u64()?).ok()).unwrap_or(position);
     let finish = f.lenient("finish_reason", |v| Some(read_finish(&v.text()?)));
@@ -110,7 +116,8 @@ fn write_choice(mut o: Object<'_>, choice: &Choice, c: &mut Crossing) {
 fn finish_of(choice: &Choice, c: &mut Crossing) -> Option<String> {
     let reason = choice.finish.as_ref()?;
     let (word, exact) = finish_word(reason, c.same);
-    let calls = choice.parts.iter().any(|p| matches!(p.kind, PartKind::ToolCall(ref call) if call.kind != crate::hub::ToolCallKind::Server));
+    let calls =
+        choice.parts.iter().any(|p| matches!(p.kind, PartKind::ToolCall(ref call) if call.kind != crate::hub::ToolCallKind::Server));
     if !exact {
         c.lose(format!("choices[{}].finish", choice.index), format!("no such reason in the target format; written as `{word}`"));
     }

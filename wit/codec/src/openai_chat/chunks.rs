@@ -2,7 +2,10 @@
 
 use super::events::{IN_DETAILS, finish_word_of, foreign, hot_string};
 use super::{NAME, error, message, reasoning, usage};
-use crate::hub::{BlockDelta, BlockId, BlockStart, ChatError, Delta, Extra, Part, PartKind, StreamEvent, StreamFinish, StreamStart, ToolCall, ToolCallKind, Usage, extra, set_extra};
+use crate::hub::{
+    BlockDelta, BlockId, BlockStart, ChatError, Delta, Extra, Part, PartKind, StreamEvent, StreamFinish, StreamStart, ToolCall,
+    ToolCallKind, Usage, extra, set_extra,
+};
 use crate::json::{Array, Fields, Object, Value, ensure_valid, write_string};
 use crate::map::{Crossing, field_note};
 use crate::{Format, Loss, StreamOptions};
@@ -249,7 +252,8 @@ impl Encoder {
         }
         let note = block.and_then(|b| b.note.clone());
         match &d.delta {
-            Delta::Text(text) | Delta::Thinking(text) | Delta::Refusal(text) | Delta::Signature(text) if text.is_empty() && d.extras.is_empty() => {}
+            Delta::Text(text) | Delta::Thinking(text) | Delta::Refusal(text) | Delta::Signature(text)
+                if text.is_empty() && d.extras.is_empty() => {}
             Delta::Text(text) => self.chunk(index, &d.extras, None, out, |o| hot_string(o, "content", text)),
             Delta::Refusal(text) => self.chunk(index, &d.extras, None, out, |o| hot_string(o, "refusal", text)),
             Delta::Thinking(text) => match note.as_deref().filter(|_| same) {
@@ -257,7 +261,9 @@ impl Encoder {
                     let extras = block.map(|b| b.extras.clone()).unwrap_or_default();
                     self.chunk(index, &d.extras, None, out, |o| thinking_item(o, text, &extras));
                 }
-                Some("reasoning_details") if extra(&d.extras, "message.reasoning_details").is_some() => self.chunk(index, &d.extras, None, out, |_| {}),
+                Some("reasoning_details") if extra(&d.extras, "message.reasoning_details").is_some() => {
+                    self.chunk(index, &d.extras, None, out, |_| {})
+                }
                 Some("reasoning") => self.chunk(index, &d.extras, None, out, |o| hot_string(o, "reasoning", text)),
                 _ => self.chunk(index, &d.extras, None, out, |o| hot_string(o, reasoning::STRINGS[0], text)),
             },
@@ -269,7 +275,9 @@ impl Encoder {
                 self.chunk(index, &[], None, out, |o| call_piece(o, n, kind, piece, &extras));
             }
             Delta::Other(_) if same => {}
-            Delta::Other(_) => self.crossing.lose(format!("choices[{index}].content[{number}]"), "a piece that the target format does not have; dropped"),
+            Delta::Other(_) => {
+                self.crossing.lose(format!("choices[{index}].content[{number}]"), "a piece that the target format does not have; dropped")
+            }
         }
     }
 

@@ -1,9 +1,9 @@
 //! Errors: `{"error":{"message","type","param","code"}}`, and what compatible hosts write in its place.
 
+use crate::ErrorReply;
 use crate::error_body::{self, Words};
 use crate::hub::{ChatError, ErrorClass};
 use crate::json::{Document, Object};
-use crate::ErrorReply;
 
 /// Reads an error answer; see [`crate::Format::decode_error`].
 pub(crate) fn decode(status: u16, retry_after: Option<&str>, body: &[u8]) -> ChatError {

@@ -8,8 +8,8 @@ use std::borrow::Cow;
 
 use super::{NAME, message, read_finish, reasoning, usage};
 use crate::hub::{
-    BlockDelta, BlockId, BlockStart, ChatError, Delta, ErrorClass, Extra, FinishReason, OtherPart, Part, PartKind, StreamEvent, StreamFinish, StreamStart, Thinking, ToolCall,
-    ToolCallKind, extra, set_extra,
+    BlockDelta, BlockId, BlockStart, ChatError, Delta, ErrorClass, Extra, FinishReason, OtherPart, Part, PartKind, StreamEvent,
+    StreamFinish, StreamStart, Thinking, ToolCall, ToolCallKind, extra, set_extra,
 };
 use crate::json::{Document, Fields, Kind, Object, Value, write_string};
 use crate::map::field;
@@ -72,14 +72,16 @@ impl Decoder {
         }
         let document = match Document::parse(data) {
             Ok(document) => document,
-            Err(_) if last => return out.push(StreamEvent::Error(interrupted())),
+            // Half an event; whether the answer was complete before it, `closed` says.
+            Err(_) if last => return,
             Err(fault) => {
                 let e = ChatError::new(ErrorClass::Protocol, format!("the provider sent an event that is not JSON: {fault}"));
                 return out.push(StreamEvent::Error(e));
             }
         };
         let mut f = Fields::of(&document);
-        let fails = name == "error" || f.peek("error").is_some_and(|v| !v.is_null()) || f.peek("choices").is_none() && f.peek("usage").is_none();
+        let fails =
+            name == "error" || f.peek("error").is_some_and(|v| !v.is_null()) || f.peek("choices").is_none() && f.peek("usage").is_none();
         if let Some(e) = fails.then(|| super::error_in(&document)).flatten() {
             return out.push(StreamEvent::Error(e));
         }
@@ -125,10 +127,10 @@ impl Decoder {
         let created = f.lenient("created", |v| v.f64().map(|n| n as u64));
         f.take("object");
         let mut news = Vec::new();
-        for e in f.rest().into_iter().filter(|e| e.value != "null" && !PADDING.contains(&e.name.as_str())) {
-            if extra(&self.known, &e.name) != Some(&e.value) {
-                set_extra(&mut self.known, &e.name, e.value.clone());
-                news.push(e);
+        for (name, value) in f.untaken().filter(|(name, value)| !value.is_null() && !PADDING.contains(&name.as_ref())) {
+            if extra(&self.known, &name) != Some(value.raw()) {
+                set_extra(&mut self.known, &name, value.raw().into());
+                set_extra(&mut news, &name, value.raw().into());
             }
         }
         if !self.started {
@@ -162,7 +164,9 @@ impl Decoder {
         }
         let finish = f.lenient("finish_reason", |v| v.text()).filter(|word| !word.is_empty());
         f.take("finish_reason");
-        extras.extend(f.rest());
+        if f.untaken().any(|(_, value)| !value.is_null()) {
+            extras.extend(f.rest());
+        }
         extras.retain(|e| e.value != "null");
         if let Some(word) = finish.filter(|_| !choice.finished) {
             choice.close(out);

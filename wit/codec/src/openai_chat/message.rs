@@ -54,7 +54,12 @@ pub(super) fn read_body(f: &mut Fields<'_>, path: &Path<'_>, care: Care) -> Resu
 }
 
 /// Reads a message's content into parts.
-pub(super) fn read_content(content: Option<Value<'_>>, path: &Path<'_>, care: Care, parts: &mut Vec<Part>) -> Result<ContentShape, DecodeError> {
+pub(super) fn read_content(
+    content: Option<Value<'_>>,
+    path: &Path<'_>,
+    care: Care,
+    parts: &mut Vec<Part>,
+) -> Result<ContentShape, DecodeError> {
     let Some(content) = content else { return Ok(ContentShape::Absent) };
     match content.kind() {
         Kind::Null => Ok(ContentShape::Null),
@@ -217,7 +222,15 @@ pub(super) enum Place {
 }
 
 /// Writes content, reasoning, refusal and tool calls. `extras` are those of the message.
-pub(super) fn write_body(o: &mut Object<'_>, parts: &[Part], shape: ContentShape, extras: Extras<'_>, place: Place, at: &str, c: &mut Crossing) {
+pub(super) fn write_body(
+    o: &mut Object<'_>,
+    parts: &[Part],
+    shape: ContentShape,
+    extras: Extras<'_>,
+    place: Place,
+    at: &str,
+    c: &mut Crossing,
+) {
     write_content(o, parts, shape, place, at, c);
     reasoning::write(o, parts, extras);
     let mut refusals = parts.iter().filter(|p| !in_content(p)).filter_map(|p| match &p.kind {
@@ -282,14 +295,18 @@ fn speakable(part: &Part, place: Place, at: &str, c: &mut Crossing) -> bool {
             c.lose_extras(at, &part.extras);
             return !text.is_empty();
         }
-        PartKind::Image(_) | PartKind::Audio(_) | PartKind::Document(_) if !media_ok => c.lose(at, "only a user message may hold media here; dropped"),
+        PartKind::Image(_) | PartKind::Audio(_) | PartKind::Document(_) if !media_ok => {
+            c.lose(at, "only a user message may hold media here; dropped")
+        }
         PartKind::Image(m) | PartKind::Audio(m) | PartKind::Document(m) => {
             if part.cache_control.is_some() {
                 c.lose(format!("{at}.cache_control"), "OpenAI caches by itself and takes no breakpoints; dropped");
             }
             c.lose_extras(at, &part.extras);
             match (&m.source, &part.kind) {
-                (MediaSource::Inline(_), _) | (MediaSource::Url(_), PartKind::Image(_)) | (MediaSource::Text(_), PartKind::Document(_)) => return true,
+                (MediaSource::Inline(_), _) | (MediaSource::Url(_), PartKind::Image(_)) | (MediaSource::Text(_), PartKind::Document(_)) => {
+                    return true;
+                }
                 (MediaSource::FileId(_), _) => c.lose(at, "a file id belongs to the provider that made it; dropped"),
                 _ => c.lose(at, "no such source of media in the target format; dropped"),
             }

@@ -56,7 +56,8 @@ pub(super) fn of_details(details: Value<'_>) -> Vec<PartKind> {
 pub(super) fn write(o: &mut Object<'_>, parts: &[Part], extras: Extras<'_>) {
     let outside = |p: &&Part| matches!(p.kind, PartKind::Thinking(_) | PartKind::RedactedThinking(_)) && field_note(p) != Some("content");
     let parts: Vec<&Part> = parts.iter().filter(outside).collect();
-    let text: String = parts.iter().filter_map(|p| if let PartKind::Thinking(t) = &p.kind { Some(t.text.as_str()) } else { None }).collect();
+    let text: String =
+        parts.iter().filter_map(|p| if let PartKind::Thinking(t) = &p.kind { Some(t.text.as_str()) } else { None }).collect();
     let details = extras.get("reasoning_details").and_then(Value::parse);
     let told = details.map(of_details).unwrap_or_default();
     if let Some(details) = details.filter(|_| told.iter().eq(parts.iter().map(|p| &p.kind))) {

@@ -1,10 +1,10 @@
 //! Requests: `POST /v1/chat/completions`.
 
-use super::message::{self, Care, Place};
 use super::NAME;
+use super::message::{self, Care, Place};
 use crate::hub::{
-    ChatRequest, ContentShape, Extra, FunctionTool, Message, OtherPart, Params, Part, PartKind, ResponseFormat, ResultPart, ResultPartKind, Role, ThinkingMode, Tool,
-    ToolChoice, ToolKind, ToolResult, extra,
+    ChatRequest, ContentShape, Extra, FunctionTool, Message, OtherPart, Params, Part, PartKind, ResponseFormat, ResultPart, ResultPartKind,
+    Role, ThinkingMode, Tool, ToolChoice, ToolKind, ToolResult, extra,
 };
 use crate::json::{Array, Document, Fields, Kind, Object, Path, Value};
 use crate::map::{Crossing, Extras, budget_effort};
@@ -28,13 +28,21 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, DecodeError> {
     let tool_choice = f.take_some("tool_choice").map(|v| read_choice(v, &at.key("tool_choice"))).transpose()?;
     let params = read_params(&mut f, &mut hints)?;
     let stream = keep_hint(&mut f, "stream", "a boolean", Value::bool, |on| !on, &mut hints)?.unwrap_or(false);
-    let include_usage = f.peek("stream_options").and_then(Value::object).and_then(|mut o| o.take("include_usage")).and_then(Value::bool).unwrap_or(false);
+    let include_usage =
+        f.peek("stream_options").and_then(Value::object).and_then(|mut o| o.take("include_usage")).and_then(Value::bool).unwrap_or(false);
     hints.extend(f.rest());
     Ok(ChatRequest { format: NAME.into(), model, messages, tools, tool_choice, params, stream, include_usage, extras: hints })
 }
 
 /// Reads an optional member, and keeps its text as a hint when `keep` says that the hub alone would not write it the same way.
-fn keep_hint<'a, T>(f: &mut Fields<'a>, name: &str, what: &str, read: impl Fn(Value<'a>) -> Option<T>, keep: impl Fn(&T) -> bool, hints: &mut Vec<Extra>) -> Result<Option<T>, DecodeError> {
+fn keep_hint<'a, T>(
+    f: &mut Fields<'a>,
+    name: &str,
+    what: &str,
+    read: impl Fn(Value<'a>) -> Option<T>,
+    keep: impl Fn(&T) -> bool,
+    hints: &mut Vec<Extra>,
+) -> Result<Option<T>, DecodeError> {
     let raw = f.peek(name);
     let value = f.optional(&Path::Root, name, what, read)?;
     if let (Some(raw), true) = (raw, value.as_ref().is_some_and(keep)) {
@@ -96,7 +104,9 @@ fn response_format(kind: &str, value: Value<'_>) -> Option<ResponseFormat> {
     match kind {
         "text" => Some(ResponseFormat::Text),
         "json_object" => Some(ResponseFormat::JsonObject),
-        "json_schema" => value.object()?.take("json_schema").filter(|v| v.kind() == Kind::Object).map(|v| ResponseFormat::JsonSchema(v.raw().into())),
+        "json_schema" => {
+            value.object()?.take("json_schema").filter(|v| v.kind() == Kind::Object).map(|v| ResponseFormat::JsonSchema(v.raw().into()))
+        }
         _ => None,
     }
 }
@@ -122,7 +132,10 @@ fn read_message(value: Value<'_>, path: &Path<'_>) -> Result<Message, DecodeErro
         }
         other => {
             let shown: String = other.chars().take(20).collect();
-            return Err(DecodeError::new(path.key("role"), format!("expected `system`, `developer`, `user`, `assistant` or `tool`, found `{shown}`")));
+            return Err(DecodeError::new(
+                path.key("role"),
+                format!("expected `system`, `developer`, `user`, `assistant` or `tool`, found `{shown}`"),
+            ));
         }
     };
     let name = f.optional_text(path, "name")?;
@@ -149,7 +162,9 @@ fn read_result(f: &mut Fields<'_>, path: &Path<'_>, tool_call_id: String) -> Res
             PartKind::Document(m) => ResultPartKind::Document(m),
             PartKind::Other(o) => ResultPartKind::Other(o.value),
             // Sounds, refusals and thoughts in a result: as text of JSON, by way of the writer.
-            kind => ResultPartKind::Other(part_json(&Part { kind, cache_control: part.cache_control.clone(), extras: part.extras.clone() })),
+            kind => {
+                ResultPartKind::Other(part_json(&Part { kind, cache_control: part.cache_control.clone(), extras: part.extras.clone() }))
+            }
         };
         let extras = if matches!(kind, ResultPartKind::Other(_)) { Vec::new() } else { part.extras };
         ResultPart { kind, cache_control: part.cache_control, extras }
@@ -235,7 +250,9 @@ pub(crate) fn encode(r: &ChatRequest) -> Encoded {
     let extras = c.extras(&r.extras);
     write_tools(&mut o, r, extras, &mut c);
     write_params(&mut o, r, extras, &mut c);
-    extras.member(&mut o, "stream", Some(r.stream).filter(|on| *on || extras.get("stream").is_some()), Value::bool, |o, on| o.bool("stream", *on));
+    extras.member(&mut o, "stream", Some(r.stream).filter(|on| *on || extras.get("stream").is_some()), Value::bool, |o, on| {
+        o.bool("stream", *on)
+    });
     write_stream_options(&mut o, r, extras);
     extras.rest(&mut o, &["tools", "tool_choice", "stream", "stream_options", "max_completion_tokens", "stop", "response_format"], &[]);
     o.end();
@@ -245,7 +262,12 @@ pub(crate) fn encode(r: &ChatRequest) -> Encoded {
 
 fn write_params(o: &mut Object<'_>, r: &ChatRequest, extras: Extras<'_>, c: &mut Crossing) {
     let p = &r.params;
-    for (name, value) in [("temperature", p.temperature), ("top_p", p.top_p), ("presence_penalty", p.presence_penalty), ("frequency_penalty", p.frequency_penalty)] {
+    for (name, value) in [
+        ("temperature", p.temperature),
+        ("top_p", p.top_p),
+        ("presence_penalty", p.presence_penalty),
+        ("frequency_penalty", p.frequency_penalty),
+    ] {
         if let Some(value) = value {
             o.f64(name, value);
         }
@@ -259,11 +281,17 @@ fn write_params(o: &mut Object<'_>, r: &ChatRequest, extras: Extras<'_>, c: &mut
         (Some(n), None) => o.int("max_tokens", n),
         (None, _) => extras.member(o, "max_completion_tokens", None, Value::u64, |_, _| {}),
     }
-    extras.member(o, "stop", Some(p.stop.clone()).filter(|s| !s.is_empty()), |v| read_stop(v).filter(|s| !s.is_empty()), |o, stop| {
-        let mut list = o.array("stop");
-        stop.iter().for_each(|s| list.string(s));
-        list.end();
-    });
+    extras.member(
+        o,
+        "stop",
+        Some(p.stop.clone()).filter(|s| !s.is_empty()),
+        |v| read_stop(v).filter(|s| !s.is_empty()),
+        |o, stop| {
+            let mut list = o.array("stop");
+            stop.iter().for_each(|s| list.string(s));
+            list.end();
+        },
+    );
     if let Some(seed) = p.seed {
         o.int("seed", seed);
     }
@@ -299,8 +327,12 @@ fn write_effort(o: &mut Object<'_>, r: &ChatRequest, c: &mut Crossing) {
         (Some(effort), _) if !c.same && effort == "max" => o.string("reasoning_effort", "xhigh"),
         (Some(effort), _) => o.string("reasoning_effort", effort),
         (None, Some(ThinkingMode::Budget(budget))) => o.string("reasoning_effort", budget_effort(*budget)),
-        (None, Some(ThinkingMode::Disabled)) => c.lose("thinking", "OpenAI has no switch that every model takes; dropped, the model's default holds"),
-        (None, Some(ThinkingMode::Adaptive)) => c.lose("thinking", "OpenAI has no adaptive mode; dropped, the model's default effort holds"),
+        (None, Some(ThinkingMode::Disabled)) => {
+            c.lose("thinking", "OpenAI has no switch that every model takes; dropped, the model's default holds")
+        }
+        (None, Some(ThinkingMode::Adaptive)) => {
+            c.lose("thinking", "OpenAI has no adaptive mode; dropped, the model's default effort holds")
+        }
         (None, None) => {}
     }
 }
@@ -336,7 +368,10 @@ fn write_tools(o: &mut Object<'_>, r: &ChatRequest, extras: Extras<'_>, c: &mut 
     };
     for (i, tool) in r.tools.iter().enumerate() {
         match &tool.kind {
-            ToolKind::Other(other) if !expressible(tool) => c.lose(format!("tools[{i}]"), format!("the provider's own tool `{}` does not exist in the target format; dropped", other.kind)),
+            ToolKind::Other(other) if !expressible(tool) => c.lose(
+                format!("tools[{i}]"),
+                format!("the provider's own tool `{}` does not exist in the target format; dropped", other.kind),
+            ),
             _ => {
                 c.lose_extras(&format!("tools[{i}]"), &tool.extras);
                 if tool.cache_control.is_some() && !c.same {

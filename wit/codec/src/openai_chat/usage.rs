@@ -29,10 +29,9 @@ pub(crate) fn read(value: Value<'_>) -> Option<Usage> {
     if cached > input {
         input = input.saturating_add(cached);
     }
-    if let (Some(reasoning @ 1..), Some(total)) = (reasoning, total) {
-        if input.saturating_add(output).saturating_add(reasoning) == total || reasoning > output {
-            output = output.saturating_add(reasoning);
-        }
+    let beside = |r: &u64, total: u64| *r > 0 && (input.saturating_add(output).saturating_add(*r) == total || *r > output);
+    if let Some(reasoning) = reasoning.filter(|r| total.is_some_and(|total| beside(r, total))) {
+        output = output.saturating_add(reasoning);
     }
     Some(Usage {
         input_tokens: input,

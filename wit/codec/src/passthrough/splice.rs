@@ -139,7 +139,12 @@ mod tests {
         check_forward(r#"{"model":"m","stream":true}"#, anthropic, true, r#"{"model":"m","stream":true}"#);
         check_forward(r#"{"model":"m","stream":true}"#, openai, false, r#"{"model":"m","stream":true}"#);
         check_forward(r#"{"model":"m","stream":false}"#, openai, true, r#"{"model":"m","stream":false}"#);
-        check_forward(r#"{"model":"m","stream":true}"#, openai, true, r#"{"model":"m","stream":true,"stream_options":{"include_usage":true}}"#);
+        check_forward(
+            r#"{"model":"m","stream":true}"#,
+            openai,
+            true,
+            r#"{"model":"m","stream":true,"stream_options":{"include_usage":true}}"#,
+        );
         check_forward(
             r#"{"stream_options":{"include_usage":false,"x":1},"model":"alias","stream":true}"#,
             openai,

@@ -99,10 +99,9 @@ fn one_data(raw: &[u8]) -> Option<&[u8]> {
     let mut rest = raw;
     while !rest.is_empty() {
         let end = memchr::memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
-        if let Some(data) = rest[..end].strip_prefix(b"data:") {
-            if found.replace(data).is_some() {
-                return None;
-            }
+        let data = rest[..end].strip_prefix(b"data:");
+        if data.is_some_and(|data| found.replace(data).is_some()) {
+            return None;
         }
         rest = rest.get(end + 1..).unwrap_or_default();
     }
@@ -224,7 +223,8 @@ impl Reader {
         }
         if let Some(delta) = c.take("delta").and_then(Value::object) {
             let speaks = |name: &&str| delta.peek(name).is_some_and(|v| !matches!(v.raw(), "null" | "\"\"" | "[]"));
-            self.facts.first_content |= ["content", "tool_calls", "reasoning_content", "reasoning", "refusal", "function_call"].iter().any(|name| speaks(name));
+            self.facts.first_content |=
+                ["content", "tool_calls", "reasoning_content", "reasoning", "refusal", "function_call"].iter().any(speaks);
         }
     }
 
@@ -252,7 +252,8 @@ impl Reader {
             "message_delta" => {
                 if let Some(mut delta) = f.take("delta").and_then(Value::object) {
                     let sequence = delta.take("stop_sequence").and_then(Value::text).map(|s| s.into_owned());
-                    let reason: Option<FinishReason> = delta.take("stop_reason").and_then(Value::text).map(|word| anthropic_messages::read_stop(&word, sequence));
+                    let reason: Option<FinishReason> =
+                        delta.take("stop_reason").and_then(Value::text).map(|word| anthropic_messages::read_stop(&word, sequence));
                     if reason.is_some() {
                         self.facts.finish = reason;
                     }

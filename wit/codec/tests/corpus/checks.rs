@@ -90,12 +90,17 @@ fn request_crosses(format: Format, request: &Value) -> Result<(), String> {
     if target == Format::AnthropicMessages && document["max_tokens"].as_u64().is_none() {
         return Err("no max_tokens".into());
     }
-    let calls = |parts: &[llm_codec::hub::Part]| parts.iter().filter(|p| matches!(&p.kind, PartKind::ToolCall(c) if c.kind != ToolCallKind::Server)).count();
-    let (before, after): (usize, usize) = (hub.messages.iter().map(|m| calls(&m.parts)).sum(), there.messages.iter().map(|m| calls(&m.parts)).sum());
+    let calls = |parts: &[llm_codec::hub::Part]| {
+        parts.iter().filter(|p| matches!(&p.kind, PartKind::ToolCall(c) if c.kind != ToolCallKind::Server)).count()
+    };
+    let (before, after): (usize, usize) =
+        (hub.messages.iter().map(|m| calls(&m.parts)).sum(), there.messages.iter().map(|m| calls(&m.parts)).sum());
     if before != after {
         return Err(format!("{before} tool calls became {after}"));
     }
-    let texts = |r: &llm_codec::hub::ChatRequest| r.messages.iter().flat_map(|m| &m.parts).map(|p| if let PartKind::Text(t) = &p.kind { t.len() } else { 0 }).sum::<usize>();
+    let texts = |r: &llm_codec::hub::ChatRequest| {
+        r.messages.iter().flat_map(|m| &m.parts).map(|p| if let PartKind::Text(t) = &p.kind { t.len() } else { 0 }).sum::<usize>()
+    };
     if texts(&hub) > texts(&there) {
         return Err("text got lost".into());
     }
@@ -127,8 +132,27 @@ fn answer_crosses(format: Format, body: &Value) -> Result<(), String> {
     let there = target.decode_answer(&encoded.body).map_err(|e| format!("{e:?}"))?;
     same_answer("crossed", &hub, &there)?;
     let needed: &[&str] = match target {
-        Format::OpenaiChat => &["/id", "/object", "/created", "/model", "/choices/0/index", "/choices/0/message/role", "/choices/0/message/content", "/choices/0/finish_reason"],
-        Format::AnthropicMessages => &["/id", "/type", "/role", "/model", "/content", "/stop_reason", "/stop_sequence", "/usage/input_tokens", "/usage/output_tokens"],
+        Format::OpenaiChat => &[
+            "/id",
+            "/object",
+            "/created",
+            "/model",
+            "/choices/0/index",
+            "/choices/0/message/role",
+            "/choices/0/message/content",
+            "/choices/0/finish_reason",
+        ],
+        Format::AnthropicMessages => &[
+            "/id",
+            "/type",
+            "/role",
+            "/model",
+            "/content",
+            "/stop_reason",
+            "/stop_sequence",
+            "/usage/input_tokens",
+            "/usage/output_tokens",
+        ],
     };
     match needed.iter().find(|pointer| document.pointer(pointer).is_none()) {
         Some(pointer) => Err(format!("{pointer} is missing")),
@@ -170,7 +194,11 @@ fn essence(a: &ChatAnswer) -> Essence {
         text: parts().filter_map(|p| if let PartKind::Text(t) = &p.kind { Some(t.as_str()) } else { None }).collect(),
         thinking: parts().filter_map(|p| if let PartKind::Thinking(t) = &p.kind { Some(t.text.as_str()) } else { None }).collect(),
         calls,
-        usage: a.usage.as_ref().map(|u| (u.input_tokens, u.cache_read_tokens.unwrap_or(0), u.cache_write_tokens.unwrap_or(0), u.output_tokens)).unwrap_or_default(),
+        usage: a
+            .usage
+            .as_ref()
+            .map(|u| (u.input_tokens, u.cache_read_tokens.unwrap_or(0), u.cache_write_tokens.unwrap_or(0), u.output_tokens))
+            .unwrap_or_default(),
         finish,
     }
 }
@@ -188,14 +216,24 @@ fn error_is_told(r: &Recording, body: &Value) -> Result<(), String> {
         401 => &[ErrorClass::Authentication],
         404 => &[ErrorClass::ModelNotFound, ErrorClass::NotFound],
         429 => &[ErrorClass::RateLimited, ErrorClass::QuotaExceeded],
-        400 => &[ErrorClass::InvalidRequest, ErrorClass::ContextTooLong, ErrorClass::ContentFiltered, ErrorClass::QuotaExceeded, ErrorClass::ModelNotFound],
+        400 => &[
+            ErrorClass::InvalidRequest,
+            ErrorClass::ContextTooLong,
+            ErrorClass::ContentFiltered,
+            ErrorClass::QuotaExceeded,
+            ErrorClass::ModelNotFound,
+        ],
         _ => return Ok(()),
     };
     let lower = e.message.to_lowercase();
     let too_long = lower.contains("context length") || lower.contains("too long");
-    let told = body.to_string().contains(&serde_json::to_string(&e.message.chars().take(50).collect::<String>()).unwrap().trim_matches('"').to_owned());
+    let told = body
+        .to_string()
+        .contains(&serde_json::to_string(&e.message.chars().take(50).collect::<String>()).unwrap().trim_matches('"').to_owned());
     match () {
-        () if !expect.contains(&e.class) || (too_long && e.class != ErrorClass::ContextTooLong) => Err(format!("{} {body} became {:?}", r.status, e.class)),
+        () if !expect.contains(&e.class) || (too_long && e.class != ErrorClass::ContextTooLong) => {
+            Err(format!("{} {body} became {:?}", r.status, e.class))
+        }
         () if !told => Err(format!("message got lost: {}", e.message)),
         () if e.retry_after_ms.is_some() != r.retry_after.is_some() => Err("retry-after got lost".into()),
         () => Format::ALL.into_iter().try_for_each(|f| parse(&f.encode_error(&e).body).map(|_| ())),
@@ -248,7 +286,8 @@ fn stream_cuts(format: Format, bytes: &[u8], name: &str) -> Result<(), String> {
     }
     // What was recorded as an error must come out as one.
     let told = sdk::events(bytes).iter().any(|e| e.get("error").is_some_and(|e| !e.is_null()));
-    let starts: Vec<Value> = sdk::events(bytes).into_iter().take_while(|e| e["type"] != "message_stop").filter(|e| e["type"] == "message_start").collect();
+    let starts: Vec<Value> =
+        sdk::events(bytes).into_iter().take_while(|e| e["type"] != "message_stop").filter(|e| e["type"] == "message_start").collect();
     let spliced = starts.iter().any(|s| s["message"]["id"] != starts[0]["message"]["id"]);
     match (collect(format, bytes), told || spliced) {
         (Err(_), true) => return Ok(()),
@@ -275,9 +314,20 @@ fn sdk_agrees(format: Format, bytes: &[u8], answer: &ChatAnswer) -> Result<(), S
         let content = text(|k| if let PartKind::Text(t) = k { Some(t) } else { None });
         let thinking = text(|k| if let PartKind::Thinking(t) = k { Some(&t.text) } else { None });
         let refusal = text(|k| if let PartKind::Refusal(t) = k { Some(t) } else { None });
-        let calls: Vec<Value> = ours.parts.iter().filter_map(|p| if let PartKind::ToolCall(c) = &p.kind { Some(serde_json::json!({"id": c.id, "name": c.name, "arguments": c.arguments})) } else { None }).collect();
+        let calls: Vec<Value> = ours
+            .parts
+            .iter()
+            .filter_map(|p| {
+                if let PartKind::ToolCall(c) = &p.kind {
+                    Some(serde_json::json!({"id": c.id, "name": c.name, "arguments": c.arguments}))
+                } else {
+                    None
+                }
+            })
+            .collect();
         let word = &body["choices"][i]["finish_reason"];
-        let told = serde_json::json!({"content": content, "reasoning": thinking, "refusal": refusal, "tool_calls": calls, "finish_reason": word});
+        let told =
+            serde_json::json!({"content": content, "reasoning": thinking, "refusal": refusal, "tool_calls": calls, "finish_reason": word});
         equal("SDK's choice", choice, &told)?;
     }
     match (&snapshot["usage"], &answer.usage) {
@@ -290,7 +340,9 @@ fn sdk_agrees(format: Format, bytes: &[u8], answer: &ChatAnswer) -> Result<(), S
 fn stream_crosses(format: Format, bytes: &[u8], answer: &ChatAnswer) -> Result<(), String> {
     let target = other(format);
     let mut out = Vec::new();
-    target.event_encoder(StreamOptions { include_usage: true, id: "x".into(), ..StreamOptions::default() }).events(&decode(format, &[bytes]), &mut out);
+    target
+        .event_encoder(StreamOptions { include_usage: true, id: "x".into(), ..StreamOptions::default() })
+        .events(&decode(format, &[bytes]), &mut out);
     let there = collect(target, &out).map_err(|e| format!("{e:?}"))?;
     same_answer("crossed", answer, &there)?;
     if target == Format::AnthropicMessages { blocks_in_order(&sdk::events(&out)) } else { Ok(()) }

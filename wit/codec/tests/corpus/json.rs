@@ -10,7 +10,9 @@ pub fn difference(a: &Value, b: &Value) -> Option<String> {
 fn compare(path: &str, a: &Value, b: &Value) -> Option<String> {
     match (a, b) {
         (Value::Number(x), Value::Number(y)) if x.as_f64() == y.as_f64() => None,
-        (Value::Array(x), Value::Array(y)) if x.len() == y.len() => x.iter().zip(y).enumerate().find_map(|(i, (x, y))| compare(&format!("{path}[{i}]"), x, y)),
+        (Value::Array(x), Value::Array(y)) if x.len() == y.len() => {
+            x.iter().zip(y).enumerate().find_map(|(i, (x, y))| compare(&format!("{path}[{i}]"), x, y))
+        }
         (Value::Object(x), Value::Object(y)) => {
             let missing = x.keys().find(|k| !y.contains_key(*k)).map(|k| format!("{path}.{k} is missing: {}", short(&x[k])));
             let added = || y.keys().find(|k| !x.contains_key(*k)).map(|k| format!("{path}.{k} was added: {}", short(&y[k])));

@@ -38,7 +38,8 @@ pub fn root() -> Option<PathBuf> {
 
 /// Whether this is the shared part, whose counts are known.
 pub fn is_shared(root: &Path) -> bool {
-    std::fs::read_to_string(root.join("MANIFEST.tsv")).is_ok_and(|m| m.lines().any(|l| l.starts_with("shared\t"))) && root.join("openai").is_dir()
+    std::fs::read_to_string(root.join("MANIFEST.tsv")).is_ok_and(|m| m.lines().any(|l| l.starts_with("shared\t")))
+        && root.join("openai").is_dir()
 }
 
 pub fn recordings(root: &Path) -> Vec<Recording> {

@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 /// The data of the events, in order.
 pub fn events(stream: &[u8]) -> Vec<Value> {
     let text = String::from_utf8_lossy(stream).replace("\r\n", "\n");
-    let data = text.split("\n\n").map(|event| event.lines().filter_map(|l| l.strip_prefix("data:")).map(str::trim_start).collect::<Vec<_>>().join("\n"));
+    let data = text
+        .split("\n\n")
+        .map(|event| event.lines().filter_map(|l| l.strip_prefix("data:")).map(str::trim_start).collect::<Vec<_>>().join("\n"));
     data.filter(|d| !d.is_empty() && d != "[DONE]").map(|d| serde_json::from_str(&d).unwrap()).collect()
 }
 
@@ -25,7 +27,8 @@ pub fn openai(events: &[Value]) -> Value {
             let snapshot = &mut choices.iter_mut().find(|(i, _)| *i == index).unwrap().1;
             let delta = &choice["delta"];
             append(snapshot, "content", &text(&delta["content"]));
-            let reasoning = ["reasoning_content", "reasoning"].map(|name| text(&delta[name])).into_iter().find(|t| !t.is_empty()).unwrap_or_default();
+            let reasoning =
+                ["reasoning_content", "reasoning"].map(|name| text(&delta[name])).into_iter().find(|t| !t.is_empty()).unwrap_or_default();
             let reasoning = if reasoning.is_empty() { details(&delta["reasoning_details"]) } else { reasoning };
             append(snapshot, "reasoning", &(reasoning + &thoughts(&delta["content"])));
             append(snapshot, "refusal", &text(&delta["refusal"]));
@@ -130,7 +133,9 @@ pub fn anthropic(events: &[Value]) -> Value {
                 for (name, value) in event["usage"].as_object().into_iter().flatten().filter(|(_, v)| !v.is_null()) {
                     message["usage"][name] = value.clone();
                 }
-                for (name, value) in event.as_object().unwrap().iter().filter(|(name, _)| !["type", "delta", "usage"].contains(&name.as_str())) {
+                for (name, value) in
+                    event.as_object().unwrap().iter().filter(|(name, _)| !["type", "delta", "usage"].contains(&name.as_str()))
+                {
                     message[name] = value.clone();
                 }
             }
