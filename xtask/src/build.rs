@@ -49,15 +49,15 @@ pub fn main(repo: &Repo, mut args: Parser) -> Result<Finish> {
         plan.step("gateway", |step| host(repo, step, &profile))?;
     }
     if part != Part::Host {
-        wasm(repo, &plan)?;
+        wasm(repo, &plan, components::Which::All)?;
     }
     Ok(Finish::Done)
 }
 
 /// Two steps: guest toolchain, components.
-pub fn wasm(repo: &Repo, plan: &Plan) -> Result<()> {
+pub fn wasm(repo: &Repo, plan: &Plan, which: components::Which) -> Result<()> {
     let guest = plan.step("guest toolchain", |step| toolchain::prepare(repo, step))?;
-    plan.step("components", |step| components::build(repo, step, &guest))
+    plan.step("components", |step| components::build(repo, step, &guest, which))
 }
 
 pub fn host(repo: &Repo, step: &Step, profile: &str) -> Result<()> {

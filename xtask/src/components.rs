@@ -53,9 +53,19 @@ enum Code {
     Wat,
 }
 
-/// Builds every component of the repository.
-pub fn build(repo: &Repo, step: &Step, toolchain: &GuestToolchain) -> Result<()> {
-    let sources = find(repo)?;
+/// Which components are built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// What the gateway is used with.
+    Extensions,
+    /// Those, and what only tests use.
+    All,
+}
+
+/// Builds components of the repository.
+pub fn build(repo: &Repo, step: &Step, toolchain: &GuestToolchain, which: Which) -> Result<()> {
+    let mut sources = find(repo)?;
+    sources.retain(|source| which == Which::All || !source.is_fixture);
     if sources.is_empty() {
         step.note("no component yet: no folder of extensions/ or tests/fixtures/ has an extension.toml");
     }
@@ -72,7 +82,7 @@ pub fn build(repo: &Repo, step: &Step, toolchain: &GuestToolchain) -> Result<()>
         step.note(&format!("{:<40} {:>9}  {verdict}", repo.show(&file), kib(component.len())));
         kept.insert(file);
     }
-    remove_stale(repo, step, &kept)
+    remove_stale(repo, step, which, &kept)
 }
 
 /// The folders with an `extension.toml`, in the order of their paths.
@@ -189,8 +199,9 @@ impl Source {
 }
 
 /// Removes the components of folders that are gone, so that no test or config finds them by accident.
-fn remove_stale(repo: &Repo, step: &Step, kept: &BTreeSet<PathBuf>) -> Result<()> {
-    for folder in [repo.components(), repo.components().join("fixtures")] {
+fn remove_stale(repo: &Repo, step: &Step, which: Which, kept: &BTreeSet<PathBuf>) -> Result<()> {
+    let fixtures = (which == Which::All).then(|| repo.components().join("fixtures"));
+    for folder in [repo.components()].into_iter().chain(fixtures) {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
             let file = entry.path();
             if file.extension().is_some_and(|extension| extension == "wasm") && !kept.contains(&file) {
@@ -272,7 +283,7 @@ mod tests {
             ("target/components/old.wasm", ""),
         ]);
         let toolchain = GuestToolchain { rustc: "unused".into(), origin: String::new() };
-        crate::step::Plan::new(1).step("test", |step| build(&repo, step, &toolchain)).unwrap();
+        crate::step::Plan::new(1).step("test", |step| build(&repo, step, &toolchain, Which::All)).unwrap();
         assert!(repo.target("components/fixtures/a.wasm").is_file());
         assert!(!repo.target("components/old.wasm").exists());
     }

