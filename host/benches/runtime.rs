@@ -105,7 +105,8 @@ fn stream_batch(bencher: Bencher, events: usize) {
     let (dialect, trace, batch) = (bench.extension("anthropic-api"), Trace::default(), deltas(events));
     let mut encoder: Encoder = bench.runtime.block_on(dialect.encoder(&trace, &options())).expect("an encoder");
     let at = BlockId { choice: 0, block: 0 };
-    let start = StreamStart { format: "openai-chat".into(), id: "x".into(), model: "m".into(), created: None, usage: None, extras: Vec::new() };
+    let start =
+        StreamStart { format: "openai-chat".into(), id: "x".into(), model: "m".into(), created: None, usage: None, extras: Vec::new() };
     let opening = [StreamEvent::Start(start), StreamEvent::BlockStart(BlockStart { at, part: Part::text("") })];
     bench.runtime.block_on(encoder.events(&trace, &opening, 0)).expect("it is written");
     bencher.bench_local(|| bench.runtime.block_on(encoder.events(&trace, &batch, 0)).expect("it is written"));

@@ -165,6 +165,12 @@ macro_rules! words {
                     _ => None,
                 }
             }
+
+            fn show(&self) -> String {
+                match self {
+                    $(Self::$variant => $word.into(),)*
+                }
+            }
         }
     };
 }
@@ -292,7 +298,8 @@ fn check_providers(config: &Config, at: &mut Cursor<'_>) {
             severity: Severity::Error,
             place: at.source.place(""),
             path: "providers".into(),
-            message: "no provider is configured, so no request could be answered. Add one, for example `providers: {local: {type: echo}}`.".into(),
+            message: "no provider is configured, so no request could be answered. Add one, for example `providers: {local: {type: echo}}`."
+                .into(),
         });
         return;
     };
@@ -324,6 +331,8 @@ fn check_limits(config: &Config, at: &mut Cursor<'_>) {
 
 /// The reference of all settings, as Markdown.
 pub fn reference() -> String {
+    let top = "\nAt the top: `components` (folder of the components), `cache` (folder for compiled code), `default_provider` (where requests go that no \
+               extension sent anywhere; the only provider when there is one), and the sections below. Other names belong to extensions.\n";
     let groups: [(&str, Vec<reader::FieldDoc>); 6] = [
         ("server", Server::fields()),
         ("logging", Logging::fields()),
@@ -333,12 +342,14 @@ pub fn reference() -> String {
         ("extensions.NAME.limits", LimitsConfig::fields()),
     ];
     let mut out = String::from("# Settings\n\nMade from the code by `wasmgate config-reference`; do not edit.\n");
+    out.push_str(top);
     for (name, fields) in groups {
         out.push_str(&format!("\n## `{name}`\n\n| setting | what it is | expected | default |\n|---|---|---|---|\n"));
         for field in fields {
             let doc: String = field.doc.iter().map(|d| d.trim()).collect::<Vec<_>>().join(" ");
             let name = field.name;
-            out.push_str(&format!("| `{name}` | {doc} | {} | `{}` |\n", field.expected, field.default.replace('|', "\\|")));
+            let default = if field.default.is_empty() { String::new() } else { format!("`{}`", field.default) };
+            out.push_str(&format!("| `{name}` | {doc} | {} | {default} |\n", field.expected));
         }
     }
     out

@@ -20,8 +20,8 @@ pub struct FieldDoc {
     pub doc: &'static [&'static str],
     /// What is expected.
     pub expected: String,
-    /// The default, as Rust writes it.
-    pub default: &'static str,
+    /// The default, as the file would write it; empty when there is none.
+    pub default: String,
 }
 
 /// A group of settings.
@@ -36,8 +36,10 @@ pub trait Section: Sized {
 pub trait Setting: Sized {
     /// What is expected, for messages: `a number from 0 to 65535`.
     fn expected() -> String;
-    /// Reads it. An error means that the value is of another kind; details inside it are reported by the cursor.
+    /// Reads it. `None` means that the value is of another kind; details inside it are reported by the cursor.
     fn read(at: &mut Cursor<'_>) -> Option<Self>;
+    /// The value as the file would write it; empty for none.
+    fn show(&self) -> String;
 }
 
 /// A place in the settings, with the list where problems go.
@@ -139,7 +141,7 @@ macro_rules! section {
                     name: $crate::config::reader::name(stringify!($field)),
                     doc: &[$($doc),*],
                     expected: <$ty as $crate::config::reader::Setting>::expected(),
-                    default: stringify!($default),
+                    default: <$ty as $crate::config::reader::Setting>::show(&$default),
                 }),*]
             }
         }
@@ -158,6 +160,10 @@ macro_rules! section {
             fn read(at: &mut $crate::config::reader::Cursor<'_>) -> Option<Self> {
                 at.value.is_object().then(|| <Self as $crate::config::reader::Section>::read(at))
             }
+
+            fn show(&self) -> String {
+                String::new()
+            }
         }
     };
 }
@@ -169,6 +175,10 @@ impl Setting for bool {
 
     fn read(at: &mut Cursor<'_>) -> Option<Self> {
         at.value.as_bool()
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
     }
 }
 
@@ -184,13 +194,20 @@ impl Setting for String {
             _ => None,
         }
     }
+
+    fn show(&self) -> String {
+        self.clone()
+    }
 }
 
 macro_rules! numbers {
     ($($ty:ty),*) => {$(
         impl Setting for $ty {
             fn expected() -> String {
-                format!("a number from 0 to {}", <$ty>::MAX)
+                match size_of::<$ty>() {
+                    8 => "a whole number".into(),
+                    _ => format!("a number from 0 to {}", <$ty>::MAX),
+                }
             }
 
             fn read(at: &mut Cursor<'_>) -> Option<Self> {
@@ -199,6 +216,10 @@ macro_rules! numbers {
                     value => value.as_u64()?,
                 };
                 <$ty>::try_from(number).ok()
+            }
+
+            fn show(&self) -> String {
+                self.to_string()
             }
         }
     )*};
@@ -213,6 +234,10 @@ impl Setting for PathBuf {
 
     fn read(at: &mut Cursor<'_>) -> Option<Self> {
         at.value.as_str().filter(|p| !p.is_empty()).map(PathBuf::from)
+    }
+
+    fn show(&self) -> String {
+        self.display().to_string()
     }
 }
 
@@ -234,6 +259,10 @@ impl Setting for Duration {
         };
         Some(Duration::from_secs_f64(seconds))
     }
+
+    fn show(&self) -> String {
+        if self.subsec_millis() > 0 { format!("{}ms", self.as_millis()) } else { format!("{}s", self.as_secs()) }
+    }
 }
 
 impl Setting for Secret {
@@ -254,6 +283,10 @@ impl Setting for Secret {
             },
         }
     }
+
+    fn show(&self) -> String {
+        "***".into()
+    }
 }
 
 impl Setting for Value {
@@ -264,6 +297,10 @@ impl Setting for Value {
     fn read(at: &mut Cursor<'_>) -> Option<Self> {
         Some(at.value.clone())
     }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
 }
 
 impl<T: Setting> Setting for Option<T> {
@@ -273,6 +310,10 @@ impl<T: Setting> Setting for Option<T> {
 
     fn read(at: &mut Cursor<'_>) -> Option<Self> {
         T::read(at).map(Some)
+    }
+
+    fn show(&self) -> String {
+        self.as_ref().map_or_else(String::new, T::show)
     }
 }
 
@@ -290,6 +331,10 @@ impl<T: Setting> Setting for Vec<T> {
         }
         Some(read)
     }
+
+    fn show(&self) -> String {
+        format!("[{}]", self.iter().map(T::show).collect::<Vec<_>>().join(", "))
+    }
 }
 
 impl<T: Setting> Setting for BTreeMap<String, T> {
@@ -306,5 +351,9 @@ impl<T: Setting> Setting for BTreeMap<String, T> {
             }
         }
         Some(read)
+    }
+
+    fn show(&self) -> String {
+        String::new()
     }
 }

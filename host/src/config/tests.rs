@@ -49,7 +49,8 @@ fn files_that_are_no_configuration() {
 
 #[test]
 fn variables() {
-    let text = "providers:\n  a: {type: openai, api_key: \"${KEY}\", base_url: \"http://${HOST:-localhost}/v1\", default_model: \"$${x}\"}\n";
+    let text =
+        "providers:\n  a: {type: openai, api_key: \"${KEY}\", base_url: \"http://${HOST:-localhost}/v1\", default_model: \"$${x}\"}\n";
     let reading = read(text, &[]);
     assert_eq!(reading.problems, []);
     let a = &reading.config.providers["a"];

@@ -48,7 +48,9 @@ pub enum LoadError {
         reason: String,
     },
     /// It has nothing that the host could call.
-    #[error("exports no hook; an extension exports at least one interface of `{CONTRACT}@{CONTRACT_VERSION}`, or `wasi:http/incoming-handler`")]
+    #[error(
+        "exports no hook; an extension exports at least one interface of `{CONTRACT}@{CONTRACT_VERSION}`, or `wasi:http/incoming-handler`"
+    )]
     NoHook,
     /// It refuses its configuration.
     #[error("refuses its configuration: {0}")]

@@ -172,7 +172,10 @@ mod tests {
         check(&component(&[(SECTION, "{")]), "not valid");
         check(&component(&[(SECTION, r#"{"name":"A","version":"1","description":"d"}"#)]), "`name` is `A`");
         check(&component(&[(SECTION, r#"{"name":"a","version":"1","description":"d","dependencies":["a"]}"#)]), "depends on itself");
-        check(&component(&[(SECTION, r#"{"name":"a","version":"1","description":"d","capabilities":["root"]}"#)]), "unknown variant `root`");
+        check(
+            &component(&[(SECTION, r#"{"name":"a","version":"1","description":"d","capabilities":["root"]}"#)]),
+            "unknown variant `root`",
+        );
         check(b"hello", "not a WebAssembly file");
         check(b"\0asm\x01\0\0\0", "core WebAssembly module");
         check(&component(&[(SECTION, ok)])[..20], "damaged");

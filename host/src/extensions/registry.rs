@@ -54,7 +54,8 @@ pub fn plan(config: &Config, folder: Option<&Path>, source: &Source, problems: &
     let mut report = |severity, path: String, message: String| {
         problems.push(Problem { severity, place: source.place(&path), path, message });
     };
-    let mut available = available(folder, &mut |file, reason| report(Severity::Warning, String::new(), format!("`{}` {reason}", file.display())));
+    let mut available =
+        available(folder, &mut |file, reason| report(Severity::Warning, String::new(), format!("`{}` {reason}", file.display())));
     let mut candidates = Vec::new();
     for (name, extension) in &config.extensions {
         let path = format!("extensions.{name}");
@@ -74,9 +75,16 @@ pub fn plan(config: &Config, folder: Option<&Path>, source: &Source, problems: &
             }
             Some((file, Err(reason))) => report(Severity::Error, path, format!("`{}`: {reason}.", file.display())),
             None => {
-                let place = folder.map_or("no components folder was found".to_owned(), |f| format!("`{}` has no such component", f.display()));
+                let place =
+                    folder.map_or("no components folder was found".to_owned(), |f| format!("`{}` has no such component", f.display()));
                 let hint = suggestion(name, available.keys().map(String::as_str));
-                report(Severity::Error, path, format!("{place}, so the extension `{name}` cannot be loaded.{hint} Set `component` to its file, `components` to its folder, or `enabled: false`."));
+                report(
+                    Severity::Error,
+                    path,
+                    format!(
+                        "{place}, so the extension `{name}` cannot be loaded.{hint} Set `component` to its file, `components` to its folder, or `enabled: false`."
+                    ),
+                );
             }
         }
     }
@@ -95,7 +103,8 @@ pub fn plan(config: &Config, folder: Option<&Path>, source: &Source, problems: &
             }
             continue;
         }
-        let known: Vec<&str> = own_names().iter().copied().chain(candidates.iter().flat_map(|c| c.manifest.sections.keys()).map(String::as_str)).collect();
+        let known: Vec<&str> =
+            own_names().iter().copied().chain(candidates.iter().flat_map(|c| c.manifest.sections.keys()).map(String::as_str)).collect();
         let hint = suggestion(name, known.into_iter());
         report(Severity::Error, name.clone(), format!("there is no such setting, and no loaded extension takes it.{hint}"));
     }
@@ -177,7 +186,9 @@ fn cycle(start: &str, waiting: &BTreeMap<(i32, String), Candidate>, present: &BT
     let mut chain = vec![start.to_owned()];
     loop {
         let last = chain.last().expect("it begins with one name").clone();
-        let Some(next) = by_name.get(last.as_str()).and_then(|m| before(m, present).find(|d| by_name.contains_key(d))) else { return chain };
+        let Some(next) = by_name.get(last.as_str()).and_then(|m| before(m, present).find(|d| by_name.contains_key(d))) else {
+            return chain;
+        };
         if let Some(at) = chain.iter().position(|n| n == next) {
             chain.drain(..at);
             chain.push(next.to_owned());
@@ -240,8 +251,7 @@ async fn load_one(
     let begin = std::time::Instant::now();
     let (engine, cache) = (runtime.engine.clone(), runtime.cache.clone());
     let compiled = tokio::task::spawn_blocking(move || cache.load(&engine, &bytes)).await;
-    let (component, origin) =
-        compiled.map_err(|e| LoadError::Compile(e.to_string()))?.map_err(|e| LoadError::Compile(format!("{e:#}")))?;
+    let (component, origin) = compiled.map_err(|e| LoadError::Compile(e.to_string()))?.map_err(|e| LoadError::Compile(format!("{e:#}")))?;
     let settings = settings(&manifest, &own, &config.sections);
     let limits = own.limits.limits();
     let services = Arc::new(Services {
@@ -292,7 +302,8 @@ mod tests {
     use super::*;
 
     fn candidate(name: &str, priority: i32, dependencies: &[&str]) -> Candidate {
-        let manifest = serde_json::json!({"name": name, "version": "0.1.0", "description": "d", "priority": priority, "dependencies": dependencies});
+        let manifest =
+            serde_json::json!({"name": name, "version": "0.1.0", "description": "d", "priority": priority, "dependencies": dependencies});
         Candidate {
             manifest: serde_json::from_value(manifest).unwrap(),
             bytes: Vec::new(),

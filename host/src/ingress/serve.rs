@@ -179,7 +179,10 @@ fn not_found(path: &str) -> ChatError {
 
 fn wrong_method(method: &Method, allowed: &[Method]) -> Response {
     let list = allowed.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
-    let error = ChatError { status: Some(405), ..ChatError::new(ErrorClass::InvalidRequest, format!("`{method}` is not possible here; use {list}.")) };
+    let error = ChatError {
+        status: Some(405),
+        ..ChatError::new(ErrorClass::InvalidRequest, format!("`{method}` is not possible here; use {list}."))
+    };
     let mut response = pipeline::plain(&error);
     if let Ok(list) = HeaderValue::try_from(list) {
         response.headers_mut().insert(header::ALLOW, list);

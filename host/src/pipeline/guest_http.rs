@@ -38,7 +38,8 @@ impl Drop for Guard {
 async fn call(extension: &Arc<Extension>, incoming: Incoming) -> Result<Response, CallError> {
     let mut lease = extension.check_out().await?;
     let length = incoming.body().len();
-    let mut request = Request::new(Full::new(incoming.body().clone()).map_err(|never: Infallible| -> wasmtime_wasi_http::Error { match never {} }));
+    let mut request =
+        Request::new(Full::new(incoming.body().clone()).map_err(|never: Infallible| -> wasmtime_wasi_http::Error { match never {} }));
     *request.method_mut() = incoming.head.method;
     *request.uri_mut() = incoming.head.uri;
     *request.headers_mut() = incoming.head.headers;

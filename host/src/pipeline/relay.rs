@@ -76,7 +76,8 @@ impl Relay {
                 (stream::empty().boxed(), Writer::dialect(exchange, format, events).await?)
             }
         };
-        let mut relay = Box::new(Self { exchange: Arc::clone(exchange), upstream, writer, first: Bytes::new(), over: false, dropped, target });
+        let mut relay =
+            Box::new(Self { exchange: Arc::clone(exchange), upstream, writer, first: Bytes::new(), over: false, dropped, target });
         loop {
             match relay.step(completion).await? {
                 Step::Bytes(bytes) if bytes.is_empty() => {}

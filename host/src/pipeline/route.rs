@@ -54,7 +54,10 @@ impl Routes {
             for wanted in extension.routes() {
                 let method = match &wanted.method {
                     None => None,
-                    Some(m) => Some(m.parse::<Method>().map_err(|_| format!("extension `{}` wants a route with the method `{m}`, which is none", extension.name()))?),
+                    Some(m) => Some(
+                        m.parse::<Method>()
+                            .map_err(|_| format!("extension `{}` wants a route with the method `{m}`, which is none", extension.name()))?,
+                    ),
                 };
                 let there = by_path.entry(wanted.path.clone()).or_default();
                 if let Some(other) = there.iter().find(|r| r.method == method || r.method.is_none() || method.is_none()) {
@@ -73,7 +76,9 @@ impl Routes {
         let mut paths = matchit::Router::new();
         for (path, routes) in by_path {
             let owner = routes[0].extension.name().to_owned();
-            paths.insert(path.clone(), routes).map_err(|e| format!("extension `{owner}` wants the path `{path}`, which cannot be routed: {e}"))?;
+            paths
+                .insert(path.clone(), routes)
+                .map_err(|e| format!("extension `{owner}` wants the path `{path}`, which cannot be routed: {e}"))?;
         }
         Ok(Self { paths, listed })
     }

@@ -46,9 +46,9 @@ impl Trace {
     /// As JSON: one object for each extension and hook, in order of the first call.
     pub fn to_json(&self) -> Value {
         let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-        let rows = rows.iter().map(|r| {
-            json!({"name": r.extension, "hook": r.hook.name(), "calls": r.calls, "us": r.spent.as_nanos() as f64 / 1e3})
-        });
+        let rows = rows
+            .iter()
+            .map(|r| json!({"name": r.extension, "hook": r.hook.name(), "calls": r.calls, "us": r.spent.as_nanos() as f64 / 1e3}));
         Value::Array(rows.collect())
     }
 }

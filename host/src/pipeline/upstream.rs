@@ -88,7 +88,12 @@ async fn body(exchange: &Exchange, entry: &Entry, model: &str, same_format: bool
     chat.include_usage = chat.stream;
     let encoded = format.encode_request(chat, &EncodeOptions { default_max_tokens: entry.default_max_tokens });
     for loss in &encoded.losses {
-        tracing::debug!(request_id = exchange.id, field = loss.field, reason = loss.reason, "dropped: the provider's format cannot express it");
+        tracing::debug!(
+            request_id = exchange.id,
+            field = loss.field,
+            reason = loss.reason,
+            "dropped: the provider's format cannot express it"
+        );
     }
     Ok((encoded.body.into(), encoded.losses.into_iter().map(|l| l.field).collect()))
 }
@@ -100,8 +105,5 @@ fn format_headers(exchange: &Exchange, format: Format) -> Vec<(HeaderName, Heade
         Format::AnthropicMessages => &["anthropic-version", "anthropic-beta"],
     };
     let headers = &exchange.incoming.head.headers;
-    names
-        .iter()
-        .flat_map(|n| headers.get_all(*n).iter().map(|v| (HeaderName::from_static(n), v.clone())))
-        .collect()
+    names.iter().flat_map(|n| headers.get_all(*n).iter().map(|v| (HeaderName::from_static(n), v.clone()))).collect()
 }

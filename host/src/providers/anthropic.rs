@@ -11,8 +11,7 @@ use crate::config::ProviderConfig;
 const DEFAULT_URL: &str = "https://api.anthropic.com/v1";
 
 /// Version of the interface that is asked for when the client does not name one.
-const VERSION: (HeaderName, HeaderValue) =
-    (HeaderName::from_static("anthropic-version"), HeaderValue::from_static("2023-06-01"));
+const VERSION: (HeaderName, HeaderValue) = (HeaderName::from_static("anthropic-version"), HeaderValue::from_static("2023-06-01"));
 
 /// The provider.
 pub struct Anthropic {

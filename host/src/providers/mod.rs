@@ -134,7 +134,8 @@ pub fn check(config: &ProviderConfig, at: &mut Cursor<'_>) {
         return;
     }
     if !TYPES.contains(&kind) {
-        let message = format!("there is no provider type `{kind}`.{} Known: `{}`.", suggestion(kind, TYPES.into_iter()), TYPES.join("`, `"));
+        let message =
+            format!("there is no provider type `{kind}`.{} Known: `{}`.", suggestion(kind, TYPES.into_iter()), TYPES.join("`, `"));
         if let Some(mut at) = at.member("type") {
             at.error(message);
         }

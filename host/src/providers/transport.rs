@@ -36,9 +36,7 @@ pub struct Client {
 pub fn check_url(url: &str) -> Result<(), String> {
     match reqwest::Url::parse(url) {
         Err(e) => Err(format!("`{url}` is not a URL: {e}; write it like `https://api.example.com/v1`.")),
-        Ok(u) if !matches!(u.scheme(), "http" | "https") => {
-            Err(format!("`{url}` has the scheme `{}`; use `http` or `https`.", u.scheme()))
-        }
+        Ok(u) if !matches!(u.scheme(), "http" | "https") => Err(format!("`{url}` has the scheme `{}`; use `http` or `https`.", u.scheme())),
         Ok(u) if u.query().is_some() || u.fragment().is_some() => Err(format!("`{url}` must end with its path.")),
         Ok(_) => Ok(()),
     }

@@ -1,6 +1,6 @@
 //! The one place that knows all formats.
 
-use crate::hub::{ChatAnswer, ChatError, ChatRequest, ContentShape, ErrorClass, Extra, Part, StreamEvent, Usage};
+use crate::hub::{ChatAnswer, ChatError, ChatRequest, ContentShape, ErrorClass, Extra, Part, StreamEvent, Usage, answer_events};
 use crate::json::Value;
 use crate::{DecodeError, EncodeOptions, Encoded, ErrorReply, Loss, StreamOptions, anthropic_messages, openai_chat, sse};
 
@@ -99,7 +99,7 @@ impl Format {
             Self::OpenaiChat => Decoder::OpenaiChat(openai_chat::Decoder::default()),
             Self::AnthropicMessages => Decoder::AnthropicMessages(anthropic_messages::Decoder::default()),
         };
-        EventDecoder { parser: sse::Parser::with_limit(limit), inner, done: false }
+        EventDecoder { format: self, parser: sse::Parser::with_limit(limit), inner, begun: false, document: None, done: false }
     }
 
     /// An encoder of a stream.
@@ -160,10 +160,18 @@ impl Format {
 /// after which nothing follows.
 #[derive(Debug)]
 pub struct EventDecoder {
+    format: Format,
     parser: sse::Parser,
     inner: Decoder,
+    /// The first byte that is no white space was seen.
+    begun: bool,
+    /// The body, when it is a document in place of a stream.
+    document: Option<Vec<u8>>,
     done: bool,
 }
+
+/// Longest document in place of a stream that is kept, in bytes: it is an error or a short answer.
+const DOCUMENT: usize = 4 * 1024 * 1024;
 
 #[derive(Debug)]
 enum Decoder {
@@ -177,7 +185,10 @@ impl EventDecoder {
         if self.done {
             return;
         }
-        let Self { parser, inner, done } = self;
+        if self.takes_document(bytes) {
+            return;
+        }
+        let Self { parser, inner, done, .. } = self;
         if let Err(e) = parser.push(bytes, &mut |event| inner.event(done, event, false, out)) {
             self.fail(ChatError::new(ErrorClass::Protocol, e.to_string()), out);
         }
@@ -188,7 +199,14 @@ impl EventDecoder {
         if self.done {
             return;
         }
-        let Self { parser, inner, done } = self;
+        if let Some(document) = self.document.take() {
+            self.done = true;
+            return match self.format.decode_answer(&document) {
+                Ok(answer) => out.extend(answer_events(&answer)),
+                Err(e) => out.push(StreamEvent::Error(e)),
+            };
+        }
+        let Self { parser, inner, done, .. } = self;
         parser.finish(&mut |event| inner.event(done, event, true, out));
         if !self.done {
             self.done = true;
@@ -197,6 +215,22 @@ impl EventDecoder {
                 Decoder::AnthropicMessages(d) => d.closed(out),
             }
         }
+    }
+
+    /// Some providers answer a request for a stream with one document: an error under a success status, a page of a proxy, or the
+    /// whole answer. No line of a stream begins like one.
+    fn takes_document(&mut self, bytes: &[u8]) -> bool {
+        if !self.begun {
+            let Some(first) = bytes.iter().find(|b| !b.is_ascii_whitespace()) else { return false };
+            self.begun = true;
+            if matches!(first, b'{' | b'<') {
+                self.document = Some(Vec::new());
+            }
+        }
+        let Some(document) = &mut self.document else { return false };
+        let room = DOCUMENT - document.len();
+        document.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        true
     }
 
     fn fail(&mut self, e: ChatError, out: &mut Vec<StreamEvent>) {

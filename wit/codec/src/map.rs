@@ -65,11 +65,6 @@ impl<'a> Extras<'a> {
             }
         }
     }
-
-    /// Whether anything is left for [`Extras::rest`].
-    pub fn any(self) -> bool {
-        self.list.iter().any(|e| e.name.strip_prefix(self.prefix).is_some_and(|name| !name.starts_with('$')))
-    }
 }
 
 /// What an encoder knows of its source, and the losses it meets.

@@ -549,6 +549,25 @@ fn how_openai_streams_end() {
 }
 
 #[test]
+fn a_document_in_place_of_a_stream() {
+    let check = |body: &str, expect: Result<&str, ErrorClass>| {
+        for size in [1, 7, 10_000] {
+            let (mut decoder, mut collector) = (OPENAI.event_decoder(), Collector::new(OPENAI));
+            let mut events = Vec::new();
+            body.as_bytes().chunks(size).for_each(|piece| decoder.push(piece, &mut events));
+            decoder.finish(&mut events);
+            events.iter().for_each(|e| collector.push(e));
+            let text = |a: ChatAnswer| if let PartKind::Text(t) = &a.choices[0].parts[0].kind { t.clone() } else { String::new() };
+            assert_eq!(collector.finish().map_err(|e| e.class).map(text), expect.map(str::to_owned), "{body}");
+        }
+    };
+    check(r#" {"error":{"message":"slow down","code":"rate_limit_exceeded"}}"#, Err(ErrorClass::RateLimited));
+    check("<html>oops</html>", Err(ErrorClass::Protocol));
+    check("{\"half", Err(ErrorClass::Protocol));
+    check(r#"{"id":"i","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}]}"#, Ok("hi"));
+}
+
+#[test]
 fn how_hosts_tell_tool_calls() {
     let end = format!("{}data: [DONE]\n\n", chunk(r#"{"index":0,"delta":{},"finish_reason":"tool_calls"}"#));
     let check = |deltas: &[&str], expect: &[(&str, &str, &str)]| {

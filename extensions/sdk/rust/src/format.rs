@@ -240,6 +240,10 @@ mod tests {
         let messages = json!([{"role": "user", "content": "x"}]);
         check(Format::AnthropicMessages, json!({"model": "m", "max_tokens": 5, "messages": messages}), "m stream=false usage=true");
         check(Format::AnthropicMessages, json!({"model": "m", "messages": messages}), "`max_tokens`: it is missing");
-        check(Format::AnthropicMessages, json!({"model": "m", "max_tokens": 5, "messages": messages, "system": 1}), "`system`: found a number");
+        check(
+            Format::AnthropicMessages,
+            json!({"model": "m", "max_tokens": 5, "messages": messages, "system": 1}),
+            "`system`: found a number",
+        );
     }
 }

@@ -192,3 +192,13 @@ impl Request {
         serde_json::from_str(&self.metadata(key)?).ok()
     }
 }
+
+/// The documentation's examples are compiled.
+#[cfg(doctest)]
+mod documentation {
+    #[doc = include_str!("../../../../README.md")]
+    struct Readme;
+
+    #[doc = include_str!("../../../../docs/extending.md")]
+    struct Extending;
+}

@@ -54,7 +54,9 @@ impl HostIncoming for &mut StoreState {
     fn pointer(&mut self, incoming: Resource<IncomingHandle>, pointer: String) -> wasmtime::Result<Result<Option<String>, String>> {
         let value = self.incoming(&incoming)?.document().and_then(|d| d.pointer(&pointer));
         Ok(match value {
-            Some(v) if v.len() > MAX_POINTER_VALUE => Err(format!("the value has {} bytes; at most {MAX_POINTER_VALUE} are handed out", v.len())),
+            Some(v) if v.len() > MAX_POINTER_VALUE => {
+                Err(format!("the value has {} bytes; at most {MAX_POINTER_VALUE} are handed out", v.len()))
+            }
             value => Ok(value.map(str::to_owned)),
         })
     }

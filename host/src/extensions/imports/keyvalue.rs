@@ -49,11 +49,7 @@ impl store::HostBucket for &mut StoreState {
         Ok(Ok(self.services.kv.value(&self.key(&bucket, key)?).is_some()))
     }
 
-    fn list_keys(
-        &mut self,
-        bucket: Resource<Bucket>,
-        cursor: Option<u64>,
-    ) -> wasmtime::Result<Result<store::KeyResponse, store::Error>> {
+    fn list_keys(&mut self, bucket: Resource<Bucket>, cursor: Option<u64>) -> wasmtime::Result<Result<store::KeyResponse, store::Error>> {
         let skip = cursor.map_or(0, |c| usize::try_from(c).unwrap_or(usize::MAX));
         let key = self.key(&bucket, String::new())?;
         let keys = self.services.kv.keys(&key.namespace, &key.bucket, skip, PAGE);

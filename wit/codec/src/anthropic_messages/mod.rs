@@ -9,6 +9,7 @@ mod error;
 mod events;
 mod frames;
 mod media;
+mod params;
 mod request;
 mod tools;
 mod usage;

@@ -1,7 +1,7 @@
 //! Writes streams: `chat.completion.chunk` objects and `[DONE]`.
 
 use super::events::{IN_DETAILS, finish_word_of, foreign, hot_string};
-use super::{NAME, error, message, reasoning, usage};
+use super::{NAME, error, parts, reasoning, usage};
 use crate::hub::{
     BlockDelta, BlockId, BlockStart, ChatError, Delta, Extra, Part, PartKind, StreamEvent, StreamFinish, StreamStart, ToolCall,
     ToolCallKind, Usage, extra, set_extra,
@@ -341,7 +341,7 @@ fn detail(out: &mut Vec<u8>, index: u32, text: Option<&str>, signature: Option<&
 fn content_item(out: &mut Vec<u8>, part: &Part) {
     one(out, |o| {
         let mut list: Array<'_> = o.array("content");
-        message::write_part(&mut list, part, "", &mut Crossing::new(NAME, Format::OpenaiChat));
+        parts::write(&mut list, part, "", &mut Crossing::new(NAME, Format::OpenaiChat));
         list.end();
     });
 }

@@ -4,12 +4,16 @@
 //! traffic decides: nulls, missing fields and unknown fields are read and kept.
 
 mod answer;
+mod blocks;
 mod chunks;
 mod error;
 mod events;
 mod message;
+mod params;
+mod parts;
 mod reasoning;
 mod request;
+mod tools;
 mod usage;
 
 pub(crate) use answer::{decode as decode_answer, encode as encode_answer};

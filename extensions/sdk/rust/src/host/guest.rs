@@ -1,8 +1,8 @@
 //! The imports of a component.
 
 use crate::bindings::wasi::config::store as config;
-use crate::bindings::wasi::keyvalue::store::{Bucket, Error, open};
 use crate::bindings::wasi::keyvalue::atomics;
+use crate::bindings::wasi::keyvalue::store::{Bucket, Error, open};
 use crate::bindings::wasi::logging::logging;
 use crate::bindings::wasmgate::extension::providers::{self, ProviderInfo};
 
