@@ -36,16 +36,9 @@ enum Content {
 
 impl Incoming {
     /// A request with a JSON body. The fault tells where the JSON breaks.
-    pub fn json(head: Parts, path_params: Vec<(String, String)>, received: Instant, body: Bytes) -> Result<Self, (Self, JsonFault)> {
-        let (content, fault) = match Parsed::try_new_or_recover(body, |b| Document::parse(b)) {
-            Ok(parsed) => (Content::Json(parsed), None),
-            Err((body, fault)) => (Content::Other(body), Some(fault)),
-        };
-        let incoming = Self { head, path_params, received, received_ms: unix_ms(), content };
-        match fault {
-            None => Ok(incoming),
-            Some(fault) => Err((incoming, fault)),
-        }
+    pub fn json(head: Parts, path_params: Vec<(String, String)>, received: Instant, body: Bytes) -> Result<Self, JsonFault> {
+        let content = Content::Json(Parsed::try_new(body, |b| Document::parse(b))?);
+        Ok(Self { head, path_params, received, received_ms: unix_ms(), content })
     }
 
     /// A request whose body is not looked into.

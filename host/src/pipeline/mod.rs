@@ -66,11 +66,11 @@ pub struct Context {
 }
 
 /// Serves a request on a dialect's route.
-pub async fn serve(context: Context, id: String, dialect: Arc<Extension>, arrived: Result<Incoming, (Incoming, JsonFault)>) -> Response {
+pub async fn serve(context: Context, id: String, dialect: Arc<Extension>, arrived: Result<Incoming, JsonFault>) -> Response {
     let trace = Trace::default();
     let incoming = match arrived {
         Ok(incoming) => Arc::new(incoming),
-        Err((_, fault)) => return refuse(&dialect, &trace, &malformed(&fault)).await,
+        Err(fault) => return refuse(&dialect, &trace, &malformed(&fault)).await,
     };
     let head = match dialect.accept(&trace, &incoming).await {
         Err(e) => return refuse(&dialect, &trace, &e.into()).await,

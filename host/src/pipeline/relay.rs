@@ -43,14 +43,18 @@ const CLOSING: Duration = Duration::from_millis(250);
 /// How the client's bytes are made.
 enum Writer {
     /// They are the provider's.
-    Tap(StreamTap),
+    Tap(Box<StreamTap>),
     /// The dialect writes them.
-    Dialect {
-        decoder: EventDecoder,
-        /// Gone once it has written the end.
-        encoder: Option<Encoder>,
-        events: Vec<StreamEvent>,
-    },
+    Dialect(Box<Translation>),
+}
+
+/// From the provider's format to the client's.
+struct Translation {
+    decoder: EventDecoder,
+    /// Gone once it has written the end.
+    encoder: Option<Encoder>,
+    /// Decoded and not yet written.
+    events: Vec<StreamEvent>,
 }
 
 /// What one read gave.
@@ -68,7 +72,9 @@ impl Relay {
     pub async fn open(exchange: &Arc<Exchange>, sent: Sent, completion: &mut Completion) -> Result<Box<Self>, ChatError> {
         let Sent { upstream, format, same_format, dropped, target } = sent;
         let (upstream, writer) = match upstream {
-            Upstream::Events(events) if same_format => (events, Writer::Tap(StreamTap::new(format, !exchange.head.include_usage))),
+            Upstream::Events(events) if same_format => {
+                (events, Writer::Tap(Box::new(StreamTap::new(format, !exchange.head.include_usage))))
+            }
             Upstream::Events(events) => (events, Writer::dialect(exchange, format, Vec::new()).await?),
             // Some hosts answer a wish for a stream with a complete document.
             Upstream::Answer(body) => {
@@ -146,11 +152,12 @@ impl Relay {
 
     /// One read of the upstream. An `Err` is a fault of the gateway or an extension; faults of the provider are steps.
     async fn step(&mut self, completion: &mut Completion) -> Result<Step, ChatError> {
-        let pending = matches!(&self.writer, Writer::Dialect { events, .. } if !events.is_empty());
+        let pending = matches!(&self.writer, Writer::Dialect(translation) if !translation.events.is_empty());
         let chunk = if pending { Some(Ok(Bytes::new())) } else { self.upstream.next().await };
         match &mut self.writer {
             Writer::Tap(tap) => Ok(tapped(tap, chunk, completion)),
-            Writer::Dialect { decoder, encoder, events } => {
+            Writer::Dialect(translation) => {
+                let Translation { decoder, encoder, events } = &mut **translation;
                 let mut failed = None;
                 let mut size = 0;
                 match chunk {
@@ -175,7 +182,7 @@ impl Relay {
                 }
                 if let Some(StreamEvent::Error(error)) = last.first() {
                     failed = Some(error.clone());
-                } else if last.first().is_some()
+                } else if !last.is_empty()
                     && let Some(encoder) = encoder.take()
                 {
                     bytes.extend(encoder.finish(&self.exchange.trace, None).await?);
@@ -196,7 +203,7 @@ impl Relay {
         }
         let trace = &self.exchange.trace;
         let encoder = match &mut self.writer {
-            Writer::Dialect { encoder, .. } => encoder.take(),
+            Writer::Dialect(translation) => translation.encoder.take(),
             Writer::Tap(_) => None,
         };
         let encoder = match encoder {
@@ -219,7 +226,7 @@ impl Relay {
     fn only_error(&self, _before: &[u8]) -> bool {
         match &self.writer {
             Writer::Tap(tap) => !tap.facts().started,
-            Writer::Dialect { .. } => false,
+            Writer::Dialect(_) => false,
         }
     }
 
@@ -239,7 +246,7 @@ impl Writer {
     /// The dialect's encoder, with events that are there already.
     async fn dialect(exchange: &Arc<Exchange>, format: Format, events: Vec<StreamEvent>) -> Result<Self, ChatError> {
         let encoder = exchange.dialect.encoder(&exchange.trace, &answer::options(exchange)).await?;
-        Ok(Self::Dialect { decoder: format.event_decoder(), encoder: Some(encoder), events })
+        Ok(Self::Dialect(Box::new(Translation { decoder: format.event_decoder(), encoder: Some(encoder), events })))
     }
 }
 
