@@ -46,6 +46,8 @@ pub struct Generation {
     /// In reverse order.
     pub after_generate: Vec<Arc<Extension>>,
     /// In order.
+    pub stream_filters: Vec<Arc<Extension>>,
+    /// In order.
     pub on_complete: Vec<Arc<Extension>>,
     /// All of them.
     pub extensions: Registry,
@@ -107,6 +109,7 @@ impl Generation {
             default_provider: config.default_provider.clone().or(only),
             before_generate: extensions.with(Hook::BeforeGenerate),
             after_generate,
+            stream_filters: extensions.with(Hook::StreamFilter),
             on_complete: extensions.with(Hook::OnComplete),
             config: Arc::new(config),
             providers,

@@ -74,6 +74,10 @@ pub fn run() -> ExitCode {
             return if e.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
         }
     };
+    // One provider for all TLS: the process must choose before the first client is built.
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        eprintln!("warning: a TLS provider was installed before");
+    }
     match cli.command {
         Command::Serve { source } => serve::run(&source),
         Command::Check { source, strict } => check::run(&source, strict),

@@ -20,10 +20,6 @@ pub fn run(source: &SourceArgs) -> ExitCode {
     for warning in &checked.warnings {
         tracing::warn!("{warning}");
     }
-    // One provider for all TLS: the process must choose before the first connection.
-    if rustls::crypto::ring::default_provider().install_default().is_err() {
-        tracing::debug!("a TLS provider was installed before");
-    }
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     if checked.config.server.threads > 0 {
         runtime.worker_threads(checked.config.server.threads);

@@ -125,6 +125,10 @@ section! {
         host_call_bytes: usize = Limits::default().host_call_bytes,
         /// Log lines a second.
         log_lines_per_second: u32 = Limits::default().log_lines_per_second,
+        /// Bytes of an answer that a stream filter may hold back.
+        hold_bytes: usize = Limits::default().hold_bytes,
+        /// How long it may hold them back, in milliseconds.
+        hold_ms: u64 = Limits::default().hold.as_millis() as u64,
         /// Idle instances that are kept.
         warm_instances: usize = Limits::default().warm_instances,
     }
@@ -142,6 +146,8 @@ impl LimitsConfig {
             handles: self.handles,
             host_call_bytes: self.host_call_bytes,
             log_lines_per_second: self.log_lines_per_second,
+            hold_bytes: self.hold_bytes,
+            hold: Duration::from_millis(self.hold_ms),
             warm_instances: self.warm_instances,
         }
     }

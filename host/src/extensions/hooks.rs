@@ -10,6 +10,7 @@ use super::bindings::exports::wasmgate::extension::after_generate::Verdict;
 use super::bindings::exports::wasmgate::extension::before_generate::Decision;
 use super::bindings::exports::wasmgate::extension::dialect::{Accepted, EncodeOptions};
 use super::bindings::exports::wasmgate::extension::on_complete::Outcome;
+use super::bindings::exports::wasmgate::extension::stream_filter::BatchEdit;
 use super::bindings::wasmgate::extension::http::Reply;
 use super::bindings::wasmgate::extension::request::CallInfo;
 use super::imports::http::IncomingHandle;
@@ -183,6 +184,23 @@ impl Extension {
         settle(&mut lease, &exchange.trace, Hook::OnComplete, result)
     }
 
+    /// `stream-filter.open`: takes an instance for the life of the answer, if the extension wants to see it.
+    pub async fn open_filter(self: &Arc<Self>, exchange: &Arc<Exchange>, call: &CallInfo) -> HookResult<Option<Filter>> {
+        let mut lease = self.check_out().await?;
+        let (instance, wall) = lease.begin(Hook::StreamFilter, exchange.incoming.body().len());
+        let result = async {
+            let handle = instance.store.data_mut().table.push(RequestHandle(Arc::clone(exchange)))?;
+            let borrow = Resource::new_borrow(handle.rep());
+            let guest = instance.guests.stream_filter.as_ref().ok_or_else(missing)?;
+            let opened = guest.call_open(&mut instance.store, call, borrow).await?;
+            instance.store.data_mut().table.delete(handle)?;
+            Ok(opened)
+        };
+        let result = tokio::time::timeout(wall, result).await;
+        let opened = settle(&mut lease, &exchange.trace, Hook::StreamFilter, result)?;
+        Ok(opened.map(|handle| Filter { lease, handle, finished: false }))
+    }
+
     /// `dialect.encoder`: takes an instance for the life of a stream.
     pub async fn encoder(self: &Arc<Self>, trace: &Trace, options: &EncodeOptions) -> HookResult<Encoder> {
         let mut lease = self.check_out().await?;
@@ -235,6 +253,46 @@ impl Encoder {
 
 impl Drop for Encoder {
     /// A stream that was left in the middle: its state is still in the guest, so the instance is not used again.
+    fn drop(&mut self) {
+        if !self.finished {
+            self.lease.retire();
+        }
+    }
+}
+
+/// An open filter in the instance that is kept for it.
+pub struct Filter {
+    lease: Lease,
+    handle: ResourceAny,
+    finished: bool,
+}
+
+impl Filter {
+    /// What becomes of a batch. After the last one the filter is closed and its instance can be used again.
+    pub async fn events(&mut self, trace: &Trace, events: &[StreamEvent], bytes: usize, last: bool) -> HookResult<Vec<BatchEdit>> {
+        let handle = self.handle;
+        let (instance, wall) = self.lease.begin(Hook::StreamFilter, bytes);
+        let result = async {
+            let guest = instance.guests.stream_filter.as_ref().ok_or_else(missing)?;
+            let edits = guest.filter().call_events(&mut instance.store, handle, events, last).await?;
+            if last {
+                handle.resource_drop_async(&mut instance.store).await?;
+            }
+            Ok(edits)
+        };
+        let result = tokio::time::timeout(wall, result).await;
+        self.finished |= last;
+        settle(&mut self.lease, trace, Hook::StreamFilter, result)
+    }
+
+    /// The extension that the filter is of.
+    pub fn extension(&self) -> &Arc<Extension> {
+        self.lease.extension()
+    }
+}
+
+impl Drop for Filter {
+    /// See [`Encoder`]'s.
     fn drop(&mut self) {
         if !self.finished {
             self.lease.retire();

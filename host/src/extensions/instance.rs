@@ -103,6 +103,7 @@ pub struct Exports {
     dialect: Option<own::dialect::GuestIndices>,
     before_generate: Option<own::before_generate::GuestIndices>,
     after_generate: Option<own::after_generate::GuestIndices>,
+    stream_filter: Option<own::stream_filter::GuestIndices>,
     on_complete: Option<own::on_complete::GuestIndices>,
     http: Option<incoming_handler::GuestIndices>,
 }
@@ -113,6 +114,7 @@ pub struct Guests {
     pub dialect: Option<own::dialect::Guest>,
     pub before_generate: Option<own::before_generate::Guest>,
     pub after_generate: Option<own::after_generate::Guest>,
+    pub stream_filter: Option<own::stream_filter::Guest>,
     pub on_complete: Option<own::on_complete::Guest>,
     pub http: Option<incoming_handler::Guest>,
 }
@@ -149,12 +151,14 @@ impl Exports {
             dialect: one(component, name("dialect"), || own::dialect::GuestIndices::new(pre))?,
             before_generate: one(component, name("before-generate"), || own::before_generate::GuestIndices::new(pre))?,
             after_generate: one(component, name("after-generate"), || own::after_generate::GuestIndices::new(pre))?,
+            stream_filter: one(component, name("stream-filter"), || own::stream_filter::GuestIndices::new(pre))?,
             on_complete: one(component, name("on-complete"), || own::on_complete::GuestIndices::new(pre))?,
             http: one(component, "wasi:http/incoming-handler@0.2.0".into(), || incoming_handler::GuestIndices::new(pre))?,
         };
         let any = exports.dialect.is_some()
             || exports.before_generate.is_some()
             || exports.after_generate.is_some()
+            || exports.stream_filter.is_some()
             || exports.on_complete.is_some()
             || exports.http.is_some();
         if any { Ok(exports) } else { Err(LoadError::NoHook) }
@@ -166,6 +170,7 @@ impl Exports {
             dialect: self.dialect.as_ref().map(|i| i.load(&mut *store, instance)).transpose()?,
             before_generate: self.before_generate.as_ref().map(|i| i.load(&mut *store, instance)).transpose()?,
             after_generate: self.after_generate.as_ref().map(|i| i.load(&mut *store, instance)).transpose()?,
+            stream_filter: self.stream_filter.as_ref().map(|i| i.load(&mut *store, instance)).transpose()?,
             on_complete: self.on_complete.as_ref().map(|i| i.load(&mut *store, instance)).transpose()?,
             http: self.http.as_ref().map(|i| i.load(&mut *store, instance)).transpose()?,
         })
@@ -222,6 +227,7 @@ impl Extension {
             Hook::Accept | Hook::Decode | Hook::EncodeAnswer | Hook::EncodeError | Hook::Encoder => self.exports.dialect.is_some(),
             Hook::BeforeGenerate => self.exports.before_generate.is_some(),
             Hook::AfterGenerate => self.exports.after_generate.is_some(),
+            Hook::StreamFilter => self.exports.stream_filter.is_some(),
             Hook::OnComplete => self.exports.on_complete.is_some(),
             Hook::Http => self.exports.http.is_some(),
         }
@@ -295,7 +301,9 @@ impl Extension {
         }
         let panic = state.panic.as_deref().unwrap_or_default();
         tracing::error!(extension, hook = hook.name(), panic, error = %format!("{error:#}"), "extension trapped");
-        CallError::Trap { extension, hook, reason: error.root_cause().to_string() }
+        // The guest's own words say more than the engine's. Callers see neither.
+        let reason = if panic.is_empty() { error.root_cause().to_string() } else { panic.to_owned() };
+        CallError::Trap { extension, hook, reason }
     }
 }
 
@@ -312,7 +320,6 @@ fn refuse_ungranted(engine: &Engine, component: &Component, linker: &Linker<Stor
     let capability = |import: &str| -> Option<&'static str> {
         let package = import.split(['/', '@']).next().unwrap_or(import);
         Some(match package {
-            "wasi:logging" => "log",
             "wasi:config" => "config",
             "wasi:keyvalue" => "kv",
             "wasi:clocks" => "clock",

@@ -21,6 +21,10 @@ pub struct Limits {
     pub host_call_bytes: usize,
     /// Log lines a second; more are dropped with one notice.
     pub log_lines_per_second: u32,
+    /// Bytes that a stream filter may hold back.
+    pub hold_bytes: usize,
+    /// How long it may hold them back.
+    pub hold: Duration,
     /// Idle instances that are kept warm.
     pub warm_instances: usize,
 }
@@ -36,6 +40,8 @@ impl Default for Limits {
             handles: 256,
             host_call_bytes: 4 << 20,
             log_lines_per_second: 100,
+            hold_bytes: 64 << 10,
+            hold: Duration::from_secs(2),
             warm_instances: 64,
         }
     }

@@ -45,7 +45,7 @@ pub struct Manifest {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Capability {
-    /// `wasi:logging`.
+    /// `wasi:logging`. Always granted; a manifest may name it all the same.
     Log,
     /// `wasi:config`.
     Config,

@@ -17,7 +17,7 @@ mod state;
 mod stats;
 
 pub use engine::MAX_MEMORY;
-pub use hooks::{CallError, Encoder, HookResult};
+pub use hooks::{CallError, Encoder, Filter, HookResult};
 pub use instance::{Extension, LoadError};
 pub use manifest::{Capability, Manifest, ManifestError};
 pub use registry::{Candidate, Registry, Runtime, plan};

@@ -23,6 +23,8 @@ pub enum Hook {
     BeforeGenerate,
     /// `after-generate`.
     AfterGenerate,
+    /// `stream-filter`: `open`, and one call for each batch of events.
+    StreamFilter,
     /// `on-complete`.
     OnComplete,
     /// `wasi:http/incoming-handler`.
@@ -31,7 +33,7 @@ pub enum Hook {
 
 impl Hook {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Configure,
         Self::Accept,
         Self::Decode,
@@ -40,6 +42,7 @@ impl Hook {
         Self::Encoder,
         Self::BeforeGenerate,
         Self::AfterGenerate,
+        Self::StreamFilter,
         Self::OnComplete,
         Self::Http,
     ];
@@ -55,6 +58,7 @@ impl Hook {
             Self::Encoder => "dialect.encoder",
             Self::BeforeGenerate => "before-generate",
             Self::AfterGenerate => "after-generate",
+            Self::StreamFilter => "stream-filter",
             Self::OnComplete => "on-complete",
             Self::Http => "http",
         }

@@ -14,6 +14,7 @@ use llm_codec::hub::{self, ChatAnswer, ChatError, Collector, ErrorClass, StreamE
 use llm_codec::json::Document;
 use llm_codec::passthrough::StreamTap;
 
+use super::filters::{Filtered, Filters};
 use super::upstream::Sent;
 use super::{Completion, Exchange, dialect, relay};
 use crate::extensions::bindings::exports::wasmgate::extension::dialect::EncodeOptions;
@@ -44,13 +45,42 @@ impl Answer {
     }
 
     /// Reads a provider's answer to its end. `hooked` tells that hooks will want to look at it.
-    pub async fn collect(exchange: &Arc<Exchange>, sent: Sent, hooked: bool, completion: &mut Completion) -> Result<Self, ChatError> {
+    pub async fn collect(
+        exchange: &Arc<Exchange>,
+        sent: Sent,
+        filters: Filters,
+        hooked: bool,
+        completion: &mut Completion,
+    ) -> Result<Self, ChatError> {
         let Sent { upstream, format, same_format, dropped, target } = sent;
+        let hooked = hooked || !filters.is_empty();
         let (raw, answer) = match upstream {
             Upstream::Answer(body) => unary(exchange, format, same_format, hooked, body, completion)?,
             Upstream::Events(events) => buffered(exchange, format, same_format, events, completion).await?,
         };
-        Ok(Self { bytes: raw, hub: answer.map(Arc::new), format, dropped, target: Some(target) })
+        let mut collected = Self { bytes: raw, hub: answer.map(Arc::new), format, dropped, target: Some(target) };
+        if !filters.is_empty() {
+            collected.filter(exchange, filters).await?;
+        }
+        Ok(collected)
+    }
+
+    /// Filters see a complete answer too, as one batch.
+    async fn filter(&mut self, exchange: &Exchange, mut filters: Filters) -> Result<(), ChatError> {
+        let answer = self.hub(exchange)?;
+        let mut batch = hub::answer_events(&answer);
+        // As in a stream, `last` says it.
+        batch.retain(|event| !matches!(event, StreamEvent::End));
+        let Filtered { events, stop, changed } = filters.run(exchange, batch, answer_size(&answer), true).await?;
+        if let Some(Some(error)) = stop {
+            return Err(error);
+        }
+        if changed {
+            let mut collector = Collector::new(self.format);
+            events.iter().chain(&[StreamEvent::End]).for_each(|event| collector.push(event));
+            self.replace(collector.finish()?);
+        }
+        Ok(())
     }
 
     /// The answer as hooks see it.

@@ -1,6 +1,6 @@
 //! A request from its arrival to its end. The stages are the files of this folder, in this order:
 //!
-//! `route` → `incoming` → `dialect` → `hooks` → `upstream` → `relay` (streams) or `answer` (complete answers) → `completion`
+//! `route` → `incoming` → `dialect` → `hooks` → `upstream` → `filters` → `relay` (streams) or `answer` (complete answers) → `completion`
 //!
 //! What is absent: nothing here knows an extension or a provider by name, and there is one way through: streams and complete
 //! answers, same-format and translated traffic meet the same hooks.
@@ -9,6 +9,7 @@ mod answer;
 mod completion;
 mod dialect;
 mod exchange;
+mod filters;
 mod guest_http;
 mod hooks;
 mod incoming;
@@ -30,6 +31,8 @@ pub use guest_http::serve as serve_guest_http;
 pub use incoming::Incoming;
 pub use route::{Listed, Match, Route, Routes};
 pub use trace::{Recent, Record, Trace};
+
+use filters::Filters;
 
 use crate::extensions::Extension;
 use crate::extensions::bindings::exports::wasmgate::extension::dialect::Accepted;
@@ -113,10 +116,11 @@ async fn generate(context: &Context, exchange: &Arc<Exchange>, completion: &mut 
     let hooked = !context.generation.after_generate.is_empty();
     for retry in 0.. {
         let sent = upstream::send(&context.generation, exchange, completion).await?;
+        let filters = Filters::open(&context.generation, exchange).await?;
         if exchange.head.stream && !(hooked && exchange.buffered()) {
-            return Ok(Ready::Stream(relay::Relay::open(exchange, sent, completion).await?));
+            return Ok(Ready::Stream(relay::Relay::open(exchange, sent, filters, completion).await?));
         }
-        let answer = answer::Answer::collect(exchange, sent, hooked, completion).await?;
+        let answer = answer::Answer::collect(exchange, sent, filters, hooked, completion).await?;
         if !hooked {
             return Ok(Ready::Answer(answer.finish(exchange).await?));
         }

@@ -6,7 +6,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::response::Response;
@@ -17,6 +17,7 @@ use llm_codec::hub::{self, ChatError, StreamEvent};
 use llm_codec::passthrough::StreamTap;
 use llm_codec::{EventDecoder, Format};
 
+use super::filters::{Filtered, Filters};
 use super::upstream::Sent;
 use super::{Completion, Exchange, answer, dialect};
 use crate::extensions::Encoder;
@@ -55,6 +56,8 @@ struct Translation {
     encoder: Option<Encoder>,
     /// Decoded and not yet written.
     events: Vec<StreamEvent>,
+    /// Who else looks.
+    filters: Filters,
 }
 
 /// What one read gave.
@@ -69,17 +72,17 @@ enum Step {
 
 impl Relay {
     /// Reads up to the first event that is worth sending. Until then an error is an ordinary error response.
-    pub async fn open(exchange: &Arc<Exchange>, sent: Sent, completion: &mut Completion) -> Result<Box<Self>, ChatError> {
+    pub async fn open(exchange: &Arc<Exchange>, sent: Sent, filters: Filters, completion: &mut Completion) -> Result<Box<Self>, ChatError> {
         let Sent { upstream, format, same_format, dropped, target } = sent;
         let (upstream, writer) = match upstream {
-            Upstream::Events(events) if same_format => {
+            Upstream::Events(events) if same_format && filters.is_empty() => {
                 (events, Writer::Tap(Box::new(StreamTap::new(format, !exchange.head.include_usage))))
             }
-            Upstream::Events(events) => (events, Writer::dialect(exchange, format, Vec::new()).await?),
+            Upstream::Events(events) => (events, Writer::dialect(exchange, format, Vec::new(), filters).await?),
             // Some hosts answer a wish for a stream with a complete document.
             Upstream::Answer(body) => {
                 let events = hub::answer_events(&format.decode_answer(&body)?);
-                (stream::empty().boxed(), Writer::dialect(exchange, format, events).await?)
+                (stream::empty().boxed(), Writer::dialect(exchange, format, events, filters).await?)
             }
         };
         let mut relay =
@@ -92,7 +95,7 @@ impl Relay {
                     relay.first = bytes.into();
                     relay.end(completion, None);
                 }
-                Step::Failed { before, error, .. } if before.is_empty() || relay.only_error(&before) => return Err(error),
+                Step::Failed { before, error, .. } if before.is_empty() || !relay.started() => return Err(error),
                 Step::Failed { before, error, told } => {
                     relay.first = relay.last_bytes(before, &error, told).await.into();
                     relay.end(completion, Some(&error));
@@ -152,47 +155,10 @@ impl Relay {
 
     /// One read of the upstream. An `Err` is a fault of the gateway or an extension; faults of the provider are steps.
     async fn step(&mut self, completion: &mut Completion) -> Result<Step, ChatError> {
-        let pending = matches!(&self.writer, Writer::Dialect(translation) if !translation.events.is_empty());
-        let chunk = if pending { Some(Ok(Bytes::new())) } else { self.upstream.next().await };
-        match &mut self.writer {
-            Writer::Tap(tap) => Ok(tapped(tap, chunk, completion)),
-            Writer::Dialect(translation) => {
-                let Translation { decoder, encoder, events } = &mut **translation;
-                let mut failed = None;
-                let mut size = 0;
-                match chunk {
-                    Some(Ok(bytes)) => {
-                        size = bytes.len();
-                        decoder.push(&bytes, events);
-                    }
-                    Some(Err(e)) => failed = Some(e),
-                    None => decoder.finish(events),
-                }
-                let batch = std::mem::take(events);
-                let cut = batch.iter().position(|e| matches!(e, StreamEvent::Error(_) | StreamEvent::End));
-                let (batch, last) = batch.split_at(cut.unwrap_or(batch.len()));
-                for event in batch {
-                    if let StreamEvent::Usage(usage) = event {
-                        completion.usage(Some(usage.clone()));
-                    }
-                }
-                let mut bytes = Vec::new();
-                if let (Some(encoder), false) = (encoder.as_mut(), batch.is_empty()) {
-                    bytes = encoder.events(&self.exchange.trace, batch, size).await?;
-                }
-                if let Some(StreamEvent::Error(error)) = last.first() {
-                    failed = Some(error.clone());
-                } else if !last.is_empty()
-                    && let Some(encoder) = encoder.take()
-                {
-                    bytes.extend(encoder.finish(&self.exchange.trace, None).await?);
-                    return Ok(Step::End(bytes));
-                }
-                Ok(match failed {
-                    Some(error) => Step::Failed { before: bytes, error, told: false },
-                    None => Step::Bytes(bytes),
-                })
-            }
+        let Self { upstream, writer, exchange, .. } = self;
+        match writer {
+            Writer::Tap(tap) => Ok(tapped(tap, upstream.next().await, completion)),
+            Writer::Dialect(translation) => translation.step(exchange, upstream, completion).await,
         }
     }
 
@@ -222,11 +188,11 @@ impl Relay {
         before
     }
 
-    /// Whether bytes of a tapped stream hold nothing but the provider's error.
-    fn only_error(&self, _before: &[u8]) -> bool {
+    /// Whether the answer has begun; before that there is nothing but the provider's error.
+    fn started(&self) -> bool {
         match &self.writer {
-            Writer::Tap(tap) => !tap.facts().started,
-            Writer::Dialect(_) => false,
+            Writer::Tap(tap) => tap.facts().started,
+            Writer::Dialect(_) => true,
         }
     }
 
@@ -242,11 +208,100 @@ impl Relay {
     }
 }
 
+impl Translation {
+    async fn step(&mut self, exchange: &Exchange, upstream: &mut ByteStream, completion: &mut Completion) -> Result<Step, ChatError> {
+        let mut failed = None;
+        let mut size = 0;
+        let mut closed = false;
+        if self.events.is_empty() {
+            match read(upstream, self.filters.deadline()).await {
+                Read::Chunk(bytes) => {
+                    size = bytes.len();
+                    self.decoder.push(&bytes, &mut self.events);
+                }
+                Read::Failed(error) => failed = Some(error),
+                Read::Closed => {
+                    closed = true;
+                    self.decoder.finish(&mut self.events);
+                }
+                Read::Waited => {}
+            }
+        }
+        let mut batch = std::mem::take(&mut self.events);
+        let mut ended = false;
+        if let Some(at) = batch.iter().position(|e| matches!(e, StreamEvent::Error(_) | StreamEvent::End)) {
+            if let StreamEvent::Error(error) = &batch[at] {
+                failed = Some(error.clone());
+            } else {
+                ended = true;
+            }
+            batch.truncate(at);
+        }
+        for event in &batch {
+            match event {
+                StreamEvent::Usage(usage) => completion.usage(Some(usage.clone())),
+                StreamEvent::Start(start) => completion.usage(start.usage.clone()),
+                _ => {}
+            }
+        }
+        if !self.filters.is_empty() {
+            let last = ended || closed || failed.is_some();
+            let Filtered { events, stop, .. } = self.filters.run(exchange, batch, size, last).await?;
+            batch = events;
+            match stop {
+                Some(None) => ended = true,
+                Some(Some(error)) => failed = Some(error),
+                None => {}
+            }
+        }
+        let mut bytes = Vec::new();
+        if let (Some(encoder), false) = (self.encoder.as_mut(), batch.is_empty()) {
+            bytes = encoder.events(&exchange.trace, &batch, size).await?;
+        }
+        if let Some(error) = failed {
+            return Ok(Step::Failed { before: bytes, error, told: false });
+        }
+        match self.encoder.take_if(|_| ended) {
+            Some(encoder) => {
+                bytes.extend(encoder.finish(&exchange.trace, None).await?);
+                Ok(Step::End(bytes))
+            }
+            None => Ok(Step::Bytes(bytes)),
+        }
+    }
+}
+
+/// The next read. When a filter holds something back, it waits no longer than that may take.
+async fn read(upstream: &mut ByteStream, deadline: Option<Instant>) -> Read {
+    let next = upstream.next();
+    let read = match deadline {
+        None => next.await,
+        Some(deadline) => match tokio::time::timeout_at(deadline.into(), next).await {
+            Ok(read) => read,
+            Err(_) => return Read::Waited,
+        },
+    };
+    match read {
+        Some(Ok(bytes)) => Read::Chunk(bytes),
+        Some(Err(error)) => Read::Failed(error),
+        None => Read::Closed,
+    }
+}
+
+/// What waiting for the upstream gave.
+enum Read {
+    Chunk(Bytes),
+    Failed(ChatError),
+    Closed,
+    /// Nothing, for as long as a filter may hold something back.
+    Waited,
+}
+
 impl Writer {
     /// The dialect's encoder, with events that are there already.
-    async fn dialect(exchange: &Arc<Exchange>, format: Format, events: Vec<StreamEvent>) -> Result<Self, ChatError> {
+    async fn dialect(exchange: &Arc<Exchange>, format: Format, events: Vec<StreamEvent>, filters: Filters) -> Result<Self, ChatError> {
         let encoder = exchange.dialect.encoder(&exchange.trace, &answer::options(exchange)).await?;
-        Ok(Self::Dialect(Box::new(Translation { decoder: format.event_decoder(), encoder: Some(encoder), events })))
+        Ok(Self::Dialect(Box::new(Translation { decoder: format.event_decoder(), encoder: Some(encoder), events, filters })))
     }
 }
 

@@ -21,6 +21,7 @@ pub mod exports {
     pub use super::dialect::exports::wasmgate::extension::dialect;
     pub use super::lifecycle::exports::wasmgate::extension::lifecycle;
     pub use super::on_complete::exports::wasmgate::extension::on_complete;
+    pub use super::stream_filter::exports::wasmgate::extension::stream_filter;
 }
 
 pub mod lifecycle {
@@ -71,6 +72,20 @@ pub mod after_generate {
         },
         pub_export_macro: true,
         export_macro_name: "export_after_generate",
+    });
+}
+
+pub mod stream_filter {
+    wit_bindgen::generate!({
+        path: "../../../wit",
+        world: "wasmgate:extension/stream-filter-export",
+        with: {
+            "wasmgate:extension/hub@0.1.0": llm_codec::hub,
+            "wasmgate:extension/http@0.1.0": crate::bindings::wasmgate::extension::http,
+            "wasmgate:extension/request@0.1.0": crate::bindings::wasmgate::extension::request,
+        },
+        pub_export_macro: true,
+        export_macro_name: "export_stream_filter",
     });
 }
 

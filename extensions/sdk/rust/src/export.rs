@@ -2,7 +2,7 @@
 
 /// Exports an extension: `export!(MyType: before_generate, on_complete)`.
 ///
-/// Hooks are `dialect`, `before_generate`, `after_generate`, `on_complete` and `http`. Start and end (`configure`, `self_test`,
+/// Hooks are `dialect`, `before_generate`, `after_generate`, `stream_filter`, `on_complete` and `http`. Start and end (`configure`, `self_test`,
 /// `shutdown`) are always exported. Natively nothing is exported; the type is only checked.
 #[macro_export]
 macro_rules! export {
@@ -74,6 +74,25 @@ macro_rules! __wasmgate_export_hook {
         }
         bindings::on_complete::export_on_complete!($component with_types_in bindings::on_complete);
     };
+    (stream_filter, $component:ident, $ty:ty) => {
+        struct FilterCell(::std::cell::RefCell<<$ty as $crate::StreamFilter>::Filter>);
+
+        impl bindings::exports::stream_filter::GuestFilter for FilterCell {
+            fn events(&self, events: ::std::vec::Vec<$crate::StreamEvent>, last: bool) -> ::std::vec::Vec<$crate::BatchEdit> {
+                $crate::Filter::events(&mut *self.0.borrow_mut(), &events, last)
+            }
+        }
+
+        impl bindings::exports::stream_filter::Guest for $component {
+            type Filter = FilterCell;
+
+            fn open(call: $crate::CallInfo, request: &$crate::Request) -> ::std::option::Option<bindings::exports::stream_filter::Filter> {
+                let filter = $crate::StreamFilter::open(instance(), &call, request)?;
+                Some(bindings::exports::stream_filter::Filter::new(FilterCell(::std::cell::RefCell::new(filter))))
+            }
+        }
+        bindings::stream_filter::export_stream_filter!($component with_types_in bindings::stream_filter);
+    };
     (dialect, $component:ident, $ty:ty) => {
         struct EncoderCell(::std::cell::RefCell<<$ty as $crate::Dialect>::Encoder>);
 
@@ -142,6 +161,10 @@ macro_rules! __wasmgate_check_hook {
     (dialect, $ty:ty) => {
         fn dialect<T: $crate::Dialect>() {}
         dialect::<$ty>();
+    };
+    (stream_filter, $ty:ty) => {
+        fn stream_filter<T: $crate::StreamFilter>() {}
+        stream_filter::<$ty>();
     };
     (http, $ty:ty) => {
         fn http<T: $crate::Http>() {}

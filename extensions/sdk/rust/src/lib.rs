@@ -64,6 +64,7 @@ pub use bindings::exports::before_generate::Decision;
 pub use bindings::exports::dialect::{Accepted, EncodeOptions, GenerateHead};
 pub use bindings::exports::lifecycle::{Route, RouteKind};
 pub use bindings::exports::on_complete::{Attempt, Ending, Outcome};
+pub use bindings::exports::stream_filter::{BatchEdit, Placed};
 pub use bindings::wasmgate::extension::http::{Header, JsonKind, Member, Reply};
 pub use bindings::wasmgate::extension::request::{CallInfo, Edit, Note, Target};
 pub use host::{Answer, Incoming, Request};
@@ -73,8 +74,9 @@ pub use hub::{ChatAnswer, ChatError, ChatRequest, ErrorClass, StreamEvent};
 pub mod prelude {
     pub use crate::fake::{FakeHost, FakeIncoming, FakeRequest};
     pub use crate::{
-        Accepted, Answer, CallInfo, ChatAnswer, ChatError, ChatRequest, Decision, Dialect, Edit, EncodeOptions, Ending, ErrorClass,
-        Extension, GenerateHead, Header, Incoming, Note, Outcome, Reply, Request, Route, RouteKind, StreamEvent, Target, Verdict,
+        Accepted, Answer, BatchEdit, CallInfo, ChatAnswer, ChatError, ChatRequest, Decision, Dialect, Edit, EncodeOptions, Ending,
+        ErrorClass, Extension, Filter, GenerateHead, Header, Incoming, Note, Outcome, Placed, Reply, Request, Route, RouteKind,
+        StreamEvent, StreamFilter, Target, Verdict,
     };
 }
 
@@ -144,6 +146,21 @@ pub trait Encoder: 'static {
 
     /// Bytes for the end: a clean one, or the dialect's error event.
     fn finish(&mut self, error: Option<&ChatError>) -> Vec<u8>;
+}
+
+/// Sees every event of an answer, streamed or complete. Export as `stream_filter`.
+pub trait StreamFilter: Extension {
+    /// What looks at one answer.
+    type Filter: Filter;
+
+    /// An answer begins. `None` lets it pass unseen, which costs nothing more.
+    fn open(&self, call: &CallInfo, request: &Request) -> Option<Self::Filter>;
+}
+
+/// Looks at one answer. It keeps its own state.
+pub trait Filter: 'static {
+    /// A batch of events; no edit lets it pass as it is. `last` says that nothing follows.
+    fn events(&mut self, events: &[StreamEvent], last: bool) -> Vec<BatchEdit>;
 }
 
 /// Answers whole HTTP requests, through the standard `wasi:http/incoming-handler`. Export as `http`.

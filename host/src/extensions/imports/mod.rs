@@ -22,6 +22,8 @@ pub fn link(linker: &mut Linker<StoreState>, granted: &[Capability]) -> wasmtime
 
     own::http::add_to_linker::<_, State>(linker, |s| s)?;
     own::request::add_to_linker::<_, State>(linker, |s| s)?;
+    // Bounded by its own limit, and an extension that cannot say why it failed helps nobody.
+    wasi_logging::logging::add_to_linker::<_, State>(linker, |s| s)?;
     if granted.contains(&Capability::Wasi) {
         // Clocks and random come with it.
         wasmtime_wasi::p2::add_to_linker_async(linker)?;
@@ -29,7 +31,7 @@ pub fn link(linker: &mut Linker<StoreState>, granted: &[Capability]) -> wasmtime
     }
     for capability in granted {
         match capability {
-            Capability::Log => wasi_logging::logging::add_to_linker::<_, State>(linker, |s| s)?,
+            Capability::Log => {}
             Capability::Config => wasi_config::store::add_to_linker::<_, State>(linker, |s| s)?,
             Capability::Kv => {
                 wasi_keyvalue::store::add_to_linker::<_, State>(linker, |s| s)?;

@@ -61,7 +61,7 @@ impl StreamTap {
         }
         let Self { splitter, reader, .. } = self;
         let result = splitter.push(chunk, &mut |raw| {
-            if reader.forwards(raw) {
+            if reader.passes(raw) {
                 out.extend_from_slice(raw);
             }
         });
@@ -80,7 +80,7 @@ impl StreamTap {
         self.broken = true;
         let held = self.splitter.held().to_vec();
         let whole = one_data(&held).is_some_and(|data| data.trim_ascii() == b"[DONE]" || Document::parse(data).is_ok());
-        if whole && self.reader.forwards(&held) {
+        if whole && self.reader.passes(&held) {
             out.extend_from_slice(&held);
             out.extend_from_slice(if held.ends_with(b"\n") { b"\n" } else { b"\n\n" });
         }
@@ -123,6 +123,15 @@ fn tells(finder: &Finder<'static>, data: &[u8], dull: &[u8]) -> bool {
 }
 
 impl Reader {
+    /// Reads an event; whether it goes on. Nothing does before the answer begins (what comes then is no answer, or a comment that
+    /// nobody waits for), and nothing after its end or an error: a stream that failed must not look as if it had ended well.
+    fn passes(&mut self, raw: &[u8]) -> bool {
+        if self.facts.ended || self.facts.error.is_some() {
+            return false;
+        }
+        self.forwards(raw) && (self.facts.started || self.facts.error.is_some())
+    }
+
     /// Reads an event; whether it is forwarded.
     fn forwards(&mut self, raw: &[u8]) -> bool {
         if let Some(data) = one_data(raw) {
@@ -138,10 +147,6 @@ impl Reader {
 
     fn read(&mut self, data: &[u8]) -> bool {
         self.facts.events += 1;
-        if self.facts.ended {
-            // What follows the end is no part of this answer.
-            return true;
-        }
         match self.format {
             Format::OpenaiChat => {
                 if self.facts.started && self.facts.first_content && self.is_plain_chunk(data) {
@@ -155,6 +160,14 @@ impl Reader {
                 }
                 true
             }
+        }
+    }
+
+    /// The provider says that the answer is complete. One that never began is none.
+    fn end(&mut self) {
+        self.facts.ended = self.facts.started;
+        if !self.facts.started {
+            self.facts.error = Some(ChatError::new(ErrorClass::Protocol, "the provider's stream ended before an answer began"));
         }
     }
 
@@ -187,7 +200,7 @@ impl Reader {
 
     fn read_chunk(&mut self, data: &[u8]) -> bool {
         if data.trim_ascii() == b"[DONE]" {
-            self.facts.ended = self.facts.error.is_none();
+            self.end();
             return true;
         }
         let Ok(document) = Document::parse(data) else { return true };
@@ -260,7 +273,7 @@ impl Reader {
                 }
                 self.take_usage(f.take("usage"));
             }
-            "message_stop" => self.facts.ended = self.facts.error.is_none(),
+            "message_stop" => self.end(),
             "error" => {
                 let unknown = || ChatError::new(ErrorClass::Upstream, "the provider reported an error");
                 let e = error_body::in_document(&document).unwrap_or_else(unknown);
