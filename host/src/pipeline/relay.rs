@@ -85,6 +85,8 @@ impl Relay {
                 (stream::empty().boxed(), Writer::dialect(exchange, format, events, filters).await?)
             }
         };
+        // It is read once more after its end, for a last look whether it closed.
+        let upstream = upstream.fuse().boxed();
         let mut relay =
             Box::new(Self { exchange: Arc::clone(exchange), upstream, writer, first: Bytes::new(), over: false, dropped, target });
         loop {

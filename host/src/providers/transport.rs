@@ -3,7 +3,7 @@
 //! Header hygiene: only the headers named here and those that a provider adds are sent. Nothing of the client's own
 //! (credentials, cookies, `accept-encoding`, hop-by-hop fields) goes upstream.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt as _, stream};
@@ -108,7 +108,7 @@ impl Client {
     /// An error status, in the gateway's terms. A refusal of the gateway's own key is not the caller's authentication problem.
     async fn refusal(&self, response: reqwest::Response) -> ChatError {
         let status = response.status().as_u16();
-        let retry_after = response.headers().get(header::RETRY_AFTER).and_then(|v| v.to_str().ok()).map(str::to_owned);
+        let retry_after = response.headers().get(header::RETRY_AFTER).and_then(|v| v.to_str().ok()).map(seconds);
         let body = self.document(response, MAX_ERROR_BODY).await.unwrap_or_default();
         let error = self.format.decode_error(status, retry_after.as_deref(), &body);
         match error.class {
@@ -195,6 +195,14 @@ impl Client {
             error.raw = error.raw.map(|raw| secret.mask(&raw));
         }
         error
+    }
+}
+
+/// The value of a `retry-after` header in seconds: it may be a date (RFC 9110, section 10.2.3).
+fn seconds(retry_after: &str) -> String {
+    match httpdate::parse_http_date(retry_after) {
+        Ok(date) => date.duration_since(SystemTime::now()).map_or(0, |wait| wait.as_secs()).to_string(),
+        Err(_) => retry_after.to_owned(),
     }
 }
 
