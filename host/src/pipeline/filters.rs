@@ -174,6 +174,10 @@ fn apply(batch: Vec<StreamEvent>, edits: Vec<BatchEdit>, last: bool) -> Applied 
             BatchEdit::Stop(reason) => stop = Some(reason),
         }
     }
+    if let Some(Some(_)) = stop {
+        // What a filter refuses is never seen.
+        return Applied { go_on: Vec::new(), held: Vec::new(), stop };
+    }
     let mut applied = Applied { go_on: Vec::with_capacity(batch.len()), held: Vec::new(), stop };
     let mut events = batch.into_iter();
     for (index, place) in places.into_iter().enumerate() {
@@ -216,7 +220,7 @@ fn size(event: &StreamEvent) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use llm_codec::hub::{BlockDelta, BlockId};
+    use llm_codec::hub::{BlockDelta, BlockId, ErrorClass};
 
     use super::*;
 
@@ -253,5 +257,7 @@ mod tests {
         check(vec![BatchEdit::Hold(3)], false, "abc/");
         check(vec![BatchEdit::Drop(0), BatchEdit::Hold(2)], false, "b/c");
         check(vec![BatchEdit::Drop(9), BatchEdit::Insert(placed(9, "X"))], false, "abc/");
+        check(vec![BatchEdit::Stop(None)], false, "abc/");
+        check(vec![BatchEdit::Stop(Some(ChatError::new(ErrorClass::ContentFiltered, "no")))], false, "/");
     }
 }
