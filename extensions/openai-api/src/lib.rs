@@ -86,7 +86,7 @@ impl Http for OpenAiApi {
     fn handle(&self, request: HttpRequest) -> Reply {
         let rest = request.path.strip_prefix(&self.config.path_prefix).unwrap_or(&request.path);
         match rest.strip_prefix("/models/") {
-            Some(model) => models::one(model),
+            Some(model) => models::one(&format::percent_decoded(model)),
             None => models::list(),
         }
     }

@@ -82,10 +82,10 @@ impl Routing {
     fn target(&self, model: &str) -> Option<Target> {
         let to = |provider: &str, model: &str| Some(Target { provider: provider.to_owned(), model: model.to_owned() });
         if let Some((first, rest)) = model.split_once('/')
-            && !rest.is_empty()
             && let Some(provider) = providers::find(first)
         {
-            return to(&provider.name, rest);
+            let default = provider.default_model.as_deref().filter(|_| rest.is_empty());
+            return to(&provider.name, default.unwrap_or(rest));
         }
         let all = providers::all();
         if let Some(provider) = all.iter().find(|p| p.models.iter().any(|m| m == model)) {

@@ -73,7 +73,7 @@ section! {
         api_key: Option<Secret> = None,
         /// Where it is, up to and with the version, for example `https://api.openai.com/v1`.
         base_url: Option<String> = None,
-        /// Model to ask for when nobody says.
+        /// Model that `NAME/` stands for, and that is listed when `models` is not given.
         default_model: Option<String> = None,
         /// Its models. When the list is given, others are refused before anything is sent.
         models: Vec<String> = Vec::new(),

@@ -74,8 +74,7 @@ fn builder(settings: &Server) -> auto::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .header_read_timeout(settings.header_timeout)
         // hyper's smallest buffer is 8 KiB.
-        .max_buf_size(settings.header_limit.max(8 << 10))
-        .pipeline_flush(true);
+        .max_buf_size(settings.header_limit.max(8 << 10));
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -61,20 +61,20 @@ impl Filters {
         self.open.iter().filter_map(|o| Some(o.held_since? + o.filter.extension().limits().hold)).min()
     }
 
-    /// A batch goes through all filters. `bytes` is about how long it is.
-    pub async fn run(&mut self, exchange: &Exchange, batch: Vec<StreamEvent>, bytes: usize, last: bool) -> Result<Filtered, ChatError> {
+    /// A batch goes through all filters.
+    pub async fn run(&mut self, exchange: &Exchange, batch: Vec<StreamEvent>, last: bool) -> Result<Filtered, ChatError> {
         let mut through = Filtered { events: batch, stop: None, changed: false };
         let mut n = 0;
         while n < self.open.len() {
             let open = &mut self.open[n];
             let last = last || through.stop.is_some();
-            match open.run(exchange, &mut through, bytes, last).await {
+            match open.run(exchange, &mut through, last).await {
                 Ok(()) => n += 1,
                 Err(e) if open.filter.extension().on_error == OnError::Fail => return Err(e.into()),
-                // It goes on without this filter; what it held back goes on too.
+                // It goes on without this filter; what it held back goes on too, behind what it had let pass.
                 Err(_) => {
                     let failed = self.open.remove(n);
-                    through.events.splice(0..0, failed.held);
+                    through.events.extend(failed.held);
                 }
             }
         }
@@ -88,14 +88,14 @@ impl Filters {
 }
 
 impl Open {
-    async fn run(&mut self, exchange: &Exchange, through: &mut Filtered, bytes: usize, last: bool) -> Result<(), CallError> {
+    async fn run(&mut self, exchange: &Exchange, through: &mut Filtered, last: bool) -> Result<(), CallError> {
         if through.events.is_empty() && self.held.is_empty() && !last {
             return Ok(());
         }
         let late = self.held_since.is_some_and(|since| since.elapsed() >= self.filter.extension().limits().hold);
         let mut batch = std::mem::take(&mut self.held);
         batch.append(&mut through.events);
-        let edits = match self.filter.events(&exchange.trace, &batch, bytes, last).await {
+        let edits = match self.filter.events(&exchange.trace, &batch, batch_size(&batch), last).await {
             Ok(edits) => edits,
             Err(e) => {
                 through.events = batch;
@@ -123,7 +123,7 @@ impl Open {
         }
         let extension = self.filter.extension();
         let limits = extension.limits();
-        let limit = if self.held.iter().map(size).sum::<usize>() > limits.hold_bytes {
+        let limit = if batch_size(&self.held) > limits.hold_bytes {
             "hold_bytes"
         } else if late {
             "hold_ms"
@@ -197,6 +197,11 @@ fn apply(batch: Vec<StreamEvent>, edits: Vec<BatchEdit>, last: bool) -> Applied 
 struct Place {
     before: Vec<StreamEvent>,
     dropped: bool,
+}
+
+/// About how many bytes a batch holds.
+pub fn batch_size(batch: &[StreamEvent]) -> usize {
+    batch.iter().map(size).sum()
 }
 
 /// About how many bytes an event holds.

@@ -73,14 +73,19 @@ pub async fn serve(context: Context, id: String, dialect: Arc<Extension>, arrive
     let trace = Trace::default();
     let incoming = match arrived {
         Ok(incoming) => Arc::new(incoming),
-        Err(fault) => return refuse(&dialect, &trace, &malformed(&fault)).await,
+        Err(fault) => return refused(&dialect, &trace, &id, &malformed(&fault)).await,
     };
     let head = match dialect.accept(&trace, &incoming).await {
-        Err(e) => return refuse(&dialect, &trace, &e.into()).await,
-        Ok(Err(e)) => return refuse(&dialect, &trace, &e).await,
+        Err(e) => return refused(&dialect, &trace, &id, &e.into()).await,
+        Ok(Err(e)) => return refused(&dialect, &trace, &id, &e).await,
         Ok(Ok(Accepted::Reply(reply))) => return dialect::reply(reply),
         Ok(Ok(Accepted::Generate(head))) => head,
     };
+    // Dialects know better what to say, but what is remembered and logged of a request is bounded here.
+    if head.model.len() > MAX_MODEL {
+        let error = ChatError::new(ErrorClass::InvalidRequest, format!("The model's name is longer than {MAX_MODEL} bytes."));
+        return refused(&dialect, &trace, &id, &error).await;
+    }
     let exchange = Arc::new(Exchange::new(id, incoming, Arc::clone(&dialect), head, trace));
     let mut completion = Completion::new(Arc::clone(&context.gateway), Arc::clone(&context.generation), Arc::clone(&exchange));
     match generate(&context, &exchange, &mut completion).await {
@@ -98,6 +103,16 @@ pub async fn serve(context: Context, id: String, dialect: Arc<Extension>, arrive
             response
         }
     }
+}
+
+/// Longest name of a model, in bytes.
+const MAX_MODEL: usize = 512;
+
+/// The answer to a request that did not become one.
+async fn refused(dialect: &Arc<Extension>, trace: &Trace, id: &str, error: &ChatError) -> Response {
+    let response = refuse(dialect, trace, error).await;
+    tracing::info!(request_id = id, status = response.status().as_u16(), error = error.message, "request refused");
+    response
 }
 
 /// An answer of which nothing was sent yet.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{Key, Kv, KvError, MAX_KEY, MAX_NAMESPACE, MAX_VALUE};
+use super::{ENTRY_OVERHEAD, Key, Kv, KvError, MAX_BUCKET, MAX_KEY, MAX_NAMESPACE, MAX_VALUE};
 
 /// A map, ordered so that a bucket's keys are neighbours.
 #[derive(Default)]
@@ -22,11 +22,14 @@ impl Inner {
         if key.key.len() > MAX_KEY {
             return Err(KvError::KeyTooLong(key.key.len()));
         }
+        if key.bucket.len() > MAX_BUCKET {
+            return Err(KvError::BucketTooLong(key.bucket.len()));
+        }
         if value.len() > MAX_VALUE {
             return Err(KvError::ValueTooLong(value.len()));
         }
-        let old = self.map.get(&key).map_or(0, |v| v.len() + key.key.len());
-        let size = self.sizes.get(&key.namespace).copied().unwrap_or(0) - old + value.len() + key.key.len();
+        let old = self.map.get(&key).map_or(0, |v| cost(&key, v));
+        let size = self.sizes.get(&key.namespace).copied().unwrap_or(0) - old + cost(&key, &value);
         if size > MAX_NAMESPACE {
             return Err(KvError::NamespaceFull(size));
         }
@@ -34,6 +37,11 @@ impl Inner {
         self.map.insert(key, value);
         Ok(())
     }
+}
+
+/// What an entry takes of its namespace's share.
+fn cost(key: &Key, value: &[u8]) -> usize {
+    key.bucket.len() + key.key.len() + value.len() + ENTRY_OVERHEAD
 }
 
 impl MemoryKv {
@@ -56,7 +64,7 @@ impl Kv for MemoryKv {
         if let Some(value) = inner.map.remove(key)
             && let Some(size) = inner.sizes.get_mut(&key.namespace)
         {
-            *size -= value.len() + key.key.len();
+            *size -= cost(key, &value);
         }
     }
 
@@ -112,12 +120,14 @@ mod tests {
         assert_eq!(kv.increment(key("a", "", "t"), 1), Err(KvError::NotANumber));
         assert_eq!(kv.set(key("a", "", &"k".repeat(MAX_KEY + 1)), vec![]), Err(KvError::KeyTooLong(MAX_KEY + 1)));
         assert_eq!(kv.set(key("a", "", "k"), vec![0; MAX_VALUE + 1]), Err(KvError::ValueTooLong(MAX_VALUE + 1)));
+        let long = Key { bucket: "b".repeat(MAX_BUCKET + 1), ..key("a", "", "k") };
+        assert_eq!(kv.set(long, vec![]), Err(KvError::BucketTooLong(MAX_BUCKET + 1)));
         for n in 0..63 {
             kv.set(key("a", "", &format!("{n}")), vec![0; MAX_VALUE]).unwrap();
         }
         assert!(matches!(kv.set(key("a", "", "last"), vec![0; MAX_VALUE]), Err(KvError::NamespaceFull(_))));
         assert!(kv.set(key("b", "", "last"), vec![0; MAX_VALUE]).is_ok());
         kv.set(key("a", "", "0"), vec![]).unwrap();
-        assert!(kv.set(key("a", "", "last"), vec![0; MAX_VALUE - 100]).is_ok());
+        assert!(kv.set(key("a", "", "last"), vec![0; MAX_VALUE - (64 + 1) * 2 * ENTRY_OVERHEAD]).is_ok());
     }
 }

@@ -23,9 +23,13 @@ pub struct Key {
 
 /// Longest key, in bytes.
 pub const MAX_KEY: usize = 1 << 10;
+/// Longest name of a bucket, in bytes.
+pub const MAX_BUCKET: usize = 128;
+/// What an entry costs besides its key and value, in bytes.
+pub const ENTRY_OVERHEAD: usize = 256;
 /// Longest value, in bytes.
 pub const MAX_VALUE: usize = 1 << 20;
-/// All values of one namespace together, in bytes.
+/// All entries of one namespace together, in bytes.
 pub const MAX_NAMESPACE: usize = 64 << 20;
 
 /// Why a write was refused.
@@ -34,6 +38,9 @@ pub enum KvError {
     /// The key is too long.
     #[error("the key has {0} bytes; at most {MAX_KEY} are allowed")]
     KeyTooLong(usize),
+    /// The bucket's name is too long.
+    #[error("the bucket's name has {0} bytes; at most {MAX_BUCKET} are allowed")]
+    BucketTooLong(usize),
     /// The value is too long.
     #[error("the value has {0} bytes; at most {MAX_VALUE} are allowed")]
     ValueTooLong(usize),

@@ -26,6 +26,9 @@ const fn rule(name: &'static str, kinds: &'static [JsonKind], expected: &'static
     Rule { name, kinds, expected }
 }
 
+/// Longest name of a model, in bytes.
+const MAX_MODEL: usize = 512;
+
 /// Members that both formats have with the same type.
 const COMMON: &[Rule] = &[
     rule("model", TEXT, "a string"),
@@ -75,8 +78,11 @@ pub fn accept(format: Format, incoming: &Incoming) -> Result<Accepted, ChatError
         }
     }
     let given = |name: &str| members.iter().any(|m| m.name == name && m.kind != JsonKind::Null);
-    let Some(model) = incoming.text("/model").filter(|m| !m.is_empty()) else {
+    if !given("model") {
         return Err(invalid("model", "it is missing; name the model that shall answer"));
+    }
+    let Some(model) = incoming.text("/model").filter(|m| !m.is_empty() && m.len() <= MAX_MODEL) else {
+        return Err(invalid("model", &format!("a model's name has 1 to {MAX_MODEL} bytes")));
     };
     if !given("messages") {
         return Err(invalid("messages", "it is missing; a request needs at least one message"));
@@ -118,6 +124,18 @@ pub fn path_prefix(prefix: &str) -> Result<String, String> {
         return Ok(trimmed.to_owned());
     }
     Err(format!("`path_prefix` is `{prefix}`; write it like `/v1`"))
+}
+
+/// A piece of a path without its percent-encoding (RFC 3986, section 2.1).
+pub fn percent_decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let hex = tail.get(..2).filter(|_| *first == b'%').and_then(|h| u8::from_str_radix(std::str::from_utf8(h).ok()?, 16).ok());
+        bytes.push(hex.unwrap_or(*first));
+        rest = if hex.is_some() { &tail[2..] } else { tail };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// A model that can be asked for.
@@ -227,12 +245,21 @@ mod tests {
             json!({"model": "m", "messages": messages, "stream": true, "stream_options": {"include_usage": true}}),
             "m stream=true usage=true",
         );
+        check(Format::OpenaiChat, json!({"model": "", "messages": messages}), "`model`: a model's name has 1 to 512 bytes");
+        check(Format::OpenaiChat, json!({"model": "m".repeat(513), "messages": messages}), "`model`: a model's name has 1 to 512 bytes");
         check(Format::OpenaiChat, json!({"messages": messages}), "Some(\"model\") `model`: it is missing");
         check(Format::OpenaiChat, json!({"model": 5, "messages": messages}), "`model`: found a number, expected a string");
         check(Format::OpenaiChat, json!({"model": "m"}), "`messages`: it is missing");
         check(Format::OpenaiChat, json!({"model": "m", "messages": []}), "`messages`: the list is empty");
         check(Format::OpenaiChat, json!({"model": "m", "messages": "hi"}), "`messages`: found a string, expected a list");
         check(Format::OpenaiChat, json!({"model": "m", "messages": messages, "temperature": "hot"}), "`temperature`: found a string");
+    }
+
+    #[test]
+    fn percent_encoding() {
+        for (text, expect) in [("org%2Fx", "org/x"), ("ec%68o", "echo"), ("100%", "100%"), ("%zz%4", "%zz%4"), ("%C3%A4", "ä")] {
+            assert_eq!(percent_decoded(text), expect);
+        }
     }
 
     #[test]

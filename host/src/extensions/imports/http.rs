@@ -63,7 +63,8 @@ impl HostIncoming for &mut StoreState {
 
     fn text(&mut self, incoming: Resource<IncomingHandle>, pointer: String) -> wasmtime::Result<Option<String>> {
         let document = self.incoming(&incoming)?.document();
-        Ok(document.and_then(|d| d.pointer_string(&pointer)).map(|s| s.into_owned()))
+        let text = document.and_then(|d| d.pointer_string(&pointer));
+        Ok(text.filter(|t| t.len() <= MAX_POINTER_VALUE).map(|t| t.into_owned()))
     }
 
     fn flag(&mut self, incoming: Resource<IncomingHandle>, pointer: String) -> wasmtime::Result<Option<bool>> {

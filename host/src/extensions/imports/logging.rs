@@ -7,15 +7,15 @@ use crate::extensions::state::StoreState;
 /// Longest line, in bytes; the rest is cut.
 const MAX_LINE: usize = 16 << 10;
 
+/// Longest context, in bytes; the rest is cut.
+const MAX_CONTEXT: usize = 256;
+
 /// Context of the line in which the SDK's panic hook reports a panic.
 const PANIC_CONTEXT: &str = "panic";
 
 impl Host for &mut StoreState {
-    fn log(&mut self, level: Level, context: String, mut message: String) -> wasmtime::Result<()> {
-        if message.len() > MAX_LINE {
-            message.truncate(message.floor_char_boundary(MAX_LINE));
-            message.push_str(" […cut]");
-        }
+    fn log(&mut self, level: Level, context: String, message: String) -> wasmtime::Result<()> {
+        let (context, message) = (one_line(context, MAX_CONTEXT), one_line(message, MAX_LINE));
         let extension = &*self.services.name;
         match self.services.log.ask() {
             LogVerdict::Write => write(level, extension, &context, &message),
@@ -31,6 +31,18 @@ impl Host for &mut StoreState {
     }
 }
 
+/// A text that cannot be mistaken for more than one line of the log, nor fill it.
+fn one_line(mut text: String, most: usize) -> String {
+    if text.len() > most {
+        text.truncate(text.floor_char_boundary(most));
+        text.push_str(" […cut]");
+    }
+    if !text.contains(char::is_control) {
+        return text;
+    }
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
+}
+
 fn write(level: Level, extension: &str, context: &str, message: &str) {
     match level {
         Level::Trace => tracing::trace!(target: "extension", extension, context, "{message}"),
@@ -38,5 +50,17 @@ fn write(level: Level, extension: &str, context: &str, message: &str) {
         Level::Info => tracing::info!(target: "extension", extension, context, "{message}"),
         Level::Warn => tracing::warn!(target: "extension", extension, context, "{message}"),
         Level::Error | Level::Critical => tracing::error!(target: "extension", extension, context, "{message}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::one_line;
+
+    #[test]
+    fn a_line_stays_one_line() {
+        assert_eq!(one_line("plain ä".into(), 100), "plain ä");
+        assert_eq!(one_line("a\nERROR forged".into(), 100), "a\\nERROR forged");
+        assert_eq!(one_line("ääää".into(), 3), "ä […cut]");
     }
 }

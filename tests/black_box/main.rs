@@ -1,0 +1,15 @@
+//! Black-box tests: the real program with its real components. One file for each theme; names say what must hold.
+
+mod bad_input;
+mod cancel;
+mod cli;
+mod extensions;
+mod filters;
+mod limits;
+mod pipeline;
+mod real_model;
+mod sdk;
+mod sdk_node;
+mod sdk_python;
+mod setup;
+mod state;

@@ -1,0 +1,41 @@
+//! Components that no compiler makes: bare ones, broken ones, and real ones with another manifest.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+/// Name of the custom section that holds the manifest.
+const SECTION: &str = "wasmgate:manifest";
+
+/// A component that holds nothing.
+pub const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0";
+
+/// A core module that holds nothing.
+pub const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
+
+/// A component with one more manifest; the last one counts.
+pub fn with_manifest(component: &[u8], manifest: &Value) -> Vec<u8> {
+    let mut body = vec![u8::try_from(SECTION.len()).expect("it is short")];
+    body.extend_from_slice(SECTION.as_bytes());
+    body.extend_from_slice(manifest.to_string().as_bytes());
+    let mut all = component.to_vec();
+    all.push(0);
+    leb128(body.len(), &mut all);
+    all.extend(body);
+    all
+}
+
+/// Writes a component into a folder and returns its file.
+pub fn write(folder: &Path, name: &str, bytes: &[u8]) -> PathBuf {
+    let file = folder.join(format!("{name}.wasm"));
+    std::fs::write(&file, bytes).expect("a temporary file");
+    file
+}
+
+fn leb128(mut value: usize, out: &mut Vec<u8>) {
+    while value >= 0x80 {
+        out.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}

@@ -1,0 +1,228 @@
+//! The real program, serving on a free port of loopback.
+
+use std::io::{BufRead as _, BufReader, Read};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::sync::watch;
+
+use crate::{repo, soon};
+
+/// A gateway; it ends with the value.
+pub struct Gateway {
+    child: Option<Child>,
+    address: String,
+    log: Log,
+    _folder: TempDir,
+}
+
+/// How a gateway is started.
+pub struct Builder {
+    config: String,
+    components: PathBuf,
+    args: Vec<String>,
+    environment: Vec<(String, String)>,
+}
+
+/// Everything that a gateway wrote to standard error, line by line.
+#[derive(Clone)]
+struct Log {
+    lines: Arc<Mutex<Vec<String>>>,
+    /// How many lines there are; closed when the gateway has ended.
+    count: watch::Receiver<usize>,
+}
+
+// === impl Gateway ===
+
+impl Gateway {
+    /// Starts a gateway with this configuration (YAML). Port, log format and cache are set here.
+    pub async fn start(config: &str) -> Self {
+        Self::builder(config).start().await
+    }
+
+    /// For a start with more to say.
+    pub fn builder(config: &str) -> Builder {
+        Builder { config: config.into(), components: repo::components(), args: Vec::new(), environment: Vec::new() }
+    }
+
+    /// `127.0.0.1:PORT`.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// `http://127.0.0.1:PORT`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Waits until a log line fulfils a condition, and returns it. Lines of the past count.
+    pub async fn log_line(&self, what: &str, condition: impl Fn(&Value) -> bool) -> Value {
+        match tokio::time::timeout(crate::DEADLINE, self.log.find(condition)).await {
+            Ok(Some(line)) => line,
+            Ok(None) => panic!("the gateway ended without the log line: {what}\n{}", self.log_text()),
+            Err(_) => panic!("there was no log line: {what}\n{}", self.log_text()),
+        }
+    }
+
+    /// All log lines until now that fulfil a condition.
+    pub fn log_lines(&self, condition: impl Fn(&Value) -> bool) -> Vec<Value> {
+        self.log.all().iter().filter_map(|l| serde_json::from_str(l).ok()).filter(|l| condition(l)).collect()
+    }
+
+    /// The whole log until now.
+    pub fn log_text(&self) -> String {
+        self.log.all().join("\n")
+    }
+
+    /// Tells the gateway to stop, as a service manager does. It may take its time; [`Gateway::ended`] waits for it.
+    pub fn terminate(&self) {
+        let id = self.child.as_ref().expect("it has not ended").id();
+        let told = Command::new("kill").args(["-TERM", &id.to_string()]).status().expect("there is a `kill`");
+        assert!(told.success(), "the gateway had ended already\n{}", self.log_text());
+    }
+
+    /// Waits for the end of a gateway that was told to stop.
+    pub async fn ended(mut self) -> (ExitStatus, String) {
+        let mut child = self.child.take().expect("it ends once");
+        let (tell, told) = tokio::sync::oneshot::channel();
+        std::thread::spawn(move || tell.send(child.wait()));
+        let status = soon("end of the gateway after SIGTERM", told).await.expect("the thread answers").expect("it can be waited for");
+        soon("end of its log", self.log.end()).await;
+        (status, self.log_text())
+    }
+
+    /// Whatever a test is about, the host itself must not panic. (Panics of guests are JSON lines.)
+    fn assert_no_panic(&self) {
+        let panicked = self.log.all().iter().any(|l| l.starts_with("thread '"));
+        assert!(!panicked, "the gateway panicked\n{}", self.log_text());
+    }
+
+    /// Stops the gateway and waits for its end.
+    pub async fn stop(self) -> (ExitStatus, String) {
+        self.terminate();
+        self.ended().await
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if std::thread::panicking() {
+            eprintln!("--- log of the gateway\n{}\n---", self.log_text());
+        } else {
+            self.assert_no_panic();
+        }
+    }
+}
+
+// === impl Builder ===
+
+impl Builder {
+    /// One more argument of the command line.
+    pub fn arg(mut self, arg: impl Into<String>) -> Self {
+        self.args.push(arg.into());
+        self
+    }
+
+    /// One setting, as `--set` writes it.
+    pub fn set(self, pair: impl Into<String>) -> Self {
+        self.arg("--set").arg(pair)
+    }
+
+    /// One more environment variable.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    /// Another folder of components.
+    pub fn components(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.components = folder.into();
+        self
+    }
+
+    /// Starts the gateway and waits until it listens.
+    pub async fn start(self) -> Gateway {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("gateway.yaml");
+        std::fs::write(&file, &self.config).expect("a temporary file");
+        let program = repo::program();
+        let mut command = Command::new(&program);
+        command.arg("serve").arg("--config").arg(&file).arg("--components").arg(&self.components);
+        for pair in ["server.port=0".to_owned(), "logging.format=json".into(), format!("cache={}", repo::cache().display())] {
+            command.args(["--set", &pair]);
+        }
+        command.args(&self.args);
+        clean_environment(&mut command);
+        command.envs(self.environment.iter().map(|(n, v)| (n, v)));
+        command.current_dir(folder.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|e| panic!("{} does not start: {e}", program.display()));
+        let log = Log::follow(child.stderr.take().expect("piped"));
+        let mut gateway = Gateway { child: Some(child), address: String::new(), log, _folder: folder };
+        let line = gateway.log_line("listening", |l| l["message"] == "listening").await;
+        gateway.address = line["address"].as_str().expect("the line has the address").to_owned();
+        gateway
+    }
+}
+
+/// Settings of whoever runs the tests are none of the gateway's.
+pub(crate) fn clean_environment(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("WASMGATE_") {
+            command.env_remove(name);
+        }
+    }
+}
+
+// === impl Log ===
+
+impl Log {
+    fn follow(stderr: impl Read + Send + 'static) -> Self {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let (tell, count) = watch::channel(0);
+        let writer = Arc::clone(&lines);
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
+                let line = String::from_utf8_lossy(&line).into_owned();
+                writer.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+                tell.send_modify(|n| *n += 1);
+            }
+        });
+        Self { lines, count }
+    }
+
+    fn all(&self) -> Vec<String> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The first line, past or future, that fulfils the condition; none when the gateway ended without it.
+    async fn find(&self, condition: impl Fn(&Value) -> bool) -> Option<Value> {
+        let mut count = self.count.clone();
+        let mut seen = 0;
+        loop {
+            let ended = count.has_changed().is_err();
+            count.mark_unchanged();
+            let lines = self.all();
+            if let Some(line) = lines[seen..].iter().filter_map(|l| serde_json::from_str(l).ok()).find(|l| condition(l)) {
+                return Some(line);
+            }
+            seen = lines.len();
+            if ended {
+                return None;
+            }
+            // An error says that it ended; its last lines are looked at once more.
+            let _ = count.changed().await;
+        }
+    }
+
+    async fn end(&self) {
+        let mut count = self.count.clone();
+        while count.changed().await.is_ok() {}
+    }
+}
