@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use super::{SourceArgs, USAGE, reject};
 use crate::gateway::{self, Gateway};
+use crate::telemetry;
 
 /// Reads the configuration, loads its components, configures and tests them, and takes everything down again.
 pub fn run(source: &SourceArgs, strict: bool) -> ExitCode {
@@ -11,6 +12,9 @@ pub fn run(source: &SourceArgs, strict: bool) -> ExitCode {
         Ok(checked) => checked,
         Err(rejected) => return reject(&rejected),
     };
+    if let Err(reason) = telemetry::filter(&checked.config.logging) {
+        return reject(&format!("error: {reason}"));
+    }
     for warning in &checked.warnings {
         eprintln!("{warning}");
     }

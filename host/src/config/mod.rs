@@ -33,6 +33,8 @@ section! {
         body_limit: usize = 32 << 20,
         /// Largest request head, in bytes.
         header_limit: usize = 64 << 10,
+        /// Connections at once; further clients wait.
+        max_connections: usize = 16_384,
         /// How long a client may take to send a request's head, and how long a connection may idle.
         header_timeout: Duration = Duration::from_secs(60),
         /// How long a client may take to send a request's body.
@@ -268,8 +270,7 @@ impl Reading {
             cache: at.field("cache", || None),
             default_provider: at.field("default_provider", || None),
             providers: at.field("providers", BTreeMap::new),
-            // The plan's samples write `best_of_n`, components are named `best-of-n`.
-            extensions: extensions.into_iter().map(|(name, e)| (name.replace('_', "-"), e)).collect(),
+            extensions,
             sections: own_sections(&source.value),
         };
         if readable {
@@ -299,7 +300,8 @@ pub fn own_names() -> &'static [&'static str] {
 }
 
 fn check_providers(config: &Config, at: &mut Cursor<'_>) {
-    let Some(mut providers) = at.member("providers") else {
+    let usable = config.providers.values().any(|p| p.enabled);
+    let Some(mut providers) = at.member("providers").filter(|_| usable || !config.providers.is_empty()) else {
         at.problems.push(Problem {
             severity: Severity::Error,
             place: at.source.place(""),
@@ -313,12 +315,15 @@ fn check_providers(config: &Config, at: &mut Cursor<'_>) {
         let Some(mut at) = providers.member(name) else { continue };
         crate::providers::check(provider, &mut at);
     }
+    if !usable {
+        providers.error("every provider is disabled, so no request could be answered.".into());
+    }
     if let Some(name) = &config.default_provider
-        && !config.providers.contains_key(name)
+        && !config.providers.get(name).is_some_and(|p| p.enabled)
     {
         let hint = problems::suggestion(name, config.providers.keys().map(String::as_str));
         if let Some(mut at) = at.member("default_provider") {
-            at.error(format!("there is no provider `{name}`.{hint}"));
+            at.error(format!("there is no enabled provider `{name}`.{hint}"));
         }
     }
 }

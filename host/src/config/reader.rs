@@ -40,6 +40,10 @@ pub trait Setting: Sized {
     fn read(at: &mut Cursor<'_>) -> Option<Self>;
     /// The value as the file would write it; empty for none.
     fn show(&self) -> String;
+    /// Whether values must not be printed, wrong ones included.
+    fn is_secret() -> bool {
+        false
+    }
 }
 
 /// A place in the settings, with the list where problems go.
@@ -75,7 +79,7 @@ impl Cursor<'_> {
         let before = self.problems.len();
         let read = T::read(self);
         if read.is_none() && self.problems.len() == before {
-            let found = shown(self.value);
+            let found = if T::is_secret() { "something else".into() } else { shown(self.value) };
             self.error(format!("found {found}, expected {}.", T::expected()));
         }
         read
@@ -174,7 +178,11 @@ impl Setting for bool {
     }
 
     fn read(at: &mut Cursor<'_>) -> Option<Self> {
-        at.value.as_bool()
+        match at.value {
+            // Environment variables are text.
+            Value::String(text) => text.parse().ok(),
+            value => value.as_bool(),
+        }
     }
 
     fn show(&self) -> String {
@@ -271,7 +279,15 @@ impl Setting for Secret {
     }
 
     fn read(at: &mut Cursor<'_>) -> Option<Self> {
-        let text = at.value.as_str()?;
+        let number;
+        let text = match at.value {
+            Value::String(text) => text,
+            Value::Number(digits) => {
+                number = digits.to_string();
+                &number
+            }
+            _ => return None,
+        };
         match text.strip_prefix("file:") {
             None => Some(Secret::new(text.to_owned())),
             Some(path) => match std::fs::read_to_string(path) {
@@ -286,6 +302,10 @@ impl Setting for Secret {
 
     fn show(&self) -> String {
         "***".into()
+    }
+
+    fn is_secret() -> bool {
+        true
     }
 }
 
@@ -310,6 +330,10 @@ impl<T: Setting> Setting for Option<T> {
 
     fn read(at: &mut Cursor<'_>) -> Option<Self> {
         T::read(at).map(Some)
+    }
+
+    fn is_secret() -> bool {
+        T::is_secret()
     }
 
     fn show(&self) -> String {

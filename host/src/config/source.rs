@@ -58,19 +58,14 @@ impl Source {
         let Value::Dict(_, dict) = root else {
             return Self::failed(file.into(), "must hold settings (`name: value`) at its top".into());
         };
-        let mut figment = Figment::new()
-            .merge(Layer(dict))
-            .merge(Env::prefixed(ENV_PREFIX).filter(|k| k.as_str().contains(ENV_SEPARATOR)).split(ENV_SEPARATOR));
-        let mut overrides: Vec<String> = Env::prefixed(ENV_PREFIX)
-            .filter(|k| k.as_str().contains(ENV_SEPARATOR))
-            .iter()
-            .map(|(k, _)| k.as_str().replace(ENV_SEPARATOR, ".").to_lowercase())
-            .collect();
+        let mut figment = Figment::new().merge(Layer(dict)).merge(environment());
+        let mut overrides: Vec<String> = environment().iter().map(|(k, _)| k.as_str().to_lowercase()).collect();
         for pair in set {
             match pair.split_once('=') {
                 Some((path, value)) => {
-                    figment = figment.merge(Serialized::default(path, command_line_value(value)));
-                    overrides.push(path.to_owned());
+                    let path = setting_path(path);
+                    figment = figment.merge(Serialized::default(&path, command_line_value(value)));
+                    overrides.push(path);
                 }
                 None => problems.push(Problem {
                     severity: Severity::Error,
@@ -113,6 +108,29 @@ impl Source {
             }
         }
     }
+}
+
+/// The environment's settings: `WASMGATE_EXTENSIONS__OPENAI_API__ENABLED` is `extensions.openai-api.enabled`.
+fn environment() -> Env {
+    Env::prefixed(ENV_PREFIX)
+        .filter(|k| k.as_str().contains(ENV_SEPARATOR))
+        .map(|k| setting_path(&k.as_str().to_lowercase().replace(ENV_SEPARATOR, ".")).into())
+        .split(".")
+}
+
+/// A path as the file would write it: the samples write `best_of_n`, components are named `best-of-n`.
+fn setting_path(path: &str) -> String {
+    match path.strip_prefix("extensions.") {
+        None => path.to_owned(),
+        Some(rest) => {
+            let (name, rest) = rest.split_once('.').map_or((rest, String::new()), |(n, r)| (n, format!(".{r}")));
+            format!("extensions.{}{rest}", component_name(name))
+        }
+    }
+}
+
+fn component_name(name: &str) -> String {
+    name.replace('_', "-")
 }
 
 /// A value of `--set`: a number or boolean where it looks like one, JSON where it begins like it, otherwise text.
@@ -164,10 +182,19 @@ impl YamlLayer<'_> {
                             continue;
                         }
                     };
+                    let name = if path == "extensions" { component_name(&name) } else { name };
                     let inner = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
                     self.lines.insert(inner.clone(), key.span.start.line());
-                    if let Some(value) = self.value(value, &inner) {
-                        dict.insert(name, value);
+                    let empty = matches!(&value.data, YamlDataOwned::Value(ScalarOwned::Null));
+                    let value = match self.value(value, &inner) {
+                        // `routing:` alone means all of its defaults.
+                        None if empty && matches!(path, "extensions" | "providers") => Some(Value::from(Dict::new())),
+                        value => value,
+                    };
+                    if let Some(value) = value
+                        && dict.insert(name, value).is_some()
+                    {
+                        self.problem(Severity::Error, &inner, key.span.start.line(), "it is there twice.".into());
                     }
                 }
                 Some(Value::from(dict))
@@ -189,8 +216,9 @@ impl YamlLayer<'_> {
         }
     }
 
-    /// Fills in `${NAME}` and `${NAME:-default}`; `$${` stands for `${`. A value that is nothing but an unset variable counts as
-    /// not given, with a warning, so that a sample configuration can be tried without all of its keys.
+    /// Fills in `${NAME}` and `${NAME:-default}`; `$${` stands for `${`. A key that is nothing but an unset variable counts as not
+    /// given, with a warning, so that a sample configuration can be tried without all of its keys. Anywhere else that would be a
+    /// silent change of meaning: an address that is not set must not become the vendor's.
     fn interpolate(&mut self, text: &str, path: &str, line: usize) -> Option<String> {
         let mut out = String::with_capacity(text.len());
         let mut rest = text;
@@ -212,7 +240,7 @@ impl YamlLayer<'_> {
                     out.push_str(&rest[..at]);
                     out.push_str(&value);
                 }
-                None if text.len() == end + 1 => {
+                None if text.len() == end + 1 && path.ends_with("api_key") => {
                     let message = format!("the environment variable `{name}` is not set, so this setting is not made.");
                     self.problem(Severity::Warning, path, line, message);
                     return None;

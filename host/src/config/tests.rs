@@ -90,7 +90,36 @@ fn durations_and_secrets() {
     check("server: {shutdown_timeout: 5}\nproviders: {a: {type: echo}}\n", &["found `5`, expected a duration"]);
     check("providers: {a: {type: openai, api_key: \"file:no/such\"}}\n", &["the file `no/such` cannot be read"]);
     check("extensions: {a: {limits: {memory_mb: 1024}}}\nproviders: {a: {type: echo}}\n", &["at most 512 MiB"]);
-    check("default_provider: b\nproviders: {a: {type: echo}}\n", &["there is no provider `b`. Did you mean `a`?"]);
+    check("default_provider: b\nproviders: {a: {type: echo}}\n", &["there is no enabled provider `b`. Did you mean `a`?"]);
+}
+
+#[test]
+fn what_is_not_set_is_not_guessed() {
+    check(
+        "providers:\n  a: {type: openai, base_url: \"${NONE}\"}\n",
+        &["error: `providers.a.base_url`: the environment variable `NONE` is not set", "warning: `providers.a`: `api_key` is not set"],
+    );
+    check("providers: {a: {type: echo, enabled: \"${NONE:-false}\"}}\n", &["every provider is disabled"]);
+    check("providers: {a: {type: echo, enabled: maybe}}\n", &["found the text `maybe`, expected `true` or `false`"]);
+    check("providers: {a: {type: echo, api_key: [1]}}\n", &["`providers.a.api_key`: found something else, expected text"]);
+    check("providers: {}\n", &["no provider is configured"]);
+}
+
+#[test]
+fn extensions_are_named_as_their_components() {
+    let reading = read(
+        "providers: {a: {type: echo}}\nextensions:\n  routing:\n  best_of_n: {on_error: skip}\n",
+        &["extensions.best_of_n.enabled=false"],
+    );
+    assert_eq!(reading.problems, []);
+    let extensions = &reading.config.extensions;
+    assert!(extensions["routing"].enabled);
+    assert_eq!((extensions["best-of-n"].enabled, extensions["best-of-n"].on_error), (false, OnError::Skip));
+    check(
+        "providers: {a: {type: echo}}\nextensions:\n  a_b: {}\n  a-b: {}\n",
+        &["gateway.yaml:4: error: `extensions.a-b`: it is there twice"],
+    );
+    check("providers: {a: {type: echo}}\nextensions: {a_b: {limits: {memory_mb: 1024}}}\n", &["at most 512 MiB"]);
 }
 
 #[test]

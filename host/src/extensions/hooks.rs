@@ -72,7 +72,7 @@ impl Extension {
     /// `dialect.accept`.
     pub async fn accept(self: &Arc<Self>, trace: &Trace, incoming: &Arc<Incoming>) -> HookResult<Result<Accepted, ChatError>> {
         let mut lease = self.check_out().await?;
-        let (instance, wall) = lease.begin(Hook::Accept, 0);
+        let (instance, bounds) = lease.begin(Hook::Accept, 0);
         let result = async {
             let handle = instance.store.data_mut().table.push(IncomingHandle(Arc::clone(incoming)))?;
             let borrow = Resource::new_borrow(handle.rep());
@@ -81,19 +81,19 @@ impl Extension {
             instance.store.data_mut().table.delete(handle)?;
             Ok(accepted)
         };
-        let result = tokio::time::timeout(wall, result).await;
+        let result = bounds.run(result).await;
         settle(&mut lease, trace, Hook::Accept, result)
     }
 
     /// `dialect.decode`.
     pub async fn decode(self: &Arc<Self>, trace: &Trace, body: &[u8]) -> HookResult<Result<ChatRequest, ChatError>> {
         let mut lease = self.check_out().await?;
-        let (instance, wall) = lease.begin(Hook::Decode, body.len());
+        let (instance, bounds) = lease.begin(Hook::Decode, body.len());
         let result = async {
             let guest = instance.guests.dialect.as_ref().ok_or_else(missing)?;
             guest.call_decode(&mut instance.store, body).await
         };
-        let result = tokio::time::timeout(wall, result).await;
+        let result = bounds.run(result).await;
         settle(&mut lease, trace, Hook::Decode, result)
     }
 
@@ -106,31 +106,31 @@ impl Extension {
         bytes: usize,
     ) -> HookResult<Vec<u8>> {
         let mut lease = self.check_out().await?;
-        let (instance, wall) = lease.begin(Hook::EncodeAnswer, bytes);
+        let (instance, bounds) = lease.begin(Hook::EncodeAnswer, bytes);
         let result = async {
             let guest = instance.guests.dialect.as_ref().ok_or_else(missing)?;
             guest.call_encode_answer(&mut instance.store, options, answer).await
         };
-        let result = tokio::time::timeout(wall, result).await;
+        let result = bounds.run(result).await;
         settle(&mut lease, trace, Hook::EncodeAnswer, result)
     }
 
     /// `dialect.encode-error`.
     pub async fn encode_error(self: &Arc<Self>, trace: &Trace, error: &ChatError) -> HookResult<Reply> {
         let mut lease = self.check_out().await?;
-        let (instance, wall) = lease.begin(Hook::EncodeError, 0);
+        let (instance, bounds) = lease.begin(Hook::EncodeError, 0);
         let result = async {
             let guest = instance.guests.dialect.as_ref().ok_or_else(missing)?;
             guest.call_encode_error(&mut instance.store, error).await
         };
-        let result = tokio::time::timeout(wall, result).await;
+        let result = bounds.run(result).await;
         settle(&mut lease, trace, Hook::EncodeError, result)
     }
 
     /// `before-generate`.
     pub async fn before_generate(self: &Arc<Self>, exchange: &Arc<Exchange>, call: &CallInfo) -> HookResult<Decision> {
         let mut lease = self.check_out().await?;
-        let (instance, wall) = lease.begin(Hook::BeforeGenerate, exchange.incoming.body().len());
+        let (instance, bounds) = lease.begin(Hook::BeforeGenerate, exchange.incoming.body().len());
         let result = async {
             let handle = instance.store.data_mut().table.push(RequestHandle(Arc::clone(exchange)))?;
             let borrow = Resource::new_borrow(handle.rep());
@@ -139,7 +139,7 @@ impl Extension {
             instance.store.data_mut().table.delete(handle)?;
             Ok(decision)
         };
-        let result = tokio::time::timeout(wall, result).await;
+        let result = bounds.run(result).await;
         settle(&mut lease, &exchange.trace, Hook::BeforeGenerate, result)
     }
 
@@ -151,7 +151,7 @@ impl Extension {
         answer: &Arc<ChatAnswer>,
     ) -> HookResult<Verdict> {
         let mut lease = self.check_out().await?;
-        let (instance, wall) = lease.begin(Hook::AfterGenerate, exchange.incoming.body().len());
+        let (instance, bounds) = lease.begin(Hook::AfterGenerate, exchange.incoming.body().len());
         let result = async {
             let table = &mut instance.store.data_mut().table;
             let request = table.push(RequestHandle(Arc::clone(exchange)))?;
@@ -164,14 +164,14 @@ impl Extension {
             table.delete(answer)?;
             Ok(verdict)
         };
-        let result = tokio::time::timeout(wall, result).await;
+        let result = bounds.run(result).await;
         settle(&mut lease, &exchange.trace, Hook::AfterGenerate, result)
     }
 
     /// `on-complete`.
     pub async fn on_complete(self: &Arc<Self>, exchange: &Arc<Exchange>, call: &CallInfo, outcome: &Outcome) -> HookResult<()> {
         let mut lease = self.check_out().await?;
-        let (instance, wall) = lease.begin(Hook::OnComplete, 0);
+        let (instance, bounds) = lease.begin(Hook::OnComplete, 0);
         let result = async {
             let handle = instance.store.data_mut().table.push(RequestHandle(Arc::clone(exchange)))?;
             let borrow = Resource::new_borrow(handle.rep());
@@ -180,14 +180,14 @@ impl Extension {
             instance.store.data_mut().table.delete(handle)?;
             Ok(())
         };
-        let result = tokio::time::timeout(wall, result).await;
+        let result = bounds.run(result).await;
         settle(&mut lease, &exchange.trace, Hook::OnComplete, result)
     }
 
     /// `stream-filter.open`: takes an instance for the life of the answer, if the extension wants to see it.
     pub async fn open_filter(self: &Arc<Self>, exchange: &Arc<Exchange>, call: &CallInfo) -> HookResult<Option<Filter>> {
         let mut lease = self.check_out().await?;
-        let (instance, wall) = lease.begin(Hook::StreamFilter, exchange.incoming.body().len());
+        let (instance, bounds) = lease.begin(Hook::StreamFilter, exchange.incoming.body().len());
         let result = async {
             let handle = instance.store.data_mut().table.push(RequestHandle(Arc::clone(exchange)))?;
             let borrow = Resource::new_borrow(handle.rep());
@@ -196,7 +196,7 @@ impl Extension {
             instance.store.data_mut().table.delete(handle)?;
             Ok(opened)
         };
-        let result = tokio::time::timeout(wall, result).await;
+        let result = bounds.run(result).await;
         let opened = settle(&mut lease, &exchange.trace, Hook::StreamFilter, result)?;
         Ok(opened.map(|handle| Filter { lease, handle, finished: false }))
     }
@@ -204,12 +204,12 @@ impl Extension {
     /// `dialect.encoder`: takes an instance for the life of a stream.
     pub async fn encoder(self: &Arc<Self>, trace: &Trace, options: &EncodeOptions) -> HookResult<Encoder> {
         let mut lease = self.check_out().await?;
-        let (instance, wall) = lease.begin(Hook::Encoder, 0);
+        let (instance, bounds) = lease.begin(Hook::Encoder, 0);
         let result = async {
             let guest = instance.guests.dialect.as_ref().ok_or_else(missing)?;
             guest.encoder().call_constructor(&mut instance.store, options).await
         };
-        let result = tokio::time::timeout(wall, result).await;
+        let result = bounds.run(result).await;
         let handle = settle(&mut lease, trace, Hook::Encoder, result)?;
         Ok(Encoder { lease, handle, finished: false })
     }
@@ -226,26 +226,26 @@ impl Encoder {
     /// Bytes for a batch of events.
     pub async fn events(&mut self, trace: &Trace, events: &[StreamEvent], bytes: usize) -> HookResult<Vec<u8>> {
         let handle = self.handle;
-        let (instance, wall) = self.lease.begin(Hook::Encoder, bytes);
+        let (instance, bounds) = self.lease.begin(Hook::Encoder, bytes);
         let result = async {
             let guest = instance.guests.dialect.as_ref().ok_or_else(missing)?;
             guest.encoder().call_events(&mut instance.store, handle, events).await
         };
-        let result = tokio::time::timeout(wall, result).await;
+        let result = bounds.run(result).await;
         settle(&mut self.lease, trace, Hook::Encoder, result)
     }
 
     /// Bytes for the end. Takes the encoder back from the guest, so that its instance can be used again.
     pub async fn finish(mut self, trace: &Trace, error: Option<&ChatError>) -> HookResult<Vec<u8>> {
         let handle = self.handle;
-        let (instance, wall) = self.lease.begin(Hook::Encoder, 0);
+        let (instance, bounds) = self.lease.begin(Hook::Encoder, 0);
         let result = async {
             let guest = instance.guests.dialect.as_ref().ok_or_else(missing)?;
             let bytes = guest.encoder().call_finish(&mut instance.store, handle, error).await?;
             handle.resource_drop_async(&mut instance.store).await?;
             Ok(bytes)
         };
-        let result = tokio::time::timeout(wall, result).await;
+        let result = bounds.run(result).await;
         self.finished = true;
         settle(&mut self.lease, trace, Hook::Encoder, result)
     }
@@ -271,7 +271,7 @@ impl Filter {
     /// What becomes of a batch. After the last one the filter is closed and its instance can be used again.
     pub async fn events(&mut self, trace: &Trace, events: &[StreamEvent], bytes: usize, last: bool) -> HookResult<Vec<BatchEdit>> {
         let handle = self.handle;
-        let (instance, wall) = self.lease.begin(Hook::StreamFilter, bytes);
+        let (instance, bounds) = self.lease.begin(Hook::StreamFilter, bytes);
         let result = async {
             let guest = instance.guests.stream_filter.as_ref().ok_or_else(missing)?;
             let edits = guest.filter().call_events(&mut instance.store, handle, events, last).await?;
@@ -280,7 +280,7 @@ impl Filter {
             }
             Ok(edits)
         };
-        let result = tokio::time::timeout(wall, result).await;
+        let result = bounds.run(result).await;
         self.finished |= last;
         settle(&mut self.lease, trace, Hook::StreamFilter, result)
     }

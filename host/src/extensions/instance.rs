@@ -16,7 +16,7 @@ use super::imports;
 use super::limits::Limits;
 use super::manifest::Manifest;
 use super::services::Services;
-use super::state::StoreState;
+use super::state::{Bounds, StoreState};
 use super::stats::{Hook, Stats};
 use crate::config::{Isolation, OnError};
 
@@ -348,7 +348,7 @@ fn refuse_ungranted(engine: &Engine, component: &Component, linker: &Linker<Stor
 
 impl Lease {
     /// Begins a call that has to read about this many bytes.
-    pub fn begin(&mut self, hook: Hook, bytes: usize) -> (&mut Instance, Duration) {
+    pub fn begin(&mut self, hook: Hook, bytes: usize) -> (&mut Instance, Bounds) {
         let limits = self.extension.services.limits;
         let instance = self.instance.as_mut().expect("a lease holds its instance until it is dropped");
         instance.store.data_mut().begin(limits.cpu_for(bytes));
@@ -356,7 +356,8 @@ impl Lease {
         // What a guest was given to read it may give back, in records that are larger than their text.
         instance.store.set_hostcall_fuel(limits.host_call_bytes + bytes * RECORDS_PER_TEXT);
         self.call = Some((hook, Instant::now()));
-        (instance, limits.wall)
+        let bounds = Bounds { wall: limits.wall, clock: instance.store.data().clock() };
+        (instance, bounds)
     }
 
     /// Ends the call: counts it, and turns a failure into an error.
@@ -393,10 +394,10 @@ impl Lease {
         if self.extension.exports.lifecycle.is_none() {
             return Ok(());
         }
-        let (instance, wall) = self.begin(Hook::Configure, 0);
+        let (instance, bounds) = self.begin(Hook::Configure, 0);
         instance.store.data_mut().begin(START_CPU);
         let lifecycle = instance.guests.lifecycle.as_ref().expect("probed above");
-        let result = tokio::time::timeout(wall, lifecycle.call_self_test(&mut instance.store)).await;
+        let result = bounds.run(lifecycle.call_self_test(&mut instance.store)).await;
         match self.end(result).0 {
             Ok(Ok(())) => Ok(()),
             Ok(Err(reason)) => Err(LoadError::SelfTest(reason)),
@@ -405,9 +406,9 @@ impl Lease {
     }
 
     async fn shut_down(&mut self) {
-        let (instance, wall) = self.begin(Hook::Configure, 0);
+        let (instance, bounds) = self.begin(Hook::Configure, 0);
         let Some(lifecycle) = instance.guests.lifecycle.as_ref() else { return };
-        let result = tokio::time::timeout(wall, lifecycle.call_shutdown(&mut instance.store)).await;
+        let result = bounds.run(lifecycle.call_shutdown(&mut instance.store)).await;
         // A failure was logged; the extension goes anyway.
         let _ = self.end(result);
     }

@@ -1,5 +1,6 @@
 //! What the host keeps for one instance: its limits, its handles, and which call it is in.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -25,8 +26,8 @@ pub struct StoreState {
     memory: MemoryLimiter,
     /// Guest CPU time that this call may still use.
     cpu_left: Duration,
-    /// Reading of the thread's CPU clock when the guest last began to run, in nanoseconds; 0 before the first tick of a call.
-    resumed_at: Arc<AtomicU64>,
+    /// Reading of the thread's CPU clock at which the guest's time counts from, in nanoseconds.
+    clock: Arc<CallClock>,
     /// Time that this call spent in the host, waiting.
     pub host_time: Duration,
     /// The limit that ended the call, for the log and the statistics.
@@ -56,7 +57,7 @@ impl StoreState {
             outbound: NoOutbound,
             memory: MemoryLimiter { limit: limits.memory_bytes, tables: limits.table_elements, hit: None, peak: 0 },
             cpu_left: Duration::ZERO,
-            resumed_at: Arc::default(),
+            clock: Arc::default(),
             host_time: Duration::ZERO,
             limit_hit: None,
             panic: None,
@@ -66,11 +67,16 @@ impl StoreState {
     /// A call begins: it may use this much guest CPU time.
     pub fn begin(&mut self, cpu: Duration) {
         self.cpu_left = cpu;
-        self.resumed_at.store(0, Ordering::Relaxed);
+        self.clock.mark(CallClock::BEGUN);
         self.host_time = Duration::ZERO;
         self.limit_hit = None;
         self.panic = None;
         self.memory.hit = None;
+    }
+
+    /// The clock of the calls, for those who poll them.
+    pub fn clock(&self) -> Arc<CallClock> {
+        Arc::clone(&self.clock)
     }
 
     /// What ended the call, if a limit did.
@@ -81,22 +87,25 @@ impl StoreState {
     /// Called once per epoch tick in which the guest ran. What counts is the CPU time of the thread, not the wall clock: on a
     /// busy machine a guest must not pay for being kept waiting.
     pub fn on_tick(&mut self) -> wasmtime::Result<UpdateDeadline> {
-        let ran = match self.resumed_at.load(Ordering::Relaxed) {
-            0 => EPOCH_TICK,
-            at => Duration::from_nanos(thread_cpu_nanos().saturating_sub(at)).max(Duration::from_micros(1)),
+        let now = thread_cpu_nanos();
+        let ran = match self.clock.0.load(Ordering::Relaxed) {
+            CallClock::BEGUN => EPOCH_TICK,
+            CallClock::RESUMED => Duration::ZERO,
+            at => Duration::from_nanos(now.saturating_sub(at)).max(Duration::from_micros(1)),
         };
+        self.clock.mark(now);
         self.cpu_left = self.cpu_left.saturating_sub(ran);
         if self.cpu_left.is_zero() {
             self.limit_hit = Some("cpu_ms");
             return Err(wasmtime::Error::msg("the call used up its CPU time"));
         }
-        let resumed_at = Arc::clone(&self.resumed_at);
+        let clock = Arc::clone(&self.clock);
         // Other requests on this thread go first. The guest may go on in another thread, so its clock is read there.
         Ok(UpdateDeadline::YieldCustom(
             1,
             Box::pin(async move {
                 tokio::task::yield_now().await;
-                resumed_at.store(thread_cpu_nanos(), Ordering::Relaxed);
+                clock.mark(thread_cpu_nanos());
             }),
         ))
     }
@@ -148,6 +157,43 @@ impl WasiView for StoreState {
 impl WasiHttpView for StoreState {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
         WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.outbound }
+    }
+}
+
+/// Where the CPU time of a call is counted from. It is shared with whoever polls the call, because only that one knows when the
+/// guest stood still: readings before and after a wait may be of different threads, and others ran in between.
+#[derive(Debug, Default)]
+pub struct CallClock(AtomicU64);
+
+impl CallClock {
+    /// The call began, and no tick has come yet.
+    const BEGUN: u64 = 0;
+    /// The guest goes on after a wait, and no tick has come since.
+    const RESUMED: u64 = u64::MAX;
+
+    fn mark(&self, at: u64) {
+        self.0.store(at, Ordering::Relaxed);
+    }
+}
+
+/// What bounds a call from outside: its wall clock, and the reading of its CPU clock.
+pub struct Bounds {
+    pub wall: Duration,
+    pub clock: Arc<CallClock>,
+}
+
+impl Bounds {
+    /// Runs the call.
+    pub async fn run<F: Future>(self, call: F) -> Result<F::Output, tokio::time::error::Elapsed> {
+        let mut call = pin!(call);
+        let mut first = true;
+        let metered = std::future::poll_fn(|context| {
+            if !std::mem::take(&mut first) {
+                self.clock.mark(CallClock::RESUMED);
+            }
+            call.as_mut().poll(context)
+        });
+        tokio::time::timeout(self.wall, metered).await
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -10,6 +11,9 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::serve;
 use crate::config::Server;
@@ -43,11 +47,18 @@ impl Listener {
         let site = serve::Site { gateway, local_only: self.address.ip().is_loopback() };
         let builder = builder(&settings);
         tokio::pin!(stop);
+        let (tasks, cut) = (TaskTracker::new(), CancellationToken::new());
+        let slots = Arc::new(Semaphore::new(settings.max_connections));
         loop {
-            let stream = tokio::select! {
+            let accepted = async {
+                // When all are taken, the next client waits in the kernel's queue.
+                let slot = Arc::clone(&slots).acquire_owned().await;
+                (self.tcp.accept().await, slot)
+            };
+            let (stream, slot) = tokio::select! {
                 () = &mut stop => break,
-                accepted = self.tcp.accept() => match accepted {
-                    Ok((stream, _)) => stream,
+                (accepted, slot) = accepted => match accepted {
+                    Ok((stream, _)) => (stream, slot.ok()),
                     Err(e) => {
                         tracing::warn!(error = %e, "a connection could not be accepted");
                         tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -55,15 +66,16 @@ impl Listener {
                     }
                 },
             };
-            connect(stream, &builder, site.clone(), &connections);
+            tasks.spawn(connect(stream, &builder, site.clone(), &connections, settings.header_timeout, cut.clone(), slot));
         }
         drop(self.tcp);
-        tokio::select! {
-            () = connections.shutdown() => {}
-            () = tokio::time::sleep(settings.shutdown_timeout) => {
-                tracing::warn!(timeout = ?settings.shutdown_timeout, "requests were still running at the end of shutdown_timeout; they are cut off");
-            }
+        tasks.close();
+        if tokio::time::timeout(settings.shutdown_timeout, connections.shutdown()).await.is_err() {
+            tracing::warn!(timeout = ?settings.shutdown_timeout, "requests were still running at the end of shutdown_timeout; they are cut off");
         }
+        // Whoever waits for the end of a request that is cut off is told of it before anything else ends.
+        cut.cancel();
+        tasks.wait().await;
     }
 }
 
@@ -84,20 +96,44 @@ fn builder(settings: &Server) -> auto::Builder<TokioExecutor> {
     builder
 }
 
-fn connect(stream: TcpStream, builder: &auto::Builder<TokioExecutor>, site: serve::Site, connections: &GracefulShutdown) {
+/// Serves a connection to its end.
+fn connect(
+    stream: TcpStream,
+    builder: &auto::Builder<TokioExecutor>,
+    site: serve::Site,
+    connections: &GracefulShutdown,
+    patience: Duration,
+    cut: CancellationToken,
+    slot: Option<OwnedSemaphorePermit>,
+) -> impl Future<Output = ()> + Send + 'static {
     // Without it the kernel holds small writes back, up to 40 ms for a stream's first token.
     if let Err(e) = stream.set_nodelay(true) {
         tracing::debug!(error = %e, "TCP_NODELAY was refused");
     }
+    let asked = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&asked);
     let service = service_fn(move |request: http::Request<Incoming>| {
+        seen.store(true, Ordering::Relaxed);
         let site = site.clone();
         async move { Ok::<_, std::convert::Infallible>(serve::request(site, request).await) }
     });
     let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
     let watched = connections.watch(connection);
-    tokio::spawn(async move {
-        if let Err(e) = watched.await {
-            tracing::debug!(error = %e, "a connection ended early");
+    async move {
+        let _slot = slot;
+        // The protocol's own timeouts begin when it is known which one it is.
+        let silent = async {
+            tokio::time::sleep(patience).await;
+            if asked.load(Ordering::Relaxed) {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            ended = watched => if let Err(e) = ended {
+                tracing::debug!(error = %e, "a connection ended early");
+            },
+            () = silent => tracing::debug!("a connection asked for nothing in time"),
+            () = cut.cancelled() => {}
         }
-    });
+    }
 }

@@ -1,7 +1,11 @@
 //! What the host answers itself: liveness, and what operators ask about extensions and requests.
 
 use axum::response::Response;
+use std::net::IpAddr;
+
+use http::header::HOST;
 use http::request::Parts;
+use http::uri::Authority;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -33,8 +37,8 @@ pub fn answer(site: &Site, generation: &Generation, head: &Parts) -> Option<Resp
         return Some(serve::json(StatusCode::OK, &json!({"status": "ok"})));
     }
     let inside = Inside::of(path)?;
-    if !site.local_only {
-        let message = "The operators' interface answers on loopback only; let `server.host` be 127.0.0.1 to use it.";
+    if !site.local_only || !asked_locally(head) {
+        let message = "The operators' interface answers programs of this machine only, when `server.host` is a loopback address.";
         return Some(failure(StatusCode::FORBIDDEN, "forbidden", message));
     }
     if head.method != Method::GET {
@@ -47,6 +51,20 @@ pub fn answer(site: &Site, generation: &Generation, head: &Parts) -> Option<Resp
     Some(match data {
         Some(data) => serve::json(StatusCode::OK, &json!({"success": true, "data": data})),
         None => failure(StatusCode::NOT_FOUND, "not_found", "No such request is remembered; only the last ones are."),
+    })
+}
+
+/// Whether a request comes from a program of this machine, and not through a proxy or from a web page: those name another host,
+/// or say that they pass something on.
+fn asked_locally(head: &Parts) -> bool {
+    let foreign = ["origin", "forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"];
+    if foreign.iter().any(|name| head.headers.contains_key(*name)) {
+        return false;
+    }
+    let named = head.uri.authority().cloned().or_else(|| head.headers.get(HOST)?.to_str().ok()?.parse().ok());
+    named.is_some_and(|authority: Authority| {
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
     })
 }
 

@@ -37,10 +37,13 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// A hook answered in a provider's place.
-    pub async fn from_hook(exchange: &Arc<Exchange>, answer: ChatAnswer) -> Result<Self, ChatError> {
+    /// A hook answered in a provider's place. Filters see that too.
+    pub async fn from_hook(exchange: &Arc<Exchange>, answer: ChatAnswer, filters: Filters) -> Result<Self, ChatError> {
         let format = Format::from_name(&exchange.head.format).unwrap_or(Format::OpenaiChat);
-        let answer = Self { bytes: None, hub: Some(Arc::new(answer)), format, dropped: Vec::new(), target: None };
+        let mut answer = Self { bytes: None, hub: Some(Arc::new(answer)), format, dropped: Vec::new(), target: None };
+        if !filters.is_empty() {
+            answer.filter(exchange, filters).await?;
+        }
         answer.finish(exchange).await
     }
 
@@ -52,12 +55,13 @@ impl Answer {
         hooked: bool,
         completion: &mut Completion,
     ) -> Result<Self, ChatError> {
-        let Sent { upstream, format, same_format, dropped, target } = sent;
+        let Sent { upstream, format, same_format, dropped, target, provider } = sent;
         let hooked = hooked || !filters.is_empty();
-        let (raw, answer) = match upstream {
-            Upstream::Answer(body) => unary(exchange, format, same_format, hooked, body, completion)?,
-            Upstream::Events(events) => buffered(exchange, format, same_format, events, completion).await?,
+        let read = match upstream {
+            Upstream::Answer(body) => unary(exchange, format, same_format, hooked, body, completion),
+            Upstream::Events(events) => buffered(exchange, format, same_format, events, completion).await,
         };
+        let (raw, answer) = read.map_err(|e| provider.tellable(e))?;
         let mut collected = Self { bytes: raw, hub: answer.map(Arc::new), format, dropped, target: Some(target) };
         if !filters.is_empty() {
             collected.filter(exchange, filters).await?;
@@ -71,7 +75,7 @@ impl Answer {
         let mut batch = hub::answer_events(&answer);
         // As in a stream, `last` says it.
         batch.retain(|event| !matches!(event, StreamEvent::End));
-        let Filtered { events, stop, changed } = filters.run(exchange, batch, answer_size(&answer), true).await?;
+        let Filtered { events, stop, changed } = filters.run(exchange, batch, true).await?;
         if let Some(Some(error)) = stop {
             return Err(error);
         }

@@ -24,7 +24,10 @@ pub struct Completion {
     status: u16,
     error: Option<ChatError>,
     served_by: Option<Target>,
+    /// Tokens of the last attempt.
     usage: Option<Usage>,
+    /// Tokens of those before.
+    spent: Option<Usage>,
     attempts: Vec<Attempt>,
     sent_at: Instant,
     first_byte: Option<Duration>,
@@ -45,6 +48,7 @@ impl Completion {
             error: None,
             served_by: None,
             usage: None,
+            spent: None,
             attempts: Vec::new(),
             sent_at: Instant::now(),
             first_byte: None,
@@ -53,6 +57,8 @@ impl Completion {
 
     /// It is sent to a target.
     pub fn attempt(&mut self, target: Target) {
+        self.end_attempt(None);
+        self.spent = sum(self.spent.take(), self.usage.take());
         self.sent_at = Instant::now();
         self.attempts.push(Attempt { target, error: None, duration_us: 0 });
     }
@@ -113,7 +119,7 @@ impl Completion {
             status: self.status,
             error: self.error.take(),
             served_by: self.served_by.take(),
-            usage: self.usage.take(),
+            usage: sum(self.spent.take(), self.usage.take()),
             attempts: std::mem::take(&mut self.attempts),
             started_ms: self.exchange.incoming.received_ms,
             duration_us: self.exchange.incoming.received.elapsed().as_micros() as u64,
@@ -145,6 +151,20 @@ impl Drop for Completion {
             &self.gateway.handle,
         );
     }
+}
+
+/// The tokens of two attempts. The provider's own object is kept when there is only one.
+fn sum(a: Option<Usage>, b: Option<Usage>) -> Option<Usage> {
+    let (Some(a), Some(b)) = (&a, &b) else { return a.or(b) };
+    let both = |a: Option<u64>, b: Option<u64>| a.or(b).map(|_| a.unwrap_or(0).saturating_add(b.unwrap_or(0)));
+    Some(Usage {
+        input_tokens: a.input_tokens.saturating_add(b.input_tokens),
+        cache_read_tokens: both(a.cache_read_tokens, b.cache_read_tokens),
+        cache_write_tokens: both(a.cache_write_tokens, b.cache_write_tokens),
+        output_tokens: a.output_tokens.saturating_add(b.output_tokens),
+        reasoning_tokens: both(a.reasoning_tokens, b.reasoning_tokens),
+        raw: None,
+    })
 }
 
 /// The name of an ending, for the log.

@@ -49,7 +49,7 @@ async fn call(extension: &Arc<Extension>, incoming: Incoming) -> Result<Response
     let (sender, receiver) = oneshot::channel();
     // The guest may go on writing its body after the head is out, so it runs beside the response.
     let task = tokio::spawn(async move {
-        let (instance, wall) = lease.begin(Hook::Http, length);
+        let (instance, bounds) = lease.begin(Hook::Http, length);
         let result = async {
             let mut view = instance.store.data_mut().http();
             let request = view.new_incoming_request(Scheme::Http, request)?;
@@ -57,7 +57,7 @@ async fn call(extension: &Arc<Extension>, incoming: Incoming) -> Result<Response
             let guest = instance.guests.http.as_ref().ok_or_else(|| wasmtime::Error::msg("no handler is exported"))?;
             guest.call_handle(&mut instance.store, request, out).await
         };
-        let result = tokio::time::timeout(wall, result).await;
+        let result = bounds.run(result).await;
         lease.end(result).0
     });
     let guard = Guard(task.abort_handle());

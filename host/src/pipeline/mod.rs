@@ -126,7 +126,8 @@ enum Ready {
 /// Stages 4 to 7, up to the commit point: until this returns, nothing was sent to the client and everything can still be changed.
 async fn generate(context: &Context, exchange: &Arc<Exchange>, completion: &mut Completion) -> Result<Ready, Stop> {
     if let Some(answer) = hooks::before(&context.generation, exchange).await? {
-        return Ok(Ready::Answer(answer::Answer::from_hook(exchange, answer).await?));
+        let filters = Filters::open(&context.generation, exchange).await?;
+        return Ok(Ready::Answer(answer::Answer::from_hook(exchange, answer, filters).await?));
     }
     let hooked = !context.generation.after_generate.is_empty();
     for retry in 0.. {

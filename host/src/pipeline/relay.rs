@@ -17,12 +17,12 @@ use llm_codec::hub::{self, ChatError, StreamEvent};
 use llm_codec::passthrough::StreamTap;
 use llm_codec::{EventDecoder, Format};
 
-use super::filters::{Filtered, Filters};
+use super::filters::{Filtered, Filters, batch_size};
 use super::upstream::Sent;
 use super::{Completion, Exchange, answer, dialect};
 use crate::extensions::Encoder;
 use crate::extensions::bindings::wasmgate::extension::request::Target;
-use crate::providers::{ByteStream, Upstream};
+use crate::providers::{ByteStream, Provider, Upstream};
 
 /// A stream on its way.
 pub struct Relay {
@@ -35,10 +35,11 @@ pub struct Relay {
     over: bool,
     dropped: Vec<String>,
     target: Target,
+    provider: Arc<dyn Provider>,
 }
 
-/// How long the upstream may take to close after its last event. Reading on until then lets its connection be used again; the
-/// client has its last byte already.
+/// How long the upstream may take to close after its last event. Reading on until then, beside the
+/// client, lets its connection be used again.
 const CLOSING: Duration = Duration::from_millis(250);
 
 /// How the client's bytes are made.
@@ -66,14 +67,14 @@ enum Step {
     Bytes(Vec<u8>),
     /// Bytes for the client, and the clean end.
     End(Vec<u8>),
-    /// Bytes for the client, then this error. `told` when the bytes already say so in the client's dialect.
-    Failed { before: Vec<u8>, error: ChatError, told: bool },
+    /// Bytes for the client, then this error.
+    Failed { before: Vec<u8>, error: ChatError },
 }
 
 impl Relay {
     /// Reads up to the first event that is worth sending. Until then an error is an ordinary error response.
     pub async fn open(exchange: &Arc<Exchange>, sent: Sent, filters: Filters, completion: &mut Completion) -> Result<Box<Self>, ChatError> {
-        let Sent { upstream, format, same_format, dropped, target } = sent;
+        let Sent { upstream, format, same_format, dropped, target, provider } = sent;
         let (upstream, writer) = match upstream {
             Upstream::Events(events) if same_format && filters.is_empty() => {
                 (events, Writer::Tap(Box::new(StreamTap::new(format, !exchange.head.include_usage))))
@@ -81,14 +82,22 @@ impl Relay {
             Upstream::Events(events) => (events, Writer::dialect(exchange, format, Vec::new(), filters).await?),
             // Some hosts answer a wish for a stream with a complete document.
             Upstream::Answer(body) => {
-                let events = hub::answer_events(&format.decode_answer(&body)?);
+                let events = hub::answer_events(&format.decode_answer(&body).map_err(|e| provider.tellable(e))?);
                 (stream::empty().boxed(), Writer::dialect(exchange, format, events, filters).await?)
             }
         };
         // It is read once more after its end, for a last look whether it closed.
         let upstream = upstream.fuse().boxed();
-        let mut relay =
-            Box::new(Self { exchange: Arc::clone(exchange), upstream, writer, first: Bytes::new(), over: false, dropped, target });
+        let mut relay = Box::new(Self {
+            exchange: Arc::clone(exchange),
+            upstream,
+            writer,
+            first: Bytes::new(),
+            over: false,
+            dropped,
+            target,
+            provider,
+        });
         loop {
             match relay.step(completion).await? {
                 Step::Bytes(bytes) if bytes.is_empty() => {}
@@ -98,8 +107,8 @@ impl Relay {
                     relay.end(completion, None);
                 }
                 Step::Failed { before, error, .. } if before.is_empty() || !relay.started() => return Err(error),
-                Step::Failed { before, error, told } => {
-                    relay.first = relay.last_bytes(before, &error, told).await.into();
+                Step::Failed { before, error } => {
+                    relay.first = relay.last_bytes(before, &error).await.into();
                     relay.end(completion, Some(&error));
                 }
             }
@@ -135,13 +144,13 @@ impl Relay {
                     self.end(completion, None);
                     bytes
                 }
-                Ok(Step::Failed { before, error, told }) => {
-                    let bytes = self.last_bytes(before, &error, told).await;
+                Ok(Step::Failed { before, error }) => {
+                    let bytes = self.last_bytes(before, &error).await;
                     self.end(completion, Some(&error));
                     bytes
                 }
                 Err(error) => {
-                    let bytes = self.last_bytes(Vec::new(), &error, false).await;
+                    let bytes = self.last_bytes(Vec::new(), &error).await;
                     self.end(completion, Some(&error));
                     bytes
                 }
@@ -150,25 +159,30 @@ impl Relay {
                 return Some(bytes.into());
             }
         }
-        let closed = async { while let Some(Ok(_)) = self.upstream.next().await {} };
-        let _ = tokio::time::timeout(CLOSING, closed).await;
+        let mut upstream = std::mem::replace(&mut self.upstream, stream::empty().boxed());
+        tokio::spawn(async move {
+            let closed = async { while let Some(Ok(_)) = upstream.next().await {} };
+            // Whether it closed or not: its time is up.
+            let _ = tokio::time::timeout(CLOSING, closed).await;
+        });
         None
     }
 
     /// One read of the upstream. An `Err` is a fault of the gateway or an extension; faults of the provider are steps.
     async fn step(&mut self, completion: &mut Completion) -> Result<Step, ChatError> {
         let Self { upstream, writer, exchange, .. } = self;
-        match writer {
-            Writer::Tap(tap) => Ok(tapped(tap, upstream.next().await, completion)),
-            Writer::Dialect(translation) => translation.step(exchange, upstream, completion).await,
-        }
+        let step = match writer {
+            Writer::Tap(tap) => tapped(tap, upstream.next().await, completion),
+            Writer::Dialect(translation) => translation.step(exchange, upstream, completion).await?,
+        };
+        Ok(match step {
+            Step::Failed { before, error } => Step::Failed { before, error: self.provider.tellable(error) },
+            step => step,
+        })
     }
 
     /// The end of a stream that broke: what was still good of it, and the dialect's error event.
-    async fn last_bytes(&mut self, mut before: Vec<u8>, error: &ChatError, told: bool) -> Vec<u8> {
-        if told {
-            return before;
-        }
+    async fn last_bytes(&mut self, mut before: Vec<u8>, error: &ChatError) -> Vec<u8> {
         let trace = &self.exchange.trace;
         let encoder = match &mut self.writer {
             Writer::Dialect(translation) => translation.encoder.take(),
@@ -213,14 +227,10 @@ impl Relay {
 impl Translation {
     async fn step(&mut self, exchange: &Exchange, upstream: &mut ByteStream, completion: &mut Completion) -> Result<Step, ChatError> {
         let mut failed = None;
-        let mut size = 0;
         let mut closed = false;
         if self.events.is_empty() {
             match read(upstream, self.filters.deadline()).await {
-                Read::Chunk(bytes) => {
-                    size = bytes.len();
-                    self.decoder.push(&bytes, &mut self.events);
-                }
+                Read::Chunk(bytes) => self.decoder.push(&bytes, &mut self.events),
                 Read::Failed(error) => failed = Some(error),
                 Read::Closed => {
                     closed = true;
@@ -248,7 +258,7 @@ impl Translation {
         }
         if !self.filters.is_empty() {
             let last = ended || closed || failed.is_some();
-            let Filtered { events, stop, .. } = self.filters.run(exchange, batch, size, last).await?;
+            let Filtered { events, stop, .. } = self.filters.run(exchange, batch, last).await?;
             batch = events;
             match stop {
                 Some(None) => ended = true,
@@ -258,10 +268,10 @@ impl Translation {
         }
         let mut bytes = Vec::new();
         if let (Some(encoder), false) = (self.encoder.as_mut(), batch.is_empty()) {
-            bytes = encoder.events(&exchange.trace, &batch, size).await?;
+            bytes = encoder.events(&exchange.trace, &batch, batch_size(&batch)).await?;
         }
         if let Some(error) = failed {
-            return Ok(Step::Failed { before: bytes, error, told: false });
+            return Ok(Step::Failed { before: bytes, error });
         }
         match self.encoder.take_if(|_| ended) {
             Some(encoder) => {
@@ -324,10 +334,8 @@ fn tapped(tap: &mut StreamTap, chunk: Option<Result<Bytes, ChatError>>, completi
     let facts = tap.facts();
     completion.usage(facts.usage.clone());
     match (&facts.error, broken) {
-        // The provider said it itself: its event is in the bytes.
-        (Some(error), _) if !closed => Step::Failed { before: bytes, error: error.clone(), told: true },
-        (Some(error), None) => Step::Failed { before: bytes, error: error.clone(), told: false },
-        (_, Some(error)) => Step::Failed { before: bytes, error, told: false },
+        (Some(error), None) => Step::Failed { before: bytes, error: error.clone() },
+        (_, Some(error)) => Step::Failed { before: bytes, error },
         (None, None) if facts.ended || closed => Step::End(bytes),
         (None, None) => Step::Bytes(bytes),
     }

@@ -13,7 +13,7 @@ use llm_codec::{EncodeOptions, Format, passthrough};
 use super::{Completion, Exchange};
 use crate::extensions::bindings::wasmgate::extension::request::Target;
 use crate::gateway::Generation;
-use crate::providers::{Entry, Outgoing, Upstream};
+use crate::providers::{Entry, Outgoing, Provider, Upstream};
 
 /// What came back, before any of it was read.
 pub struct Sent {
@@ -27,6 +27,8 @@ pub struct Sent {
     pub dropped: Vec<String>,
     /// Who was asked.
     pub target: Target,
+    /// Who answers.
+    pub provider: Arc<dyn Provider>,
 }
 
 /// Sends the request to the target that hooks chose.
@@ -41,7 +43,7 @@ pub async fn send(generation: &Generation, exchange: &Arc<Exchange>, completion:
     completion.attempt(target.clone());
     let upstream = entry.provider.send(Outgoing { body, stream: exchange.head.stream, headers }).await?;
     completion.answered();
-    Ok(Sent { upstream, format, same_format, dropped, target })
+    Ok(Sent { upstream, format, same_format, dropped, target, provider: Arc::clone(&entry.provider) })
 }
 
 /// The provider's entry. Which one is the hooks' business; the host only knows what to do when they said nothing.

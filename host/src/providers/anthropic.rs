@@ -37,6 +37,10 @@ impl Provider for Anthropic {
         Format::AnthropicMessages
     }
 
+    fn tellable(&self, error: ChatError) -> ChatError {
+        self.client.tellable(error)
+    }
+
     fn send(&self, mut outgoing: Outgoing) -> BoxFuture<'_, Result<Upstream, ChatError>> {
         if !outgoing.headers.iter().any(|(name, _)| *name == VERSION.0) {
             outgoing.headers.push(VERSION);

@@ -53,6 +53,12 @@ pub trait Provider: Send + Sync {
     /// The wire format that it speaks.
     fn format(&self) -> Format;
 
+    /// What of an error that the provider reported in an answer may be told: without the gateway's key, and not as the caller's
+    /// fault when it is the gateway's. Errors that `send` returns are like that already.
+    fn tellable(&self, error: ChatError) -> ChatError {
+        error
+    }
+
     /// Sends a request. Dropping the future or the stream cancels it upstream.
     fn send(&self, outgoing: Outgoing) -> BoxFuture<'_, Result<Upstream, ChatError>>;
 }

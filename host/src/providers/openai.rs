@@ -34,6 +34,10 @@ impl Provider for OpenAi {
         Format::OpenaiChat
     }
 
+    fn tellable(&self, error: ChatError) -> ChatError {
+        self.client.tellable(error)
+    }
+
     fn send(&self, outgoing: Outgoing) -> BoxFuture<'_, Result<Upstream, ChatError>> {
         Box::pin(self.client.send(outgoing))
     }

@@ -105,22 +105,28 @@ impl Client {
         self.document(response, MAX_ANSWER).await.map(Upstream::Answer)
     }
 
-    /// An error status, in the gateway's terms. A refusal of the gateway's own key is not the caller's authentication problem.
+    /// An error status, in the gateway's terms.
     async fn refusal(&self, response: reqwest::Response) -> ChatError {
         let status = response.status().as_u16();
         let retry_after = response.headers().get(header::RETRY_AFTER).and_then(|v| v.to_str().ok()).map(seconds);
         let body = self.document(response, MAX_ERROR_BODY).await.unwrap_or_default();
-        let error = self.format.decode_error(status, retry_after.as_deref(), &body);
-        match error.class {
-            ErrorClass::Authentication => {
-                tracing::error!(provider = self.provider, status, "the provider refuses the gateway's API key");
-                ChatError {
-                    code: Some("provider_authentication".into()),
-                    ..self.fault(ErrorClass::Upstream, "refused the gateway's credentials; the operator must check its `api_key`")
-                }
-            }
-            _ => self.masked(error),
+        self.tellable(self.format.decode_error(status, retry_after.as_deref(), &body))
+    }
+
+    /// A refusal of the gateway's own key is not the caller's authentication problem, and no text of a provider may tell the key.
+    pub fn tellable(&self, mut error: ChatError) -> ChatError {
+        if error.class == ErrorClass::Authentication {
+            tracing::error!(provider = self.provider, "the provider refuses the gateway's API key");
+            return ChatError {
+                code: Some("provider_authentication".into()),
+                ..self.fault(ErrorClass::Upstream, "refused the gateway's credentials; the operator must check its `api_key`")
+            };
         }
+        if let Some(secret) = &self.secret {
+            error.message = secret.mask(&error.message);
+            error.raw = error.raw.map(|raw| secret.mask(&raw));
+        }
+        error
     }
 
     /// The whole body, up to a size; what is over is an error.
@@ -186,15 +192,6 @@ impl Client {
 
     fn fault(&self, class: ErrorClass, what: &str) -> ChatError {
         ChatError::new(class, format!("The provider `{}` {what}.", self.provider))
-    }
-
-    /// Takes the gateway's key out of what the provider says, should it be there.
-    fn masked(&self, mut error: ChatError) -> ChatError {
-        if let Some(secret) = &self.secret {
-            error.message = secret.mask(&error.message);
-            error.raw = error.raw.map(|raw| secret.mask(&raw));
-        }
-        error
     }
 }
 

@@ -34,9 +34,9 @@ fn parse(text: &str) -> Counts {
     text.lines().filter_map(|line| libtest(line).or_else(|| nextest(line))).fold(Counts::default(), Add::add)
 }
 
-/// `test result: ok. 5 passed; 0 failed; 1 ignored; …`
+/// `test result: ok. 5 passed; 0 failed; 1 ignored; …` at the beginning of a line: nextest shows that of a failed test indented.
 fn libtest(line: &str) -> Option<Counts> {
-    let (_, numbers) = line.trim_start().strip_prefix("test result: ")?.split_once(". ")?;
+    let (_, numbers) = line.strip_prefix("test result: ")?.split_once(". ")?;
     let number = |word: &str| numbers.split(';').find_map(|part| part.trim().strip_suffix(word)?.trim().parse().ok());
     Some(Counts { passed: number("passed")?, failed: number("failed")? })
 }

@@ -1,9 +1,8 @@
+// tidy: allow(length) because it mirrors one WIT file, item by item, with its documentation
 //! The hub: the one shape that every wire format decodes to and encodes from.
 //!
 //! These are the records of `wit/hub.wit`, field by field: the host and the guests use these very types on both sides
 //! of the component boundary, so a hub value crosses it without a conversion. Change the two files together.
-//!
-//! tidy: allow(length) because it mirrors one WIT file, item by item, with its documentation
 
 /// A JSON document, as text. It is kept as it was written: number spelling and key order survive.
 pub type Json = String;

@@ -11,11 +11,16 @@ use crate::json::{Document, Fields, Kind, Value};
 use crate::sse::{Event, Parser, Splitter};
 use crate::{Format, anthropic_messages, error_body, openai_chat};
 
+/// Most comments before an answer that are kept, in bytes.
+const MAX_PRELUDE: usize = 16 << 10;
+
 /// Forwards the raw bytes of a stream and takes down its [`StreamFacts`].
 #[derive(Debug)]
 pub struct StreamTap {
     splitter: Splitter,
     reader: Reader,
+    /// Comments that came before the answer began. They go out with its beginning, and not at all when there is none.
+    prelude: Vec<u8>,
     /// An event was too long: nothing more is forwarded.
     broken: bool,
 }
@@ -51,7 +56,7 @@ impl StreamTap {
             index: Finder::new("\"index\""),
         };
         let reader = Reader { format, drop_usage_chunk, facts: StreamFacts::default(), words, choices: Vec::new(), usage: None };
-        Self { splitter: Splitter::default(), reader, broken: false }
+        Self { splitter: Splitter::default(), reader, prelude: Vec::new(), broken: false }
     }
 
     /// Takes bytes, cut anywhere, and appends the raw bytes of the events that they complete; the beginning of the next event is held back.
@@ -59,10 +64,13 @@ impl StreamTap {
         if self.broken {
             return;
         }
-        let Self { splitter, reader, .. } = self;
+        let Self { splitter, reader, prelude, .. } = self;
         let result = splitter.push(chunk, &mut |raw| {
             if reader.passes(raw) {
+                out.append(prelude);
                 out.extend_from_slice(raw);
+            } else if !reader.facts.started && raw.starts_with(b":") && prelude.len() + raw.len() <= MAX_PRELUDE {
+                prelude.extend_from_slice(raw);
             }
         });
         if let Err(e) = result {
@@ -124,12 +132,13 @@ fn tells(finder: &Finder<'static>, data: &[u8], dull: &[u8]) -> bool {
 
 impl Reader {
     /// Reads an event; whether it goes on. Nothing does before the answer begins (what comes then is no answer, or a comment that
-    /// nobody waits for), and nothing after its end or an error: a stream that failed must not look as if it had ended well.
+    /// nobody waits for), and nothing after its end: a stream that failed must not look as if it had ended well. An error does not go
+    /// on either, for it may tell the caller what only the gateway may know; it is in the facts, and the dialect tells it.
     fn passes(&mut self, raw: &[u8]) -> bool {
         if self.facts.ended || self.facts.error.is_some() {
             return false;
         }
-        self.forwards(raw) && (self.facts.started || self.facts.error.is_some())
+        self.forwards(raw) && self.facts.started && self.facts.error.is_none()
     }
 
     /// Reads an event; whether it is forwarded.

@@ -363,16 +363,24 @@ fn blocks_in_order(events: &[Value]) -> Result<(), String> {
     Ok(())
 }
 
+fn ends_with(bytes: &[u8], end: &[u8]) -> bool {
+    bytes.trim_ascii_end().ends_with(end)
+}
+
 fn tap_agrees(format: Format, bytes: &[u8]) -> Result<(), String> {
     let mut tap = StreamTap::new(format, false);
     let mut out = Vec::new();
     cuts(bytes, bytes.len() as u64).into_iter().for_each(|cut| tap.push(cut, &mut out));
     tap.finish(&mut out);
+    let facts = tap.facts();
     // An end without its blank line gets one.
-    if out.trim_ascii_end() != bytes.trim_ascii_end() || out.len() < bytes.len() {
+    let whole = out.trim_ascii_end() == bytes.trim_ascii_end() && out.len() >= bytes.len();
+    // An error does not go on, and nothing goes on after the end: hand-made recordings hold several answers in a row.
+    let closed =
+        bytes.starts_with(&out) && (facts.error.is_some() || (facts.ended && (ends_with(&out, b"[DONE]") || ends_with(&out, b"}"))));
+    if !whole && !closed {
         return Err("the tap changed bytes".into());
     }
-    let facts = tap.facts();
     match collect(format, bytes) {
         Ok(answer) => {
             let finish = answer.choices.first().and_then(|c| c.finish.clone());
