@@ -13,7 +13,7 @@ use crate::config::{Config, Reading, Rejected};
 use crate::extensions::{Extension, Hook, Registry, Runtime, plan};
 use crate::pipeline::{Recent, Routes};
 use crate::providers::Directory;
-use crate::storage::{self, Kv};
+use crate::storage::{self, Store};
 
 /// The process. There is one; everything that may change while it runs is in its [`Generation`].
 pub struct Gateway {
@@ -27,7 +27,7 @@ pub struct Gateway {
     pub handle: Handle,
     /// When the process began to serve.
     pub started: Instant,
-    kv: Arc<dyn Kv>,
+    store: Store,
 }
 
 /// Configuration, extensions, routes and providers as they were published together. Nothing in it changes; a request keeps the
@@ -56,17 +56,17 @@ pub struct Generation {
 impl Gateway {
     /// Loads everything that a configuration asks for. It must run inside the runtime that will serve.
     pub async fn start(config: Config, candidates: Vec<crate::extensions::Candidate>) -> anyhow::Result<Arc<Self>> {
-        let kv = storage::open(config.storage.path.as_deref())?;
+        let store = storage::open(config.storage.path.as_deref())?;
         let cache = config.cache.clone().or_else(default_cache);
         let runtime = Runtime::start(cache.as_deref())?;
-        let generation = Generation::build(&runtime, config, candidates, &kv).await?;
+        let generation = Generation::build(&runtime, config, candidates, &store).await?;
         Ok(Arc::new(Self {
             generation: ArcSwap::from_pointee(generation),
             recent: Recent::default(),
             background: TaskTracker::new(),
             handle: Handle::current(),
             started: Instant::now(),
-            kv,
+            store,
         }))
     }
 
@@ -75,7 +75,7 @@ impl Gateway {
         self.background.close();
         self.background.wait().await;
         self.generation.load().extensions.shut_down().await;
-        let kv = Arc::clone(&self.kv);
+        let kv = Arc::clone(&self.store.kv);
         // The store's last write may wait for the disk.
         let _ = tokio::task::spawn_blocking(move || kv.flush()).await;
     }
@@ -86,10 +86,10 @@ impl Generation {
         runtime: &Runtime,
         config: Config,
         candidates: Vec<crate::extensions::Candidate>,
-        kv: &Arc<dyn Kv>,
+        store: &Store,
     ) -> anyhow::Result<Self> {
         let providers = Arc::new(Directory::build(&config)?);
-        let extensions = Registry::load(runtime, candidates, &config, &providers, kv)
+        let extensions = Registry::load(runtime, candidates, &config, &providers, store)
             .await
             .map_err(|(name, e)| anyhow::anyhow!("extension `{name}` {e}"))?;
         let routes = match Routes::build(&extensions) {

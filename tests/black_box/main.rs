@@ -1,7 +1,9 @@
 //! Black-box tests: the real program with its real components. One file for each theme; names say what must hold.
 
+mod attacks;
 mod bad_input;
 mod cancel;
+mod capabilities;
 mod cli;
 mod extensions;
 mod filters;

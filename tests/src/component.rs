@@ -25,6 +25,33 @@ pub fn with_manifest(component: &[u8], manifest: &Value) -> Vec<u8> {
     all
 }
 
+/// A component without its manifest, as one from somewhere else would be.
+pub fn without_manifest(component: &[u8]) -> Vec<u8> {
+    let (header, mut rest) = component.split_at(8);
+    let mut kept = header.to_vec();
+    while let [id, after @ ..] = rest {
+        let (length, read) = read_leb128(after);
+        let (section, next) = rest.split_at(1 + read + length);
+        let body = &section[1 + read..];
+        if *id != 0 || !body.get(1..).is_some_and(|b| b.starts_with(SECTION.as_bytes())) {
+            kept.extend_from_slice(section);
+        }
+        rest = next;
+    }
+    kept
+}
+
+fn read_leb128(bytes: &[u8]) -> (usize, usize) {
+    let mut value = 0;
+    for (n, byte) in bytes.iter().enumerate() {
+        value |= usize::from(byte & 0x7f) << (7 * n);
+        if byte & 0x80 == 0 {
+            return (value, n + 1);
+        }
+    }
+    panic!("the component ends in the middle of a number");
+}
+
 /// Writes a component into a folder and returns its file.
 pub fn write(folder: &Path, name: &str, bytes: &[u8]) -> PathBuf {
     let file = folder.join(format!("{name}.wasm"));

@@ -77,6 +77,14 @@ impl Gateway {
         self.log.all().join("\n")
     }
 
+    /// Memory of the process that is resident, in KiB.
+    pub fn resident_kib(&self) -> u64 {
+        let id = self.child.as_ref().expect("it has not ended").id();
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("the process is there");
+        let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).expect("the kernel says it");
+        line.trim().trim_end_matches(" kB").trim().parse().expect("a number")
+    }
+
     /// Tells the gateway to stop, as a service manager does. It may take its time; [`Gateway::ended`] waits for it.
     pub fn terminate(&self) {
         let id = self.child.as_ref().expect("it has not ended").id();

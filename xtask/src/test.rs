@@ -194,6 +194,7 @@ fn test_command(repo: &Repo, options: &Options) -> Command {
     let mut command = repo.cargo(runner);
     command.args(["--locked", "--workspace", "--exclude", "xtask", "--release", "--no-fail-fast"]);
     if has_nextest {
+        command.args(["--config-file", "xtask/assets/nextest.toml"]);
         // A filter may be meant for xtask's tests, which are a run of their own.
         command.arg("--no-tests=pass");
     } else {

@@ -97,6 +97,9 @@ section! {
         enabled: bool = true,
         /// File of the component; without it, `NAME.wasm` in the components folder.
         component: Option<PathBuf> = None,
+        /// Paths that it answers, for a component that knows nothing of this gateway: any that exports `wasi:http/incoming-handler`.
+        /// `GET /hello`, or `/files/{*rest}` for every method.
+        routes: Vec<String> = Vec::new(),
         /// Its own settings.
         config: Value = Value::Object(serde_json::Map::new()),
         /// What becomes of a request when a hook of it fails: `fail` answers with an error, `skip` goes on without it.

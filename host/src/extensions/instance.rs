@@ -78,6 +78,7 @@ pub struct Extension {
     pre: InstancePre<StoreState>,
     config: String,
     routes: std::sync::OnceLock<Vec<own::lifecycle::Route>>,
+    configured: Vec<own::lifecycle::Route>,
     idle: Mutex<Vec<Instance>>,
 }
 
@@ -91,6 +92,8 @@ pub struct Parts {
     pub config: String,
     /// What the host offers it.
     pub services: Arc<Services>,
+    /// Paths that the configuration gives it.
+    pub routes: Vec<own::lifecycle::Route>,
     /// What becomes of a request when one of its hooks fails.
     pub on_error: OnError,
     /// Whether instances are used again.
@@ -182,7 +185,7 @@ impl Exports {
 impl Extension {
     /// Links, configures and tests an extension. It takes no traffic before this returns.
     pub async fn load(engine: &Engine, parts: Parts) -> Result<Arc<Self>, LoadError> {
-        let Parts { manifest, component, config, services, on_error, isolation } = parts;
+        let Parts { manifest, component, config, services, routes: configured, on_error, isolation } = parts;
         let mut linker = Linker::new(engine);
         imports::link(&mut linker, &manifest.capabilities).map_err(|e| LoadError::Link(format!("{e:#}")))?;
         refuse_ungranted(engine, &component, &linker, &manifest)?;
@@ -199,6 +202,7 @@ impl Extension {
             pre,
             config,
             routes: std::sync::OnceLock::new(),
+            configured,
             idle: Mutex::new(Vec::new()),
         });
         let mut lease = extension.check_out().await.map_err(|e| match e {
@@ -216,8 +220,8 @@ impl Extension {
     }
 
     /// The paths that it wants to answer.
-    pub fn routes(&self) -> &[own::lifecycle::Route] {
-        self.routes.get().map_or(&[], Vec::as_slice)
+    pub fn routes(&self) -> impl Iterator<Item = &own::lifecycle::Route> {
+        self.routes.get().into_iter().flatten().chain(&self.configured)
     }
 
     /// Whether it has a hook.
@@ -291,7 +295,9 @@ impl Extension {
     pub(super) fn failed(&self, store: &Store<StoreState>, hook: Hook, error: wasmtime::Error) -> CallError {
         let state = store.data();
         let extension = self.name().to_owned();
-        if let Some(limit) = state.exhausted() {
+        // The engine has no type for this one.
+        let copied = || format!("{error:#}").contains("fuel allocated for hostcalls").then_some("host_call_bytes");
+        if let Some(limit) = state.exhausted().or_else(copied) {
             tracing::error!(extension, hook = hook.name(), limit, "extension stopped at a limit");
             return CallError::Limit { extension, hook, limit };
         }
@@ -324,6 +330,7 @@ fn refuse_ungranted(engine: &Engine, component: &Component, linker: &Linker<Stor
             "wasi:keyvalue" => "kv",
             "wasi:clocks" => "clock",
             "wasi:random" => "random",
+            "wasmgate:extension" if import.contains("/limiter@") => "limiter",
             "wasmgate:extension" if import.contains("/providers@") => "providers",
             "wasi:cli" | "wasi:filesystem" | "wasi:io" | "wasi:sockets" | "wasi:http" => "wasi",
             _ => return None,

@@ -41,6 +41,24 @@ pub struct Manifest {
     pub config: Option<serde_json::Value>,
 }
 
+impl Manifest {
+    /// The manifest of a component that brings none: it knows the standard interfaces and nothing of this gateway.
+    pub fn off_the_shelf(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            version: "0.0.0".into(),
+            description: "A standard component, mounted by the configuration.".into(),
+            license: None,
+            priority: 0,
+            dependencies: Vec::new(),
+            after: Vec::new(),
+            capabilities: vec![Capability::Wasi],
+            sections: BTreeMap::new(),
+            config: None,
+        }
+    }
+}
+
 /// One kind of host service. An extension asks for it in its manifest; imports outside of it refuse the component.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -55,6 +73,8 @@ pub enum Capability {
     Clock,
     /// `wasi:random`.
     Random,
+    /// `wasmgate:extension/limiter`.
+    Limiter,
     /// `wasmgate:extension/providers`.
     Providers,
     /// What an ordinary `wasi:http` handler imports besides: io, cli, filesystem and sockets, all of them empty.
@@ -70,6 +90,7 @@ impl Capability {
             Self::Kv => "kv",
             Self::Clock => "clock",
             Self::Random => "random",
+            Self::Limiter => "limiter",
             Self::Providers => "providers",
             Self::Wasi => "wasi",
         }

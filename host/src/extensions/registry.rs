@@ -7,16 +7,17 @@ use std::sync::Arc;
 use serde_json::Value;
 use wasmtime::Engine;
 
+use super::bindings::exports::wasmgate::extension::lifecycle::{Route, RouteKind};
 use super::cache::CodeCache;
 use super::engine;
 use super::instance::{Extension, LoadError, Parts};
-use super::manifest::{self, Manifest};
+use super::manifest::{self, Manifest, ManifestError};
 use super::services::{LogGate, Services};
 use super::stats::Hook;
 use crate::config::problems::{Problem, Severity, suggestion};
 use crate::config::{Config, ExtensionConfig, Source, own_names};
 use crate::providers::Directory;
-use crate::storage::Kv;
+use crate::storage::Store;
 
 /// What the process has once for all extensions of all generations.
 #[derive(Clone)]
@@ -60,7 +61,9 @@ pub fn plan(config: &Config, folder: Option<&Path>, source: &Source, problems: &
     for (name, extension) in &config.extensions {
         let path = format!("extensions.{name}");
         let found = match &extension.component {
-            Some(file) => Some((file.clone(), read(file))),
+            Some(file) if extension.routes.is_empty() => Some((file.clone(), read(file))),
+            // Whoever gives the routes may have taken the component off a shelf.
+            Some(file) => Some((file.clone(), read_any(file, name))),
             None => available.remove(name).map(|(file, bytes, manifest)| (file, Ok((bytes, manifest)))),
         };
         if !extension.enabled {
@@ -140,6 +143,16 @@ fn read(file: &Path) -> Result<(Vec<u8>, Manifest), LoadError> {
     Ok((bytes, manifest))
 }
 
+/// A component that may have no manifest: then it is given one.
+fn read_any(file: &Path, name: &str) -> Result<(Vec<u8>, Manifest), LoadError> {
+    let bytes = std::fs::read(file)?;
+    let manifest = match manifest::read(&bytes) {
+        Err(ManifestError::Missing) => Manifest::off_the_shelf(name),
+        manifest => manifest?,
+    };
+    Ok((bytes, manifest))
+}
+
 /// The part of the top-level sections at a dotted path.
 fn section<'a>(sections: &'a BTreeMap<String, Value>, path: &str) -> Option<&'a Value> {
     let (first, rest) = path.split_once('.').map_or((path, None), |(f, r)| (f, Some(r)));
@@ -206,12 +219,12 @@ impl Registry {
         candidates: Vec<Candidate>,
         config: &Config,
         providers: &Arc<Directory>,
-        kv: &Arc<dyn Kv>,
+        store: &Store,
     ) -> Result<Self, (String, LoadError)> {
         let mut registry = Self::default();
         for candidate in candidates {
             let name = candidate.manifest.name.clone();
-            match load_one(runtime, candidate, config, providers, kv).await {
+            match load_one(runtime, candidate, config, providers, store).await {
                 Ok(extension) => registry.extensions.push(extension),
                 Err(e) => {
                     registry.shut_down().await;
@@ -245,7 +258,7 @@ async fn load_one(
     candidate: Candidate,
     config: &Config,
     providers: &Arc<Directory>,
-    kv: &Arc<dyn Kv>,
+    store: &Store,
 ) -> Result<Arc<Extension>, LoadError> {
     let Candidate { manifest, bytes, file, config: own } = candidate;
     let begin = std::time::Instant::now();
@@ -258,11 +271,14 @@ async fn load_one(
         name: manifest.name.clone(),
         limits,
         config: flat(&settings),
-        kv: Arc::clone(kv),
+        kv: Arc::clone(&store.kv),
+        limiter: Arc::clone(&store.limiter),
         providers: Arc::clone(providers),
         log: LogGate::new(limits.log_lines_per_second),
     });
-    let parts = Parts { component, config: settings.to_string(), services, on_error: own.on_error, isolation: own.isolation, manifest };
+    let routes = own.routes.iter().map(|r| http_route(r)).collect();
+    let parts =
+        Parts { component, config: settings.to_string(), services, routes, on_error: own.on_error, isolation: own.isolation, manifest };
     let extension = Extension::load(&runtime.engine, parts).await?;
     tracing::info!(
         extension = extension.name(),
@@ -273,6 +289,12 @@ async fn load_one(
         "extension loaded"
     );
     Ok(extension)
+}
+
+/// A route of the configuration: `GET /path`, or `/path` for every method.
+fn http_route(text: &str) -> Route {
+    let (method, path) = text.split_once(' ').map_or((None, text), |(m, p)| (Some(m.to_ascii_uppercase()), p.trim_start()));
+    Route { method, path: path.to_owned(), kind: RouteKind::Http }
 }
 
 /// An extension's configuration: its own settings, and the sections that belong to it.

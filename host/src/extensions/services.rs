@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::limits::Limits;
 use crate::providers::Directory;
-use crate::storage::Kv;
+use crate::storage::{Kv, Limiter};
 
 /// The services of one extension.
 pub struct Services {
@@ -19,6 +19,8 @@ pub struct Services {
     pub config: BTreeMap<String, String>,
     /// The key-value store of the gateway.
     pub kv: Arc<dyn Kv>,
+    /// The rate counters of the gateway.
+    pub limiter: Arc<Limiter>,
     /// The providers of its generation.
     pub providers: Arc<Directory>,
     /// Its log lines.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::Method;
 
 use crate::extensions::bindings::exports::wasmgate::extension::lifecycle::RouteKind;
-use crate::extensions::{Extension, Registry};
+use crate::extensions::{Extension, Hook, Registry};
 
 /// All paths of a generation.
 #[derive(Default)]
@@ -52,6 +52,15 @@ impl Routes {
         let mut listed = Vec::new();
         for extension in registry.all() {
             for wanted in extension.routes() {
+                if wanted.kind == RouteKind::Http && !extension.has(Hook::Http)
+                    || wanted.kind == RouteKind::Dialect && !extension.has(Hook::Accept)
+                {
+                    return Err(format!(
+                        "extension `{}` wants the path `{}`, but has no export that could answer there",
+                        extension.name(),
+                        wanted.path
+                    ));
+                }
                 let method = match &wanted.method {
                     None => None,
                     Some(m) => Some(

@@ -1,13 +1,15 @@
-//! What outlives a request: the key-value store that extensions share, each in its own namespace.
+//! What outlives a request: the key-value store and the rate counters that extensions share, each in its own namespace.
 //!
 //! Reads never touch the disk: the map is in memory, `redb` behind it is written in batches off the request path.
 
+mod limiter;
 mod memory;
 mod redb;
 
 use std::path::Path;
 use std::sync::Arc;
 
+pub use limiter::{Granted, Limiter, Refused, Rule};
 pub use memory::MemoryKv;
 
 /// A key: the extension's namespace, its bucket, its key.
@@ -68,10 +70,20 @@ pub trait Kv: Send + Sync {
     fn flush(&self);
 }
 
+/// Everything that outlives a request and a generation.
+#[derive(Clone)]
+pub struct Store {
+    /// Keys and values.
+    pub kv: Arc<dyn Kv>,
+    /// Rates.
+    pub limiter: Arc<Limiter>,
+}
+
 /// Opens the store: in a file when a path is given, otherwise in memory.
-pub fn open(path: Option<&Path>) -> anyhow::Result<Arc<dyn Kv>> {
-    Ok(match path {
+pub fn open(path: Option<&Path>) -> anyhow::Result<Store> {
+    let kv: Arc<dyn Kv> = match path {
         Some(path) => Arc::new(redb::RedbKv::open(path)?),
         None => Arc::new(MemoryKv::default()),
-    })
+    };
+    Ok(Store { kv, limiter: Arc::default() })
 }

@@ -26,6 +26,10 @@ pub struct FakeHost {
     pub settings: BTreeMap<String, String>,
     /// Values by bucket and key.
     pub kv: BTreeMap<(String, String), Vec<u8>>,
+    /// What was taken of each limited key.
+    pub taken: BTreeMap<String, u64>,
+    /// Reservations, in order: key and amount.
+    pub reservations: Vec<(String, u64)>,
     /// Providers.
     pub providers: Vec<ProviderInfo>,
     /// Lines that were logged.

@@ -39,8 +39,8 @@
 //! assert!(matches!(guard.before_generate(&request.call(), &request.handle()), Decision::Reject(_)));
 //! ```
 //!
-//! What is absent: files, sockets, threads, environment variables. What the host offers is in [`log`], [`kv`], [`settings`],
-//! [`providers`], [`clock`] and [`random`]; each is a capability that `extension.toml` asks for.
+//! What is absent: files, sockets, threads, environment variables. What the host offers is in [`log`], [`kv`], [`limiter`],
+//! [`settings`], [`providers`], [`clock`] and [`random`]; each is a capability that `extension.toml` asks for.
 
 #[doc(hidden)]
 pub mod bindings;
@@ -49,7 +49,7 @@ pub mod fake;
 pub mod format;
 pub mod host;
 
-pub use host::{clock, kv, log, providers, random, settings};
+pub use host::{clock, kv, limiter, log, providers, random, settings};
 pub use llm_codec as codec;
 pub use llm_codec::hub;
 

@@ -3,6 +3,7 @@
 pub mod config;
 pub mod http;
 pub mod keyvalue;
+pub mod limiter;
 pub mod logging;
 pub mod providers;
 pub mod request;
@@ -37,6 +38,7 @@ pub fn link(linker: &mut Linker<StoreState>, granted: &[Capability]) -> wasmtime
                 wasi_keyvalue::store::add_to_linker::<_, State>(linker, |s| s)?;
                 wasi_keyvalue::atomics::add_to_linker::<_, State>(linker, |s| s)?;
             }
+            Capability::Limiter => own::limiter::add_to_linker::<_, State>(linker, |s| s)?,
             Capability::Providers => own::providers::add_to_linker::<_, State>(linker, |s| s)?,
             Capability::Clock | Capability::Random if granted.contains(&Capability::Wasi) => {}
             Capability::Clock => {

@@ -4,6 +4,7 @@ use crate::bindings::wasi::config::store as config;
 use crate::bindings::wasi::keyvalue::atomics;
 use crate::bindings::wasi::keyvalue::store::{Bucket, Error, open};
 use crate::bindings::wasi::logging::logging;
+use crate::bindings::wasmgate::extension::limiter;
 use crate::bindings::wasmgate::extension::providers::{self, ProviderInfo};
 
 pub use crate::bindings::wasmgate::extension::http::Incoming;
@@ -46,6 +47,14 @@ pub fn kv_keys(bucket: &str) -> Result<Vec<String>, String> {
 
 pub fn kv_increment(bucket: &str, key: &str, delta: u64) -> Result<u64, String> {
     with(bucket, |b| atomics::increment(b, key, delta))
+}
+
+pub fn reserve(key: &str, rule: limiter::Rule, amount: u64) -> Result<limiter::Granted, limiter::Refused> {
+    limiter::reserve(key, rule, amount)
+}
+
+pub fn settle(reservation: u64, used: u64) -> bool {
+    limiter::settle(reservation, used)
 }
 
 pub fn providers() -> Vec<ProviderInfo> {

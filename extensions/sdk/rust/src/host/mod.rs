@@ -88,6 +88,22 @@ pub mod kv {
     }
 }
 
+/// Limits on rates, counted by the host for all instances. Capability `limiter`.
+pub mod limiter {
+    use super::imports;
+    pub use crate::bindings::wasmgate::extension::limiter::{Granted, Refused, Rule, SlidingWindow, TokenBucket};
+
+    /// Reserves an amount under a key, before the work is done.
+    pub fn reserve(key: &str, rule: Rule, amount: u64) -> Result<Granted, Refused> {
+        imports::reserve(key, rule, amount)
+    }
+
+    /// Says what was really used; the rest comes back. False when the reservation is not known.
+    pub fn settle(reservation: u64, used: u64) -> bool {
+        imports::settle(reservation, used)
+    }
+}
+
 /// The providers of the configuration. Capability `providers`.
 pub mod providers {
     use super::imports;

@@ -1,6 +1,7 @@
 //! The same functions natively: the thread's [`FakeHost`](crate::fake::FakeHost) answers.
 
 use crate::bindings::wasi::logging::logging::Level;
+use crate::bindings::wasmgate::extension::limiter::{Granted, Refused, Rule};
 use crate::bindings::wasmgate::extension::providers::ProviderInfo;
 use crate::fake::{LogLine, with_host};
 
@@ -40,6 +41,37 @@ pub fn kv_increment(bucket: &str, key: &str, delta: u64) -> Result<u64, String> 
     let sum = old.saturating_add(delta);
     kv_set(bucket, key, sum.to_string().as_bytes())?;
     Ok(sum)
+}
+
+/// Counts without time passing: what was taken under a key stays taken until it is settled for less.
+pub fn reserve(key: &str, rule: Rule, amount: u64) -> Result<Granted, Refused> {
+    let limit = match rule {
+        Rule::TokenBucket(bucket) => bucket.capacity,
+        Rule::SlidingWindow(window) => window.limit,
+    };
+    with_host(|h| {
+        let taken = h.taken.entry(key.into()).or_default();
+        let remaining = limit.saturating_sub(*taken);
+        if remaining < amount {
+            return Err(Refused { remaining, retry_after_ms: (amount <= limit).then_some(1000), reset_ms: 1000 });
+        }
+        *taken += amount;
+        h.reservations.push((key.into(), amount));
+        Ok(Granted { reservation: h.reservations.len() as u64, remaining: remaining - amount, reset_ms: 1000 })
+    })
+}
+
+pub fn settle(reservation: u64, used: u64) -> bool {
+    with_host(|h| {
+        let found = usize::try_from(reservation).ok().and_then(|n| h.reservations.get_mut(n.checked_sub(1)?));
+        let Some((key, reserved)) = found.filter(|(_, reserved)| *reserved != u64::MAX) else { return false };
+        if let Some(taken) = h.taken.get_mut(key) {
+            *taken = taken.saturating_sub(*reserved).saturating_add(used);
+        }
+        // Settled once.
+        *reserved = u64::MAX;
+        true
+    })
 }
 
 pub fn providers() -> Vec<ProviderInfo> {
