@@ -40,7 +40,7 @@ const MACHINE_FOLDERS: [&str; 4] = [concat!("/", "work/"), concat!("/", "root/")
 const MAX_LINES: usize = 800;
 const LENGTH_FOLDERS: [&str; 4] = ["host/", "extensions/", "wit/", "xtask/"];
 /// Files that may be longer, each with the reason.
-const LONG_FILES: [(&str, &str); 0] = [];
+const LONG_FILES: [(&str, &str); 1] = [("wit/codec/src/hub/types.rs", "it mirrors one WIT file, item by item, with its documentation")];
 
 fn length(tree: &Tree) -> Vec<Violation> {
     let watched = tree.files.iter().filter(|file| LENGTH_FOLDERS.iter().any(|folder| file.path.starts_with(folder)));

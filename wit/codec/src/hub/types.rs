@@ -1,4 +1,3 @@
-// tidy: allow(length) because it mirrors one WIT file, item by item, with its documentation
 //! The hub: the one shape that every wire format decodes to and encodes from.
 //!
 //! These are the records of `wit/hub.wit`, field by field: the host and the guests use these very types on both sides
