@@ -12,33 +12,33 @@ use crate::{extensions, setup};
 /// What an attack comes to.
 enum Comes {
     /// The call is ended at this limit.
-    ToLimit(&'static str),
+    Limit(&'static str),
     /// The guest traps.
-    ToTrap,
+    Trap,
     /// Nothing: the guest is told so, in a text that contains this.
-    ToNothing(&'static str),
+    Nothing(&'static str),
 }
-use Comes::{ToLimit, ToNothing, ToTrap};
+use Comes::{Limit, Nothing, Trap};
 
 const ATTACKS: [(&str, Comes); 18] = [
-    ("endless-loop", ToLimit("cpu_ms")),
-    ("loop-of-host-calls", ToLimit("cpu_ms")),
-    ("recursion", ToTrap),
-    ("memory-bomb", ToLimit("memory_mb")),
-    ("a-million-handles", ToNothing("refused after 2")),
-    ("giant-list-to-the-host", ToLimit("host_call_bytes")),
-    ("huge-random-request", ToTrap),
-    ("giant-answer", ToLimit("host_call_bytes")),
-    ("log-flood", ToNothing("done")),
-    ("other-namespace", ToNothing("found 0")),
-    ("long-key", ToNothing("at most 1024 are allowed")),
-    ("full-namespace", ToNothing("at most 67108864 are allowed")),
-    ("panic", ToTrap),
-    ("panic-after", ToTrap),
-    ("panic-in-open", ToTrap),
-    ("panic-in-filter", ToTrap),
-    ("leave-a-pattern", ToTrap),
-    ("look-for-the-pattern", ToNothing("found 0")),
+    ("endless-loop", Limit("cpu_ms")),
+    ("loop-of-host-calls", Limit("cpu_ms")),
+    ("recursion", Trap),
+    ("memory-bomb", Limit("memory_mb")),
+    ("a-million-handles", Nothing("refused after 2")),
+    ("giant-list-to-the-host", Limit("host_call_bytes")),
+    ("huge-random-request", Trap),
+    ("giant-answer", Limit("host_call_bytes")),
+    ("log-flood", Nothing("done")),
+    ("other-namespace", Nothing("found 0")),
+    ("long-key", Nothing("at most 1024 are allowed")),
+    ("full-namespace", Nothing("at most 67108864 are allowed")),
+    ("panic", Trap),
+    ("panic-after", Trap),
+    ("panic-in-open", Trap),
+    ("panic-in-filter", Trap),
+    ("leave-a-pattern", Trap),
+    ("look-for-the-pattern", Nothing("found 0")),
 ];
 
 /// The hostile extension beside an honest one.
@@ -54,15 +54,15 @@ async fn gateway(upstream: &Upstream) -> (Gateway, Client) {
 async fn attack(gateway: &Gateway, client: &Client, dialect: Dialect, kind: &str, comes: &Comes) {
     let answer = client.post(dialect.path(), &dialect.request(kind, "x")).await;
     match comes {
-        ToNothing(text) => {
+        Nothing(text) => {
             assert_eq!(answer.status, 200, "{kind}: {}", answer.text());
             assert!(answer.header("x-attack").contains(text), "{kind}: {}", answer.header("x-attack"));
         }
-        ToLimit(limit) => {
+        Limit(limit) => {
             assert_eq!(answer.status, 500, "{kind}: {}", answer.text());
             gateway.log_line(kind, |l| l["extension"] == "attacks" && l["limit"] == *limit).await;
         }
-        ToTrap => {
+        Trap => {
             assert_eq!(answer.status, 500, "{kind}: {}", answer.text());
             gateway.log_line(kind, |l| l["extension"] == "attacks" && l["message"] == "extension trapped").await;
         }

@@ -5,6 +5,7 @@ mod bad_input;
 mod cancel;
 mod capabilities;
 mod cli;
+mod exactly_once;
 mod extensions;
 mod filters;
 mod limits;
