@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use futures_util::future::join_all;
 use http::Version;
 use wasmgate_tests::answers::{Says, TEXT};
-use wasmgate_tests::{Client, Dialect, Gate, Reply, Step, Upstream, client, soon};
+use wasmgate_tests::{Client, Dialect, Gate, Gateway, Reply, Step, Upstream, client, soon};
 
 use crate::setup;
 
@@ -49,6 +49,53 @@ async fn two_hundred_streams_at_once_are_all_complete() {
     let ids: BTreeSet<String> = soon("end of all streams", ended).await.into_iter().collect();
     assert_eq!(ids.len(), STREAMS, "each has its own id");
     setup::assert_record(&client, ids.first().unwrap(), "success").await;
+}
+
+/// Streams whose memory is measured.
+const MANY: usize = 2_000;
+
+/// What an open stream may take, in KiB: two connections, and for every other one its translation with an instance of the dialect.
+const KIB_PER_STREAM: u64 = 150;
+
+#[tokio::test]
+async fn two_thousand_open_streams_take_their_share_of_memory() {
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    if files.maximum.is_some_and(|most| most < 3 * MANY as u64) {
+        println!("SKIPPED: {:?} open files are too few for {MANY} streams", files.maximum);
+        return;
+    }
+    let all = rustix::process::Rlimit { current: files.maximum, ..files };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, all).expect("the soft limit can be raised to the hard one");
+    let format = Dialect::OpenAi;
+    let upstream = Upstream::start(move |r| {
+        let mut events = Says::text(TEXT).stream(format, &r.model());
+        events.truncate(4);
+        Reply::events(vec![Step::Send(events.concat().into()), Step::Hang])
+    })
+    .await;
+    let config = setup::config(&setup::provider(format, &upstream), "");
+    let gateway = Gateway::builder(&config).set("logging.level=warn,wasmgate::cli=info").start().await;
+    let client = Client::new(&gateway);
+    let open = async |count: usize| {
+        let mut streams = Vec::with_capacity(count);
+        for n in 0..count {
+            let dialect = Dialect::ALL[n % 2];
+            let mut stream = client.stream(dialect.path(), &dialect.stream_request("m", "hello")).await;
+            assert_eq!(stream.status, 200, "stream {n}");
+            stream.next().await.expect("a first event");
+            streams.push(stream);
+        }
+        streams
+    };
+    drop(open(20).await);
+    let before = gateway.resident_kib();
+    let streams = open(MANY).await;
+    let during = gateway.resident_kib();
+    let each = (during - before) as f64 / MANY as f64;
+    println!("{MANY} open streams: {each:.1} KiB each ({before} KiB before, {during} KiB during)");
+    assert!(during - before <= KIB_PER_STREAM * MANY as u64, "{each:.1} KiB for each stream");
+    drop(streams);
+    assert_eq!(client.get("/health").await.status, 200);
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ pub fn run(source: &SourceArgs) -> ExitCode {
     for warning in &checked.warnings {
         tracing::warn!("{warning}");
     }
+    raise_file_limit();
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     if checked.config.server.threads > 0 {
         runtime.worker_threads(checked.config.server.threads);
@@ -31,6 +32,17 @@ pub fn run(source: &SourceArgs) -> ExitCode {
             eprintln!("error: {e:#}");
             ExitCode::from(e.downcast_ref::<NotStarted>().map_or(FAILURE, |_| super::USAGE))
         }
+    }
+}
+
+/// Every stream takes two connections, and the usual limit of open files is far below what the gateway can serve.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum
+        && let Err(e) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
+    {
+        tracing::warn!(error = %e, limit = current, "the limit of open files could not be raised; it bounds the connections");
     }
 }
 
