@@ -41,6 +41,21 @@ async fn refused(dialect: Dialect, cases: &[(&[u8], &[&str])]) {
 const USER: &str = r#"[{"role":"user","content":"hi"}]"#;
 
 #[tokio::test]
+async fn a_compressed_body() {
+    let upstream = setup::friendly(Dialect::OpenAi).await;
+    let (_gateway, client) = setup::gateway(Dialect::OpenAi, &upstream).await;
+    for dialect in Dialect::ALL {
+        let request = client.request(Method::POST, dialect.path()).header("content-encoding", "gzip");
+        let answer = client.send(request.body(dialect.request("m", "x").to_string())).await;
+        assert_eq!(answer.status, 415, "{}", answer.text());
+        let message = answer.json()["error"]["message"].as_str().unwrap_or_default().to_owned();
+        assert!(message.contains("content encoding `gzip`"), "{message}");
+    }
+    assert!(upstream.received().is_empty());
+    setup::assert_serves(&client, Dialect::OpenAi).await;
+}
+
+#[tokio::test]
 async fn malformed_json_is_refused_with_its_place() {
     for dialect in Dialect::ALL {
         let unclosed = format!("{{\"model\": \"m\", \"max_tokens\": 5, \"messages\": {USER}");

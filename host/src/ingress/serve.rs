@@ -87,6 +87,12 @@ async fn answer(
     body: HyperBody,
 ) -> Response {
     let settings = &generation.config.server;
+    if let Some(error) = encoded(&head.headers) {
+        return match route.kind {
+            RouteKind::Dialect => pipeline::refuse(&route.extension, &Trace::default(), &error).await,
+            RouteKind::Http => pipeline::plain(&error),
+        };
+    }
     let waits = head.headers.contains_key(header::EXPECT);
     let read = tokio::time::timeout(settings.body_timeout, whole(body, settings.body_limit, waits)).await;
     let body = match read.unwrap_or_else(|_| Err(slow())) {
@@ -167,6 +173,14 @@ async fn drain(body: &mut HyperBody) {
 
 fn too_large(limit: usize) -> ChatError {
     ChatError::new(ErrorClass::TooLarge, format!("The request body is larger than {limit} bytes, which is what this gateway accepts."))
+}
+
+/// The error of a body that is compressed. To unpack what a client sends is to let it choose how large that gets.
+fn encoded(headers: &HeaderMap) -> Option<ChatError> {
+    let encoding = headers.get(header::CONTENT_ENCODING)?.to_str().unwrap_or("?");
+    let message = format!("The request body has the content encoding `{encoding}`; send it without one.");
+    let refused = ChatError { status: Some(415), ..ChatError::new(ErrorClass::InvalidRequest, message) };
+    (!encoding.eq_ignore_ascii_case("identity")).then_some(refused)
 }
 
 fn slow() -> ChatError {

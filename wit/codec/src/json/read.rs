@@ -126,7 +126,10 @@ impl<'a> Value<'a> {
 
     /// An error that says what is here and what should be.
     pub fn expected(self, path: &Path<'_>, what: &str) -> DecodeError {
-        DecodeError::new(path, format!("expected {what}, found {}", self.kind().named()))
+        // Short values say more than their kind; long ones are not for an error text.
+        let short = matches!(self.kind(), Kind::Number | Kind::String | Kind::Bool) && self.0.len() <= 40;
+        let value = if short { format!(" (`{}`)", self.0) } else { String::new() };
+        DecodeError::new(path, format!("expected {what}, found {}{value}", self.kind().named()))
     }
 
     /// The elements of an array, or the error that it is none.
