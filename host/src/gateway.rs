@@ -48,7 +48,13 @@ pub struct Generation {
     /// In order.
     pub stream_filters: Vec<Arc<Extension>>,
     /// In order.
+    pub provider_events: Vec<Arc<Extension>>,
+    /// In order.
     pub on_complete: Vec<Arc<Extension>>,
+    /// Who compares answers: the first extension that can.
+    pub judge: Option<Arc<Extension>>,
+    /// Whether callers may switch any extension.
+    pub switchable: bool,
     /// All of them.
     pub extensions: Registry,
 }
@@ -110,7 +116,10 @@ impl Generation {
             before_generate: extensions.with(Hook::BeforeGenerate),
             after_generate,
             stream_filters: extensions.with(Hook::StreamFilter),
+            provider_events: extensions.with(Hook::ProviderEvents),
             on_complete: extensions.with(Hook::OnComplete),
+            judge: extensions.with(Hook::Judge).into_iter().next(),
+            switchable: extensions.all().iter().any(|e| e.toggle.is_some()),
             config: Arc::new(config),
             providers,
             routes,

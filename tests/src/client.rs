@@ -120,6 +120,13 @@ impl Client {
         }
     }
 
+    /// What operators see of an extension.
+    pub async fn extension(&self, name: &str) -> Value {
+        let all = self.get("/api/extensions").await.json();
+        let found = all["data"].as_array().and_then(|all| all.iter().find(|e| e["name"] == name));
+        found.cloned().unwrap_or_else(|| panic!("there is no extension {name} in {all}"))
+    }
+
     /// What the gateway remembers of a request. It is written after the answer, so it may need a moment.
     pub async fn record(&self, id: &str) -> Value {
         let path = format!("/api/requests/{id}");

@@ -20,6 +20,7 @@ pub use secret::Secret;
 pub use source::Source;
 
 use crate::extensions::limits::Limits;
+use crate::extensions::{Capability, Hook};
 use crate::section;
 
 section! {
@@ -102,8 +103,16 @@ section! {
         routes: Vec<String> = Vec::new(),
         /// Its own settings.
         config: Value = Value::Object(serde_json::Map::new()),
-        /// What becomes of a request when a hook of it fails: `fail` answers with an error, `skip` goes on without it.
-        on_error: OnError = OnError::Fail,
+        /// Capabilities that it gets, of those that its manifest asks for. Without the list it gets all but `generate`, `http` and
+        /// `secrets`, which have to be named.
+        grant: Option<Vec<Capability>> = None,
+        /// Secrets that it may use by name and never read. Capability `secrets`.
+        secrets: BTreeMap<String, Secret> = BTreeMap::new(),
+        /// What becomes of a request when a hook of it fails: `fail` answers with an error, `skip` goes on without it. Or for each hook,
+        /// for example `{before-generate: fail, stream-filter: skip}`.
+        on_error: OnErrors = OnErrors::default(),
+        /// Whether callers may switch it for one request, if its manifest allows that.
+        toggle: bool = true,
         /// `shared` keeps instances warm; `per-request` makes a new one for every call, for code that is not trusted.
         isolation: Isolation = Isolation::Shared,
         /// What an instance may use.
@@ -134,6 +143,14 @@ section! {
         hold_bytes: usize = Limits::default().hold_bytes,
         /// How long it may hold them back, in milliseconds.
         hold_ms: u64 = Limits::default().hold.as_millis() as u64,
+        /// How deep requests that it makes may be nested in requests that extensions make.
+        generate_depth: u32 = Limits::default().generate_depth,
+        /// Requests that it may make for one request of a caller, those that others make included.
+        generate_calls: u32 = Limits::default().generate_calls,
+        /// Tokens that they may take together; the next one is refused.
+        generate_tokens: u64 = Limits::default().generate_tokens,
+        /// Time of one of them, in milliseconds.
+        generate_ms: u64 = Limits::default().generate.as_millis() as u64,
         /// Idle instances that are kept.
         warm_instances: usize = Limits::default().warm_instances,
     }
@@ -153,6 +170,10 @@ impl LimitsConfig {
             log_lines_per_second: self.log_lines_per_second,
             hold_bytes: self.hold_bytes,
             hold: Duration::from_millis(self.hold_ms),
+            generate_depth: self.generate_depth,
+            generate_calls: self.generate_calls,
+            generate_tokens: self.generate_tokens,
+            generate: Duration::from_millis(self.generate_ms),
             warm_instances: self.warm_instances,
         }
     }
@@ -203,6 +224,72 @@ words! {
         Fail = "fail",
         /// It goes on.
         Skip = "skip",
+    }
+}
+
+/// What becomes of a request when a hook fails, hook by hook.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OnErrors {
+    /// For hooks that are not named.
+    pub default: OnError,
+    /// For those that are.
+    pub hooks: BTreeMap<Hook, OnError>,
+}
+
+impl Default for OnErrors {
+    fn default() -> Self {
+        Self { default: OnError::Fail, hooks: BTreeMap::new() }
+    }
+}
+
+impl OnErrors {
+    /// Whether a request goes on without a hook that failed.
+    pub fn skips(&self, hook: Hook) -> bool {
+        self.hooks.get(&hook).copied().unwrap_or(self.default) == OnError::Skip
+    }
+}
+
+impl Setting for OnErrors {
+    fn expected() -> String {
+        format!("{}, or one of them for each hook", OnError::expected())
+    }
+
+    fn read(at: &mut Cursor<'_>) -> Option<Self> {
+        let Some(members) = at.value.as_object() else {
+            return Some(Self { default: OnError::read(at)?, hooks: BTreeMap::new() });
+        };
+        let mut read = Self::default();
+        for name in members.keys() {
+            let Some(hook) = Hook::SKIPPABLE.into_iter().find(|h| h.name() == name) else {
+                let hint = problems::suggestion(name, Hook::SKIPPABLE.iter().map(|h| h.name()));
+                at.error(format!("there is no hook `{name}` that could be skipped.{hint}"));
+                continue;
+            };
+            if let Some(word) = at.member(name).and_then(|mut m| m.setting()) {
+                read.hooks.insert(hook, word);
+            }
+        }
+        Some(read)
+    }
+
+    fn show(&self) -> String {
+        self.default.show()
+    }
+}
+
+impl Setting for Capability {
+    fn expected() -> String {
+        let names: Vec<_> = Self::ALL.iter().map(|c| format!("`{}`", c.name())).collect();
+        names.join(", ")
+    }
+
+    fn read(at: &mut Cursor<'_>) -> Option<Self> {
+        let name = at.value.as_str()?;
+        Self::ALL.iter().copied().find(|c| c.name() == name)
+    }
+
+    fn show(&self) -> String {
+        self.name().into()
     }
 }
 

@@ -114,7 +114,7 @@ fn extensions_are_named_as_their_components() {
     assert_eq!(reading.problems, []);
     let extensions = &reading.config.extensions;
     assert!(extensions["routing"].enabled);
-    assert_eq!((extensions["best-of-n"].enabled, extensions["best-of-n"].on_error), (false, OnError::Skip));
+    assert_eq!((extensions["best-of-n"].enabled, extensions["best-of-n"].on_error.default), (false, OnError::Skip));
     check(
         "providers: {a: {type: echo}}\nextensions:\n  a_b: {}\n  a-b: {}\n",
         &["gateway.yaml:4: error: `extensions.a-b`: it is there twice"],
@@ -136,4 +136,16 @@ fn the_reference_names_every_setting() {
     for name in ["body_limit", "api_key", "on_error", "cpu_ms_per_mib", "`type`"] {
         assert!(text.contains(name), "{name}");
     }
+}
+
+#[test]
+fn on_error_is_said_once_or_for_each_hook() {
+    let reading = read("providers: {a: {type: echo}}\nextensions:\n  x: {on_error: {on-complete: skip, stream-filter: fail}}\n", &[]);
+    assert_eq!(reading.problems, []);
+    let on_error = &reading.config.extensions["x"].on_error;
+    assert!(on_error.skips(Hook::OnComplete) && !on_error.skips(Hook::StreamFilter) && !on_error.skips(Hook::BeforeGenerate));
+    check(
+        "providers: {a: {type: echo}}\nextensions:\n  x: {on_error: {on-complet: skip}, grant: [kv, files]}\n",
+        &["there is no hook `on-complet` that could be skipped. Did you mean `on-complete`?", "`extensions.x.grant[1]`: "],
+    );
 }

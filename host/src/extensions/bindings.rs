@@ -14,6 +14,13 @@ wasmtime::component::bindgen!({
         "wasmgate:extension/request.[method]request.message": async | trappable,
         "wasmgate:extension/request.[method]request.tools": async | trappable,
         "wasmgate:extension/request.[method]request.params": async | trappable,
+        "wasmgate:extension/generate.unary": async | trappable,
+        "wasmgate:extension/generate.many": async | trappable,
+        "wasmgate:extension/generate.open": async | trappable,
+        "wasmgate:extension/generate.judge": async | trappable,
+        "wasmgate:extension/generate.[method]answer-stream.next": async | trappable,
+        "wasmgate:extension/records.query": async | trappable,
+        "wasmgate:extension/records.summarise": async | trappable,
     },
     exports: { default: async },
     with: {
@@ -21,7 +28,10 @@ wasmtime::component::bindgen!({
         "wasmgate:extension/http.incoming": crate::extensions::imports::http::IncomingHandle,
         "wasmgate:extension/request.request": crate::extensions::imports::request::RequestHandle,
         "wasmgate:extension/request.answer": crate::extensions::imports::request::AnswerHandle,
+        "wasmgate:extension/generate.answer-stream": crate::extensions::imports::generate::AnswerStream,
+        "wasmgate:extension/secrets.secret": crate::extensions::imports::secrets::SecretHandle,
         "wasi:keyvalue/store.bucket": crate::extensions::imports::keyvalue::Bucket,
+        "wasi:keyvalue/atomics.cas": crate::extensions::imports::keyvalue::Cas,
     },
 });
 

@@ -1,7 +1,6 @@
 //! Calls of hooks: typed in, typed out, with handles made before and taken back after.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use llm_codec::hub::{ChatAnswer, ChatError, ChatRequest, ErrorClass, StreamEvent};
 use wasmtime::component::{Resource, ResourceAny};
@@ -9,10 +8,13 @@ use wasmtime::component::{Resource, ResourceAny};
 use super::bindings::exports::wasmgate::extension::after_generate::Verdict;
 use super::bindings::exports::wasmgate::extension::before_generate::Decision;
 use super::bindings::exports::wasmgate::extension::dialect::{Accepted, EncodeOptions};
+use super::bindings::exports::wasmgate::extension::judge::{Candidate, Score};
 use super::bindings::exports::wasmgate::extension::on_complete::Outcome;
+use super::bindings::exports::wasmgate::extension::provider_events::{AttemptInfo, Reaction};
 use super::bindings::exports::wasmgate::extension::stream_filter::BatchEdit;
 use super::bindings::wasmgate::extension::http::Reply;
 use super::bindings::wasmgate::extension::request::CallInfo;
+use super::clock::TookTooLong;
 use super::imports::http::IncomingHandle;
 use super::imports::request::{AnswerHandle, RequestHandle};
 use super::instance::{Extension, Lease};
@@ -72,7 +74,7 @@ impl Extension {
     /// `dialect.accept`.
     pub async fn accept(self: &Arc<Self>, trace: &Trace, incoming: &Arc<Incoming>) -> HookResult<Result<Accepted, ChatError>> {
         let mut lease = self.check_out().await?;
-        let (instance, bounds) = lease.begin(Hook::Accept, 0);
+        let (instance, bounds) = lease.begin(Hook::Accept, 0, None);
         let result = async {
             let handle = instance.store.data_mut().table.push(IncomingHandle(Arc::clone(incoming)))?;
             let borrow = Resource::new_borrow(handle.rep());
@@ -88,7 +90,8 @@ impl Extension {
     /// `dialect.decode`.
     pub async fn decode(self: &Arc<Self>, trace: &Trace, body: &[u8]) -> HookResult<Result<ChatRequest, ChatError>> {
         let mut lease = self.check_out().await?;
-        let (instance, bounds) = lease.begin(Hook::Decode, body.len());
+        let (instance, bounds) = lease.begin(Hook::Decode, body.len(), None);
+        instance.store.data_mut().given(body.len());
         let result = async {
             let guest = instance.guests.dialect.as_ref().ok_or_else(missing)?;
             guest.call_decode(&mut instance.store, body).await
@@ -106,7 +109,8 @@ impl Extension {
         bytes: usize,
     ) -> HookResult<Vec<u8>> {
         let mut lease = self.check_out().await?;
-        let (instance, bounds) = lease.begin(Hook::EncodeAnswer, bytes);
+        let (instance, bounds) = lease.begin(Hook::EncodeAnswer, bytes, None);
+        instance.store.data_mut().given(bytes);
         let result = async {
             let guest = instance.guests.dialect.as_ref().ok_or_else(missing)?;
             guest.call_encode_answer(&mut instance.store, options, answer).await
@@ -118,7 +122,7 @@ impl Extension {
     /// `dialect.encode-error`.
     pub async fn encode_error(self: &Arc<Self>, trace: &Trace, error: &ChatError) -> HookResult<Reply> {
         let mut lease = self.check_out().await?;
-        let (instance, bounds) = lease.begin(Hook::EncodeError, 0);
+        let (instance, bounds) = lease.begin(Hook::EncodeError, 0, None);
         let result = async {
             let guest = instance.guests.dialect.as_ref().ok_or_else(missing)?;
             guest.call_encode_error(&mut instance.store, error).await
@@ -130,7 +134,7 @@ impl Extension {
     /// `before-generate`.
     pub async fn before_generate(self: &Arc<Self>, exchange: &Arc<Exchange>, call: &CallInfo) -> HookResult<Decision> {
         let mut lease = self.check_out().await?;
-        let (instance, bounds) = lease.begin(Hook::BeforeGenerate, exchange.incoming.body().len());
+        let (instance, bounds) = lease.begin(Hook::BeforeGenerate, exchange.size(), Some(exchange.into()));
         let result = async {
             let handle = instance.store.data_mut().table.push(RequestHandle(Arc::clone(exchange)))?;
             let borrow = Resource::new_borrow(handle.rep());
@@ -151,7 +155,7 @@ impl Extension {
         answer: &Arc<ChatAnswer>,
     ) -> HookResult<Verdict> {
         let mut lease = self.check_out().await?;
-        let (instance, bounds) = lease.begin(Hook::AfterGenerate, exchange.incoming.body().len());
+        let (instance, bounds) = lease.begin(Hook::AfterGenerate, exchange.size(), Some(exchange.into()));
         let result = async {
             let table = &mut instance.store.data_mut().table;
             let request = table.push(RequestHandle(Arc::clone(exchange)))?;
@@ -168,10 +172,57 @@ impl Extension {
         settle(&mut lease, &exchange.trace, Hook::AfterGenerate, result)
     }
 
+    /// `provider-events.on-provider-selected`, or with an error `on-provider-error`.
+    pub async fn provider_event(
+        self: &Arc<Self>,
+        exchange: &Arc<Exchange>,
+        call: &CallInfo,
+        attempt: &AttemptInfo,
+        error: Option<&ChatError>,
+    ) -> HookResult<Reaction> {
+        let mut lease = self.check_out().await?;
+        let (instance, bounds) = lease.begin(Hook::ProviderEvents, exchange.size(), Some(exchange.into()));
+        let result = async {
+            let handle = instance.store.data_mut().table.push(RequestHandle(Arc::clone(exchange)))?;
+            let borrow = Resource::new_borrow(handle.rep());
+            let guest = instance.guests.provider_events.as_ref().ok_or_else(missing)?;
+            let reaction = match error {
+                None => guest.call_on_provider_selected(&mut instance.store, call, borrow, attempt).await?,
+                Some(error) => guest.call_on_provider_error(&mut instance.store, call, borrow, attempt, error).await?,
+            };
+            instance.store.data_mut().table.delete(handle)?;
+            Ok(reaction)
+        };
+        let result = bounds.run(result).await;
+        settle(&mut lease, &exchange.trace, Hook::ProviderEvents, result)
+    }
+
+    /// `judge`. `bytes` is about how long the candidates are together.
+    pub async fn judge(
+        self: &Arc<Self>,
+        exchange: &Arc<Exchange>,
+        candidates: &[Candidate],
+        bytes: usize,
+    ) -> HookResult<Result<Vec<Score>, ChatError>> {
+        let mut lease = self.check_out().await?;
+        let (instance, bounds) = lease.begin(Hook::Judge, bytes, Some(exchange.into()));
+        instance.store.data_mut().given(bytes);
+        let result = async {
+            let handle = instance.store.data_mut().table.push(RequestHandle(Arc::clone(exchange)))?;
+            let borrow = Resource::new_borrow(handle.rep());
+            let guest = instance.guests.judge.as_ref().ok_or_else(missing)?;
+            let scores = guest.call_judge(&mut instance.store, &exchange.call_info(), borrow, candidates).await?;
+            instance.store.data_mut().table.delete(handle)?;
+            Ok(scores)
+        };
+        let result = bounds.run(result).await;
+        settle(&mut lease, &exchange.trace, Hook::Judge, result)
+    }
+
     /// `on-complete`.
     pub async fn on_complete(self: &Arc<Self>, exchange: &Arc<Exchange>, call: &CallInfo, outcome: &Outcome) -> HookResult<()> {
         let mut lease = self.check_out().await?;
-        let (instance, bounds) = lease.begin(Hook::OnComplete, 0);
+        let (instance, bounds) = lease.begin(Hook::OnComplete, 0, Some(exchange.into()));
         let result = async {
             let handle = instance.store.data_mut().table.push(RequestHandle(Arc::clone(exchange)))?;
             let borrow = Resource::new_borrow(handle.rep());
@@ -187,7 +238,7 @@ impl Extension {
     /// `stream-filter.open`: takes an instance for the life of the answer, if the extension wants to see it.
     pub async fn open_filter(self: &Arc<Self>, exchange: &Arc<Exchange>, call: &CallInfo) -> HookResult<Option<Filter>> {
         let mut lease = self.check_out().await?;
-        let (instance, bounds) = lease.begin(Hook::StreamFilter, exchange.incoming.body().len());
+        let (instance, bounds) = lease.begin(Hook::StreamFilter, exchange.size(), Some(exchange.into()));
         let result = async {
             let handle = instance.store.data_mut().table.push(RequestHandle(Arc::clone(exchange)))?;
             let borrow = Resource::new_borrow(handle.rep());
@@ -198,13 +249,13 @@ impl Extension {
         };
         let result = bounds.run(result).await;
         let opened = settle(&mut lease, &exchange.trace, Hook::StreamFilter, result)?;
-        Ok(opened.map(|handle| Filter { lease, handle, finished: false }))
+        Ok(opened.map(|handle| Filter { lease, handle, exchange: Arc::clone(exchange), finished: false }))
     }
 
     /// `dialect.encoder`: takes an instance for the life of a stream.
     pub async fn encoder(self: &Arc<Self>, trace: &Trace, options: &EncodeOptions) -> HookResult<Encoder> {
         let mut lease = self.check_out().await?;
-        let (instance, bounds) = lease.begin(Hook::Encoder, 0);
+        let (instance, bounds) = lease.begin(Hook::Encoder, 0, None);
         let result = async {
             let guest = instance.guests.dialect.as_ref().ok_or_else(missing)?;
             guest.encoder().call_constructor(&mut instance.store, options).await
@@ -226,7 +277,8 @@ impl Encoder {
     /// Bytes for a batch of events.
     pub async fn events(&mut self, trace: &Trace, events: &[StreamEvent], bytes: usize) -> HookResult<Vec<u8>> {
         let handle = self.handle;
-        let (instance, bounds) = self.lease.begin(Hook::Encoder, bytes);
+        let (instance, bounds) = self.lease.begin(Hook::Encoder, bytes, None);
+        instance.store.data_mut().given(bytes);
         let result = async {
             let guest = instance.guests.dialect.as_ref().ok_or_else(missing)?;
             guest.encoder().call_events(&mut instance.store, handle, events).await
@@ -238,7 +290,7 @@ impl Encoder {
     /// Bytes for the end. Takes the encoder back from the guest, so that its instance can be used again.
     pub async fn finish(mut self, trace: &Trace, error: Option<&ChatError>) -> HookResult<Vec<u8>> {
         let handle = self.handle;
-        let (instance, bounds) = self.lease.begin(Hook::Encoder, 0);
+        let (instance, bounds) = self.lease.begin(Hook::Encoder, 0, None);
         let result = async {
             let guest = instance.guests.dialect.as_ref().ok_or_else(missing)?;
             let bytes = guest.encoder().call_finish(&mut instance.store, handle, error).await?;
@@ -264,14 +316,16 @@ impl Drop for Encoder {
 pub struct Filter {
     lease: Lease,
     handle: ResourceAny,
+    exchange: Arc<Exchange>,
     finished: bool,
 }
 
 impl Filter {
     /// What becomes of a batch. After the last one the filter is closed and its instance can be used again.
-    pub async fn events(&mut self, trace: &Trace, events: &[StreamEvent], bytes: usize, last: bool) -> HookResult<Vec<BatchEdit>> {
+    pub async fn events(&mut self, events: &[StreamEvent], bytes: usize, last: bool) -> HookResult<Vec<BatchEdit>> {
         let handle = self.handle;
-        let (instance, bounds) = self.lease.begin(Hook::StreamFilter, bytes);
+        let (instance, bounds) = self.lease.begin(Hook::StreamFilter, bytes, Some((&self.exchange).into()));
+        instance.store.data_mut().given(bytes);
         let result = async {
             let guest = instance.guests.stream_filter.as_ref().ok_or_else(missing)?;
             let edits = guest.filter().call_events(&mut instance.store, handle, events, last).await?;
@@ -282,7 +336,7 @@ impl Filter {
         };
         let result = bounds.run(result).await;
         self.finished |= last;
-        settle(&mut self.lease, trace, Hook::StreamFilter, result)
+        settle(&mut self.lease, &self.exchange.trace, Hook::StreamFilter, result)
     }
 
     /// The extension that the filter is of.
@@ -300,14 +354,9 @@ impl Drop for Filter {
     }
 }
 
-fn settle<R>(
-    lease: &mut Lease,
-    trace: &Trace,
-    hook: Hook,
-    result: Result<wasmtime::Result<R>, tokio::time::error::Elapsed>,
-) -> HookResult<R> {
-    let (result, spent): (_, Duration) = lease.end(result);
-    trace.record(lease.extension().name(), hook, spent);
+fn settle<R>(lease: &mut Lease, trace: &Trace, hook: Hook, result: Result<wasmtime::Result<R>, TookTooLong>) -> HookResult<R> {
+    let (result, spent) = lease.end(result);
+    trace.record(lease.extension().name(), hook, spent.work());
     result
 }
 

@@ -11,14 +11,16 @@ use wasmtime::{Engine, Store};
 use wasmtime_wasi_http::p2::bindings::exports::wasi::http::incoming_handler;
 
 use super::bindings::exports::wasmgate::extension as own;
+use super::clock::{Bounds, Spent, TookTooLong};
 use super::hooks::CallError;
-use super::imports;
 use super::limits::Limits;
-use super::manifest::Manifest;
+use super::manifest::{Capability, Manifest, Toggle};
 use super::services::Services;
-use super::state::{Bounds, StoreState};
+use super::state::StoreState;
 use super::stats::{Hook, Stats};
-use crate::config::{Isolation, OnError};
+use super::{grants, imports};
+use crate::config::{Isolation, OnErrors};
+use crate::pipeline::Caller;
 
 /// Package and version of the contract that this host speaks.
 const CONTRACT: &str = "wasmgate:extension";
@@ -68,9 +70,13 @@ pub struct Extension {
     /// What it says about itself.
     pub manifest: Manifest,
     /// What its calls cost.
-    pub stats: Stats,
+    pub stats: Arc<Stats>,
     /// What becomes of a request when one of its hooks fails.
-    pub on_error: OnError,
+    pub on_error: OnErrors,
+    /// What it was granted.
+    pub granted: Vec<Capability>,
+    /// Whether callers may switch it for a request, and what holds when they say nothing.
+    pub toggle: Option<Toggle>,
     pub(super) exports: Exports,
     pub(super) services: Arc<Services>,
     isolation: Isolation,
@@ -95,7 +101,11 @@ pub struct Parts {
     /// Paths that the configuration gives it.
     pub routes: Vec<own::lifecycle::Route>,
     /// What becomes of a request when one of its hooks fails.
-    pub on_error: OnError,
+    pub on_error: OnErrors,
+    /// What it was granted.
+    pub granted: Vec<Capability>,
+    /// Whether callers may switch it for a request.
+    pub toggle: bool,
     /// Whether instances are used again.
     pub isolation: Isolation,
 }
@@ -107,6 +117,8 @@ pub struct Exports {
     before_generate: Option<own::before_generate::GuestIndices>,
     after_generate: Option<own::after_generate::GuestIndices>,
     stream_filter: Option<own::stream_filter::GuestIndices>,
+    provider_events: Option<own::provider_events::GuestIndices>,
+    judge: Option<own::judge::GuestIndices>,
     on_complete: Option<own::on_complete::GuestIndices>,
     http: Option<incoming_handler::GuestIndices>,
 }
@@ -118,6 +130,8 @@ pub struct Guests {
     pub before_generate: Option<own::before_generate::Guest>,
     pub after_generate: Option<own::after_generate::Guest>,
     pub stream_filter: Option<own::stream_filter::Guest>,
+    pub provider_events: Option<own::provider_events::Guest>,
+    pub judge: Option<own::judge::Guest>,
     pub on_complete: Option<own::on_complete::Guest>,
     pub http: Option<incoming_handler::Guest>,
 }
@@ -155,6 +169,8 @@ impl Exports {
             before_generate: one(component, name("before-generate"), || own::before_generate::GuestIndices::new(pre))?,
             after_generate: one(component, name("after-generate"), || own::after_generate::GuestIndices::new(pre))?,
             stream_filter: one(component, name("stream-filter"), || own::stream_filter::GuestIndices::new(pre))?,
+            provider_events: one(component, name("provider-events"), || own::provider_events::GuestIndices::new(pre))?,
+            judge: one(component, name("judge"), || own::judge::GuestIndices::new(pre))?,
             on_complete: one(component, name("on-complete"), || own::on_complete::GuestIndices::new(pre))?,
             http: one(component, "wasi:http/incoming-handler@0.2.0".into(), || incoming_handler::GuestIndices::new(pre))?,
         };
@@ -162,6 +178,8 @@ impl Exports {
             || exports.before_generate.is_some()
             || exports.after_generate.is_some()
             || exports.stream_filter.is_some()
+            || exports.provider_events.is_some()
+            || exports.judge.is_some()
             || exports.on_complete.is_some()
             || exports.http.is_some();
         if any { Ok(exports) } else { Err(LoadError::NoHook) }
@@ -174,6 +192,8 @@ impl Exports {
             before_generate: self.before_generate.as_ref().map(|i| i.load(&mut *store, instance)).transpose()?,
             after_generate: self.after_generate.as_ref().map(|i| i.load(&mut *store, instance)).transpose()?,
             stream_filter: self.stream_filter.as_ref().map(|i| i.load(&mut *store, instance)).transpose()?,
+            provider_events: self.provider_events.as_ref().map(|i| i.load(&mut *store, instance)).transpose()?,
+            judge: self.judge.as_ref().map(|i| i.load(&mut *store, instance)).transpose()?,
             on_complete: self.on_complete.as_ref().map(|i| i.load(&mut *store, instance)).transpose()?,
             http: self.http.as_ref().map(|i| i.load(&mut *store, instance)).transpose()?,
         })
@@ -185,16 +205,20 @@ impl Exports {
 impl Extension {
     /// Links, configures and tests an extension. It takes no traffic before this returns.
     pub async fn load(engine: &Engine, parts: Parts) -> Result<Arc<Self>, LoadError> {
-        let Parts { manifest, component, config, services, routes: configured, on_error, isolation } = parts;
+        let Parts { manifest, component, config, services, routes: configured, on_error, granted, toggle, isolation } = parts;
         let mut linker = Linker::new(engine);
-        imports::link(&mut linker, &manifest.capabilities).map_err(|e| LoadError::Link(format!("{e:#}")))?;
-        refuse_ungranted(engine, &component, &linker, &manifest)?;
+        imports::link(&mut linker, &granted).map_err(|e| LoadError::Link(format!("{e:#}")))?;
+        if let Some(reason) = grants::refusal(engine, &component, &linker, &manifest, &granted) {
+            return Err(LoadError::Link(reason));
+        }
         let pre = linker.instantiate_pre(&component).map_err(|e| LoadError::Link(format!("{e:#}")))?;
         let exports = Exports::probe(&component, &pre)?;
         let extension = Arc::new(Self {
+            toggle: manifest.toggle.filter(|_| toggle),
             manifest,
-            stats: Stats::default(),
+            stats: Arc::clone(&services.stats),
             on_error,
+            granted,
             exports,
             services,
             isolation,
@@ -232,6 +256,8 @@ impl Extension {
             Hook::BeforeGenerate => self.exports.before_generate.is_some(),
             Hook::AfterGenerate => self.exports.after_generate.is_some(),
             Hook::StreamFilter => self.exports.stream_filter.is_some(),
+            Hook::ProviderEvents => self.exports.provider_events.is_some(),
+            Hook::Judge => self.exports.judge.is_some(),
             Hook::OnComplete => self.exports.on_complete.is_some(),
             Hook::Http => self.exports.http.is_some(),
         }
@@ -268,6 +294,10 @@ impl Extension {
         let mut store = Store::new(&self.engine, StoreState::new(Arc::clone(&self.services)));
         store.limiter(|state| state.limiter());
         store.epoch_deadline_callback(|mut context| context.data_mut().on_tick());
+        store.call_hook(|mut context, hook| {
+            context.data_mut().on_transition(hook);
+            Ok(())
+        });
         store.set_epoch_deadline(1);
         store.set_hostcall_fuel(self.services.limits.host_call_bytes);
         store.data_mut().begin(START_CPU);
@@ -279,7 +309,7 @@ impl Extension {
             instance.store.set_epoch_deadline(1);
             let call = lifecycle.call_configure(&mut instance.store, &self.config);
             let registration = match tokio::time::timeout(self.services.limits.wall.max(START_CPU), call).await {
-                Err(_) => return Err(CallError::Limit { extension: self.name().into(), hook: Hook::Configure, limit: "wall_ms" }),
+                Err(_) => return Err(self.stopped(Hook::Configure, "wall_ms")),
                 Ok(Err(e)) => return Err(self.failed(&instance.store, Hook::Configure, e)),
                 Ok(Ok(Err(reason))) => return Err(CallError::Refused(reason)),
                 Ok(Ok(Ok(registration))) => registration,
@@ -287,7 +317,9 @@ impl Extension {
             // The first instance speaks for all: configuration is all that routes may depend on.
             let _ = self.routes.set(registration.routes);
         }
-        self.stats.record(Hook::Configure, begin.elapsed(), false);
+        let state = instance.store.data();
+        // Making the instance is the host's work.
+        self.stats.record(Hook::Configure, state.spent(begin.elapsed()), state.crossed, false);
         Ok(instance)
     }
 
@@ -298,18 +330,28 @@ impl Extension {
         // The engine has no type for this one.
         let copied = || format!("{error:#}").contains("fuel allocated for hostcalls").then_some("host_call_bytes");
         if let Some(limit) = state.exhausted().or_else(copied) {
-            tracing::error!(extension, hook = hook.name(), limit, "extension stopped at a limit");
-            return CallError::Limit { extension, hook, limit };
+            return self.stopped(hook, limit);
         }
         if let Some(wasmtime::PoolConcurrencyLimitError { .. }) = error.downcast_ref() {
             tracing::error!(extension, "no instance is free");
             return CallError::Exhausted { extension };
         }
         let panic = state.panic.as_deref().unwrap_or_default();
+        self.stats.trap();
         tracing::error!(extension, hook = hook.name(), panic, error = %format!("{error:#}"), "extension trapped");
         // The guest's own words say more than the engine's. Callers see neither.
         let reason = if panic.is_empty() { error.root_cause().to_string() } else { panic.to_owned() };
         CallError::Trap { extension, hook, reason }
+    }
+}
+
+impl Extension {
+    /// A limit was hit: counts it and tells the operator.
+    pub fn stopped(&self, hook: Hook, limit: &'static str) -> CallError {
+        let extension = self.name().to_owned();
+        self.stats.limit(limit);
+        tracing::error!(extension, hook = hook.name(), limit, "extension stopped at a limit");
+        CallError::Limit { extension, hook, limit }
     }
 }
 
@@ -319,71 +361,40 @@ const RECORDS_PER_TEXT: usize = 8;
 /// Guest time to start and configure an instance. Larger than a call's: it happens once, and may read a long configuration.
 const START_CPU: Duration = Duration::from_millis(500);
 
-/// A readable list of all imports that are not granted, where linking would name only the first.
-fn refuse_ungranted(engine: &Engine, component: &Component, linker: &Linker<StoreState>, manifest: &Manifest) -> Result<(), LoadError> {
-    let Err(first) = linker.instantiate_pre(component) else { return Ok(()) };
-    let wanted: Vec<String> = component.component_type().imports(engine).map(|(name, _)| name.to_owned()).collect();
-    let capability = |import: &str| -> Option<&'static str> {
-        let package = import.split(['/', '@']).next().unwrap_or(import);
-        Some(match package {
-            "wasi:config" => "config",
-            "wasi:keyvalue" => "kv",
-            "wasi:clocks" => "clock",
-            "wasi:random" => "random",
-            "wasmgate:extension" if import.contains("/limiter@") => "limiter",
-            "wasmgate:extension" if import.contains("/providers@") => "providers",
-            "wasi:cli" | "wasi:filesystem" | "wasi:io" | "wasi:sockets" | "wasi:http" => "wasi",
-            _ => return None,
-        })
-    };
-    let granted: Vec<&str> = manifest.capabilities.iter().map(|c| c.name()).collect();
-    let missing: Vec<String> = wanted
-        .iter()
-        .filter_map(|import| {
-            let needs = capability(import)?;
-            (!granted.contains(&needs)).then(|| format!("`{import}` needs the capability `{needs}`"))
-        })
-        .collect();
-    Err(LoadError::Link(if missing.is_empty() {
-        format!("{first:#}")
-    } else {
-        format!("it imports what its manifest does not ask for: {}", missing.join(", "))
-    }))
-}
-
 // === impl Lease ===
 
 impl Lease {
-    /// Begins a call that has to read about this many bytes.
-    pub fn begin(&mut self, hook: Hook, bytes: usize) -> (&mut Instance, Bounds) {
+    /// Begins a call that has to read about this many bytes, in somebody's name or in nobody's.
+    pub fn begin(&mut self, hook: Hook, bytes: usize, caller: Option<Caller>) -> (&mut Instance, Bounds) {
         let limits = self.extension.services.limits;
         let instance = self.instance.as_mut().expect("a lease holds its instance until it is dropped");
-        instance.store.data_mut().begin(limits.cpu_for(bytes));
+        let state = instance.store.data_mut();
+        state.begin(limits.cpu_for(bytes));
+        state.caller = caller;
+        let bounds = Bounds { wall: limits.wall, clock: state.clock() };
         instance.store.set_epoch_deadline(1);
         // What a guest was given to read it may give back, in records that are larger than their text.
         instance.store.set_hostcall_fuel(limits.host_call_bytes + bytes * RECORDS_PER_TEXT);
         self.call = Some((hook, Instant::now()));
-        let bounds = Bounds { wall: limits.wall, clock: instance.store.data().clock() };
         (instance, bounds)
     }
 
     /// Ends the call: counts it, and turns a failure into an error.
-    pub fn end<R>(&mut self, result: Result<wasmtime::Result<R>, tokio::time::error::Elapsed>) -> (Result<R, CallError>, Duration) {
+    pub fn end<R>(&mut self, result: Result<wasmtime::Result<R>, TookTooLong>) -> (Result<R, CallError>, Spent) {
         let (hook, begun) = self.call.take().expect("a call was begun");
-        let instance = self.instance.as_ref().expect("a lease holds its instance until it is dropped");
-        let spent = begun.elapsed().saturating_sub(instance.store.data().host_time);
+        let instance = self.instance.as_mut().expect("a lease holds its instance until it is dropped");
+        // An instance that is kept must not keep a request, and with it a generation.
+        instance.store.data_mut().caller = None;
+        let state = instance.store.data();
+        let spent = state.spent(begun.elapsed());
         let result = match result {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => Err(self.extension.failed(&instance.store, hook, error)),
-            Err(_) => {
-                let extension = self.extension.name().to_owned();
-                tracing::error!(extension, hook = hook.name(), limit = "wall_ms", "extension stopped at a limit");
-                Err(CallError::Limit { extension, hook, limit: "wall_ms" })
-            }
+            Err(TookTooLong) => Err(self.extension.stopped(hook, "wall_ms")),
         };
         self.broken |= result.is_err();
-        self.extension.stats.record(hook, spent, result.is_err());
-        self.extension.stats.memory(instance.store.data().peak_memory());
+        self.extension.stats.record(hook, spent, state.crossed, result.is_err());
+        self.extension.stats.memory(state.peak_memory());
         (result, spent)
     }
 
@@ -401,7 +412,7 @@ impl Lease {
         if self.extension.exports.lifecycle.is_none() {
             return Ok(());
         }
-        let (instance, bounds) = self.begin(Hook::Configure, 0);
+        let (instance, bounds) = self.begin(Hook::Configure, 0, None);
         instance.store.data_mut().begin(START_CPU);
         let lifecycle = instance.guests.lifecycle.as_ref().expect("probed above");
         let result = bounds.run(lifecycle.call_self_test(&mut instance.store)).await;
@@ -413,7 +424,7 @@ impl Lease {
     }
 
     async fn shut_down(&mut self) {
-        let (instance, bounds) = self.begin(Hook::Configure, 0);
+        let (instance, bounds) = self.begin(Hook::Configure, 0, None);
         let Some(lifecycle) = instance.guests.lifecycle.as_ref() else { return };
         let result = bounds.run(lifecycle.call_shutdown(&mut instance.store)).await;
         // A failure was logged; the extension goes anyway.

@@ -25,6 +25,14 @@ pub struct Limits {
     pub hold_bytes: usize,
     /// How long it may hold them back.
     pub hold: Duration,
+    /// How deep requests that extensions make may be nested.
+    pub generate_depth: u32,
+    /// Requests that may be made for one request of a caller.
+    pub generate_calls: u32,
+    /// Tokens that they may take together.
+    pub generate_tokens: u64,
+    /// Time of one of them.
+    pub generate: Duration,
     /// Idle instances that are kept warm.
     pub warm_instances: usize,
 }
@@ -42,6 +50,10 @@ impl Default for Limits {
             log_lines_per_second: 100,
             hold_bytes: 64 << 10,
             hold: Duration::from_secs(2),
+            generate_depth: 4,
+            generate_calls: 16,
+            generate_tokens: 1_000_000,
+            generate: Duration::from_secs(120),
             warm_instances: 64,
         }
     }

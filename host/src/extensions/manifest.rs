@@ -36,6 +36,9 @@ pub struct Manifest {
     /// (`.` merges the section's keys into the top).
     #[serde(default)]
     pub sections: BTreeMap<String, String>,
+    /// Callers may switch it on or off for one request; this is what holds when they say nothing. Absent means that they may not.
+    #[serde(default)]
+    pub toggle: Option<Toggle>,
     /// JSON Schema of its configuration.
     #[serde(default)]
     pub config: Option<serde_json::Value>,
@@ -54,46 +57,92 @@ impl Manifest {
             after: Vec::new(),
             capabilities: vec![Capability::Wasi],
             sections: BTreeMap::new(),
+            toggle: None,
             config: None,
         }
     }
 }
 
-/// One kind of host service. An extension asks for it in its manifest; imports outside of it refuse the component.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+/// What holds for a request when its caller says nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Capability {
+pub enum Toggle {
+    /// The extension runs.
+    On,
+    /// It does not run.
+    Off,
+}
+
+/// Declares the capabilities with their names, and which of them must be granted by name.
+macro_rules! capabilities {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal),+ $(,)?) => {
+        /// One kind of host service. An extension asks for it in its manifest, the configuration grants it; an import outside of that
+        /// refuses the component.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+        #[serde(rename_all = "kebab-case")]
+        pub enum Capability { $($(#[doc = $doc])+ $variant),+ }
+
+        impl Capability {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// The name as a manifest writes it.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name),+ }
+            }
+        }
+    };
+}
+
+capabilities! {
     /// `wasi:logging`. Always granted; a manifest may name it all the same.
-    Log,
+    Log = "log",
     /// `wasi:config`.
-    Config,
+    Config = "config",
     /// `wasi:keyvalue`.
-    Kv,
+    Kv = "kv",
     /// `wasi:clocks`.
-    Clock,
+    Clock = "clock",
     /// `wasi:random`.
-    Random,
+    Random = "random",
     /// `wasmgate:extension/limiter`.
-    Limiter,
+    Limiter = "limiter",
     /// `wasmgate:extension/providers`.
-    Providers,
+    Providers = "providers",
+    /// `wasmgate:extension/records`.
+    Records = "records",
+    /// `wasmgate:extension/metrics`.
+    Metrics = "metrics",
+    /// `wasmgate:extension/secrets`.
+    Secrets = "secrets",
+    /// `wasmgate:extension/generate`.
+    Generate = "generate",
+    /// `wasi:http/outgoing-handler`, with what it needs besides.
+    Http = "http",
     /// What an ordinary `wasi:http` handler imports besides: io, cli, filesystem and sockets, all of them empty.
-    Wasi,
+    Wasi = "wasi",
 }
 
 impl Capability {
-    /// The name as a manifest writes it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Log => "log",
-            Self::Config => "config",
-            Self::Kv => "kv",
-            Self::Clock => "clock",
-            Self::Random => "random",
-            Self::Limiter => "limiter",
-            Self::Providers => "providers",
-            Self::Wasi => "wasi",
-        }
+    /// Whether the configuration has to name it: what costs money, leaves the machine, or uses what others entrusted to the operator.
+    pub fn is_privileged(self) -> bool {
+        matches!(self, Self::Secrets | Self::Generate | Self::Http)
+    }
+
+    /// The capability that an import belongs to; none for what the hooks themselves are made of.
+    pub fn of_import(import: &str) -> Option<Self> {
+        let (package, interface) = import.split_once('/').unwrap_or((import, ""));
+        let interface = interface.split('@').next().unwrap_or(interface);
+        Some(match (package, interface) {
+            ("wasi:config", _) => Self::Config,
+            ("wasi:keyvalue", _) => Self::Kv,
+            ("wasi:clocks", _) => Self::Clock,
+            ("wasi:random", _) => Self::Random,
+            ("wasi:http", "outgoing-handler") => Self::Http,
+            ("wasi:cli" | "wasi:filesystem" | "wasi:io" | "wasi:sockets" | "wasi:http", _) => Self::Wasi,
+            ("wasmgate:extension", name) => return Self::ALL.iter().copied().find(|c| c.name() == name),
+            _ => return None,
+        })
     }
 }
 

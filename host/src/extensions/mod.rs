@@ -5,20 +5,23 @@
 
 pub mod bindings;
 mod cache;
+mod clock;
 mod engine;
+mod grants;
 mod hooks;
 pub mod imports;
 mod instance;
 pub mod limits;
 mod manifest;
 pub mod registry;
-mod services;
+pub mod services;
 mod state;
 mod stats;
 
+pub use clock::Spent;
 pub use engine::MAX_MEMORY;
 pub use hooks::{CallError, Encoder, Filter, HookResult};
 pub use instance::{Extension, LoadError};
-pub use manifest::{Capability, Manifest, ManifestError};
+pub use manifest::{Capability, Manifest, ManifestError, Toggle};
 pub use registry::{Candidate, Registry, Runtime, plan};
 pub use stats::{Hook, Stats};

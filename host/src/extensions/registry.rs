@@ -9,11 +9,11 @@ use wasmtime::Engine;
 
 use super::bindings::exports::wasmgate::extension::lifecycle::{Route, RouteKind};
 use super::cache::CodeCache;
-use super::engine;
 use super::instance::{Extension, LoadError, Parts};
 use super::manifest::{self, Manifest, ManifestError};
-use super::services::{LogGate, Services};
+use super::services::{Entrusted, LogGate, Services};
 use super::stats::Hook;
+use super::{engine, grants};
 use crate::config::problems::{Problem, Severity, suggestion};
 use crate::config::{Config, ExtensionConfig, Source, own_names};
 use crate::providers::Directory;
@@ -270,6 +270,8 @@ async fn load_one(
     let services = Arc::new(Services {
         name: manifest.name.clone(),
         limits,
+        stats: Arc::default(),
+        secrets: own.secrets.iter().map(|(name, secret)| (name.clone(), Arc::new(Entrusted::new(secret.clone())))).collect(),
         config: flat(&settings),
         kv: Arc::clone(&store.kv),
         limiter: Arc::clone(&store.limiter),
@@ -277,8 +279,17 @@ async fn load_one(
         log: LogGate::new(limits.log_lines_per_second),
     });
     let routes = own.routes.iter().map(|r| http_route(r)).collect();
-    let parts =
-        Parts { component, config: settings.to_string(), services, routes, on_error: own.on_error, isolation: own.isolation, manifest };
+    let parts = Parts {
+        component,
+        config: settings.to_string(),
+        services,
+        routes,
+        on_error: own.on_error,
+        granted: grants::granted(&manifest, own.grant.as_deref()),
+        toggle: own.toggle,
+        isolation: own.isolation,
+        manifest,
+    };
     let extension = Extension::load(&runtime.engine, parts).await?;
     tracing::info!(
         extension = extension.name(),

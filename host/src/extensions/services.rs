@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::limits::Limits;
+use super::stats::Stats;
+use crate::config::Secret;
 use crate::providers::Directory;
 use crate::storage::{Kv, Limiter};
 
@@ -15,6 +17,10 @@ pub struct Services {
     pub name: String,
     /// Its limits.
     pub limits: Limits,
+    /// What its calls cost.
+    pub stats: Arc<Stats>,
+    /// Secrets that it may use, by name.
+    pub secrets: BTreeMap<String, Arc<Entrusted>>,
     /// Its configuration, by top-level key: strings as they are, anything else as JSON text.
     pub config: BTreeMap<String, String>,
     /// The key-value store of the gateway.
@@ -25,6 +31,21 @@ pub struct Services {
     pub providers: Arc<Directory>,
     /// Its log lines.
     pub log: LogGate,
+}
+
+/// A secret that an extension may use and never sees.
+pub struct Entrusted {
+    /// What stands for it in the extension's outbound requests.
+    pub placeholder: String,
+    /// The secret.
+    pub secret: Secret,
+}
+
+impl Entrusted {
+    /// With a placeholder that nobody can guess.
+    pub fn new(secret: Secret) -> Self {
+        Self { placeholder: format!("wasmgate-secret-{}", uuid::Uuid::new_v4().simple()), secret }
+    }
 }
 
 /// Lets so many log lines pass in a second.

@@ -1,17 +1,18 @@
 //! What the host keeps for one instance: its limits, its handles, and which call it is in.
 
-use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use wasmtime::component::{HasData, ResourceTable};
-use wasmtime::{ResourceLimiter, UpdateDeadline};
+use wasmtime::{CallHook, ResourceLimiter, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{RequestOptions, WasiBody, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
 
+use super::clock::{CallClock, Crossed, Spent, nanos, thread_cpu_nanos};
 use super::engine::EPOCH_TICK;
 use super::services::Services;
+use crate::pipeline::Caller;
 
 /// Data of a store. One store holds one instance and dies with it.
 pub struct StoreState {
@@ -28,8 +29,14 @@ pub struct StoreState {
     cpu_left: Duration,
     /// Reading of the thread's CPU clock at which the guest's time counts from, in nanoseconds.
     clock: Arc<CallClock>,
-    /// Time that this call spent in the host, waiting.
-    pub host_time: Duration,
+    /// In whose name the call is made, if in anybody's.
+    pub caller: Option<Caller>,
+    /// What crossed in this call.
+    pub crossed: Crossed,
+    /// Time that this call spent in the guest so far, yields included.
+    guest_time: Duration,
+    /// Since when the guest runs.
+    guest_since: Option<Instant>,
     /// The limit that ended the call, for the log and the statistics.
     pub limit_hit: Option<&'static str>,
     /// Last panic message that the guest reported.
@@ -58,7 +65,10 @@ impl StoreState {
             memory: MemoryLimiter { limit: limits.memory_bytes, tables: limits.table_elements, hit: None, peak: 0 },
             cpu_left: Duration::ZERO,
             clock: Arc::default(),
-            host_time: Duration::ZERO,
+            caller: None,
+            crossed: Crossed::default(),
+            guest_time: Duration::ZERO,
+            guest_since: None,
             limit_hit: None,
             panic: None,
         }
@@ -67,11 +77,42 @@ impl StoreState {
     /// A call begins: it may use this much guest CPU time.
     pub fn begin(&mut self, cpu: Duration) {
         self.cpu_left = cpu;
-        self.clock.mark(CallClock::BEGUN);
-        self.host_time = Duration::ZERO;
+        self.clock.begin();
+        self.crossed = Crossed::default();
+        self.guest_time = Duration::ZERO;
+        self.guest_since = None;
         self.limit_hit = None;
         self.panic = None;
         self.memory.hit = None;
+    }
+
+    /// Control goes from the host to the guest or back.
+    pub fn on_transition(&mut self, hook: CallHook) {
+        match hook {
+            CallHook::CallingWasm | CallHook::ReturningFromHost => self.guest_since = Some(Instant::now()),
+            CallHook::ReturningFromWasm | CallHook::CallingHost => {
+                self.guest_time += self.guest_since.take().map_or(Duration::ZERO, |since| since.elapsed());
+            }
+        }
+    }
+
+    /// Where the time of a call went that took this long.
+    pub fn spent(&self, took: Duration) -> Spent {
+        // A call that is cut off ends inside the guest.
+        let running = self.guest_since.map_or(Duration::ZERO, |since| since.elapsed());
+        let waited = self.clock.waited();
+        let guest = (self.guest_time + running).saturating_sub(self.clock.yielded());
+        Spent { guest, host: took.saturating_sub(waited + guest), waited }
+    }
+
+    /// So many bytes of content go to the guest.
+    pub fn given(&mut self, bytes: usize) {
+        self.crossed.given += bytes as u64;
+    }
+
+    /// So many bytes of content come from the guest.
+    pub fn taken(&mut self, bytes: usize) {
+        self.crossed.taken += bytes as u64;
     }
 
     /// The clock of the calls, for those who poll them.
@@ -88,7 +129,7 @@ impl StoreState {
     /// busy machine a guest must not pay for being kept waiting.
     pub fn on_tick(&mut self) -> wasmtime::Result<UpdateDeadline> {
         let now = thread_cpu_nanos();
-        let ran = match self.clock.0.load(Ordering::Relaxed) {
+        let ran = match self.clock.cpu.load(Ordering::Relaxed) {
             CallClock::BEGUN => EPOCH_TICK,
             CallClock::RESUMED => Duration::ZERO,
             at => Duration::from_nanos(now.saturating_sub(at)).max(Duration::from_micros(1)),
@@ -104,7 +145,9 @@ impl StoreState {
         Ok(UpdateDeadline::YieldCustom(
             1,
             Box::pin(async move {
+                let stood = Instant::now();
                 tokio::task::yield_now().await;
+                clock.yielded.fetch_add(nanos(stood.elapsed()), Ordering::Relaxed);
                 clock.mark(thread_cpu_nanos());
             }),
         ))
@@ -158,49 +201,6 @@ impl WasiHttpView for StoreState {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
         WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.outbound }
     }
-}
-
-/// Where the CPU time of a call is counted from. It is shared with whoever polls the call, because only that one knows when the
-/// guest stood still: readings before and after a wait may be of different threads, and others ran in between.
-#[derive(Debug, Default)]
-pub struct CallClock(AtomicU64);
-
-impl CallClock {
-    /// The call began, and no tick has come yet.
-    const BEGUN: u64 = 0;
-    /// The guest goes on after a wait, and no tick has come since.
-    const RESUMED: u64 = u64::MAX;
-
-    fn mark(&self, at: u64) {
-        self.0.store(at, Ordering::Relaxed);
-    }
-}
-
-/// What bounds a call from outside: its wall clock, and the reading of its CPU clock.
-pub struct Bounds {
-    pub wall: Duration,
-    pub clock: Arc<CallClock>,
-}
-
-impl Bounds {
-    /// Runs the call.
-    pub async fn run<F: Future>(self, call: F) -> Result<F::Output, tokio::time::error::Elapsed> {
-        let mut call = pin!(call);
-        let mut first = true;
-        let metered = std::future::poll_fn(|context| {
-            if !std::mem::take(&mut first) {
-                self.clock.mark(CallClock::RESUMED);
-            }
-            call.as_mut().poll(context)
-        });
-        tokio::time::timeout(self.wall, metered).await
-    }
-}
-
-/// CPU time of the calling thread so far, in nanoseconds.
-fn thread_cpu_nanos() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
 /// Outbound requests of guests are not offered: every one is refused as a value.

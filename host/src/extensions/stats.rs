@@ -1,10 +1,15 @@
 //! What extensions cost: counted per extension and hook for as long as a version runs, and per request for its trace.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+
+use serde_json::{Value, json};
+
+use super::clock::{Crossed, Spent, nanos};
 
 /// Places where the host calls an extension.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(usize)]
 pub enum Hook {
     /// `lifecycle.configure`, with the making of the instance.
@@ -25,6 +30,10 @@ pub enum Hook {
     AfterGenerate,
     /// `stream-filter`: `open`, and one call for each batch of events.
     StreamFilter,
+    /// `provider-events`: both of its functions.
+    ProviderEvents,
+    /// `judge`.
+    Judge,
     /// `on-complete`.
     OnComplete,
     /// `wasi:http/incoming-handler`.
@@ -33,7 +42,7 @@ pub enum Hook {
 
 impl Hook {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Configure,
         Self::Accept,
         Self::Decode,
@@ -43,9 +52,15 @@ impl Hook {
         Self::BeforeGenerate,
         Self::AfterGenerate,
         Self::StreamFilter,
+        Self::ProviderEvents,
+        Self::Judge,
         Self::OnComplete,
         Self::Http,
     ];
+
+    /// Those without which a request can go on.
+    pub const SKIPPABLE: [Self; 5] =
+        [Self::BeforeGenerate, Self::AfterGenerate, Self::StreamFilter, Self::ProviderEvents, Self::OnComplete];
 
     /// The name that operators see.
     pub fn name(self) -> &'static str {
@@ -59,6 +74,8 @@ impl Hook {
             Self::BeforeGenerate => "before-generate",
             Self::AfterGenerate => "after-generate",
             Self::StreamFilter => "stream-filter",
+            Self::ProviderEvents => "provider-events",
+            Self::Judge => "judge",
             Self::OnComplete => "on-complete",
             Self::Http => "http",
         }
@@ -67,10 +84,14 @@ impl Hook {
 
 /// Counters of one hook.
 #[derive(Debug, Default)]
-pub struct HookStats {
+struct HookStats {
     calls: AtomicU64,
     failures: AtomicU64,
-    nanos: AtomicU64,
+    guest: AtomicU64,
+    host: AtomicU64,
+    waited: AtomicU64,
+    given: AtomicU64,
+    taken: AtomicU64,
 }
 
 /// Counters of one extension.
@@ -78,35 +99,114 @@ pub struct HookStats {
 pub struct Stats {
     hooks: [HookStats; Hook::ALL.len()],
     peak_memory: AtomicU64,
+    traps: AtomicU64,
+    limits: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+/// What one hook has cost so far. Times in seconds, content in bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct HookTotals {
+    /// Calls.
+    pub calls: u64,
+    /// Those that gave nothing.
+    pub failures: u64,
+    /// CPU time in the guest.
+    pub guest: f64,
+    /// CPU time in the host.
+    pub host: f64,
+    /// Time in which it waited.
+    pub waited: f64,
+    /// Content that went to the guest.
+    pub given: u64,
+    /// Content that came from the guest.
+    pub taken: u64,
 }
 
 impl Stats {
     /// A call is over.
-    pub fn record(&self, hook: Hook, spent: Duration, failed: bool) {
+    pub fn record(&self, hook: Hook, spent: Spent, crossed: Crossed, failed: bool) {
         let stats = &self.hooks[hook as usize];
-        stats.calls.fetch_add(1, Ordering::Relaxed);
-        stats.failures.fetch_add(u64::from(failed), Ordering::Relaxed);
-        stats.nanos.fetch_add(spent.as_nanos() as u64, Ordering::Relaxed);
+        let add = |counter: &AtomicU64, n: u64| {
+            counter.fetch_add(n, Ordering::Relaxed);
+        };
+        add(&stats.calls, 1);
+        add(&stats.guest, nanos(spent.guest));
+        add(&stats.host, nanos(spent.host));
+        if failed {
+            add(&stats.failures, 1);
+        }
+        // Rare in most hooks: then the counter's cache line is left alone.
+        for (counter, n) in [(&stats.waited, nanos(spent.waited)), (&stats.given, crossed.given), (&stats.taken, crossed.taken)] {
+            if n > 0 {
+                add(counter, n);
+            }
+        }
     }
 
     /// An instance had this much memory, in bytes.
     pub fn memory(&self, bytes: usize) {
-        self.peak_memory.fetch_max(bytes as u64, Ordering::Relaxed);
+        if self.peak_memory.load(Ordering::Relaxed) < bytes as u64 {
+            self.peak_memory.fetch_max(bytes as u64, Ordering::Relaxed);
+        }
     }
 
-    /// As JSON: hooks that were called, with calls, failures and microseconds.
-    pub fn to_json(&self) -> serde_json::Value {
-        let called = Hook::ALL.iter().zip(&self.hooks).filter(|(_, s)| s.calls.load(Ordering::Relaxed) > 0);
-        let hooks: serde_json::Map<String, serde_json::Value> = called
-            .map(|(hook, s)| {
-                let row = serde_json::json!({
-                    "calls": s.calls.load(Ordering::Relaxed),
-                    "failures": s.failures.load(Ordering::Relaxed),
-                    "us": s.nanos.load(Ordering::Relaxed) as f64 / 1e3,
-                });
-                (hook.name().to_owned(), row)
+    /// A call ended in a trap that no limit explains.
+    pub fn trap(&self) {
+        self.traps.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A limit was hit.
+    pub fn limit(&self, limit: &'static str) {
+        *self.limits.lock().unwrap_or_else(PoisonError::into_inner).entry(limit).or_default() += 1;
+    }
+
+    /// How often limits were hit, by the setting's name.
+    pub fn limits(&self) -> BTreeMap<&'static str, u64> {
+        self.limits.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How often calls trapped.
+    pub fn traps(&self) -> u64 {
+        self.traps.load(Ordering::Relaxed)
+    }
+
+    /// Most memory that an instance had, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        self.peak_memory.load(Ordering::Relaxed)
+    }
+
+    /// The hooks that were called.
+    pub fn hooks(&self) -> impl Iterator<Item = (Hook, HookTotals)> {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let seconds = move |counter: &AtomicU64| read(counter) as f64 / 1e9;
+        let totals = move |s: &HookStats| HookTotals {
+            calls: read(&s.calls),
+            failures: read(&s.failures),
+            guest: seconds(&s.guest),
+            host: seconds(&s.host),
+            waited: seconds(&s.waited),
+            given: read(&s.given),
+            taken: read(&s.taken),
+        };
+        Hook::ALL.into_iter().zip(&self.hooks).map(move |(hook, s)| (hook, totals(s))).filter(|(_, t)| t.calls > 0)
+    }
+
+    /// As JSON. Times are in microseconds; `us` is what guest and host cost together.
+    pub fn to_json(&self) -> Value {
+        let us = |seconds: f64| (seconds * 1e9).round() / 1e3;
+        let row = |t: HookTotals| {
+            json!({
+                "calls": t.calls,
+                "failures": t.failures,
+                "us": us(t.guest + t.host),
+                "guest_us": us(t.guest),
+                "host_us": us(t.host),
+                "waited_us": us(t.waited),
+                "bytes_in": t.given,
+                "bytes_out": t.taken,
             })
-            .collect();
-        serde_json::json!({"hooks": hooks, "peak_memory_bytes": self.peak_memory.load(Ordering::Relaxed)})
+        };
+        let hooks: serde_json::Map<String, Value> = self.hooks().map(|(hook, t)| (hook.name().to_owned(), row(t))).collect();
+        json!({"hooks": hooks, "peak_memory_bytes": self.peak_memory(), "traps": self.traps(), "limits": self.limits()})
     }
 }

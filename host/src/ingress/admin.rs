@@ -37,7 +37,7 @@ pub fn answer(site: &Site, generation: &Generation, head: &Parts) -> Option<Resp
         return Some(serve::json(StatusCode::OK, &json!({"status": "ok"})));
     }
     let inside = Inside::of(path)?;
-    if !site.local_only || !asked_locally(head) {
+    if !is_operator(site, head) {
         let message = "The operators' interface answers programs of this machine only, when `server.host` is a loopback address.";
         return Some(failure(StatusCode::FORBIDDEN, "forbidden", message));
     }
@@ -52,6 +52,11 @@ pub fn answer(site: &Site, generation: &Generation, head: &Parts) -> Option<Resp
         Some(data) => serve::json(StatusCode::OK, &json!({"success": true, "data": data})),
         None => failure(StatusCode::NOT_FOUND, "not_found", "No such request is remembered; only the last ones are."),
     })
+}
+
+/// Whether a request may know about the inside.
+pub fn is_operator(site: &Site, head: &Parts) -> bool {
+    site.local_only && asked_locally(head)
 }
 
 /// Whether a request comes from a program of this machine, and not through a proxy or from a web page: those name another host,
@@ -79,7 +84,7 @@ fn extensions(generation: &Generation) -> Value {
             "name": e.manifest.name,
             "version": e.manifest.version,
             "description": e.manifest.description,
-            "capabilities": e.manifest.capabilities.iter().map(|c| c.name()).collect::<Vec<_>>(),
+            "capabilities": e.granted.iter().map(|c| c.name()).collect::<Vec<_>>(),
             "routes": routes,
             "stats": e.stats.to_json(),
         })

@@ -87,6 +87,8 @@ async fn answer(
     body: HyperBody,
 ) -> Response {
     let settings = &generation.config.server;
+    let debug = head.headers.contains_key(DEBUG) && admin::is_operator(&site, &head);
+    let context = Context { gateway: site.gateway, generation: Arc::clone(&generation), debug };
     if let Some(error) = encoded(&head.headers) {
         return match route.kind {
             RouteKind::Dialect => pipeline::refuse(&route.extension, &Trace::default(), &error).await,
@@ -108,18 +110,20 @@ async fn answer(
         }
     };
     match route.kind {
-        RouteKind::Http => pipeline::serve_guest_http(route.extension, Incoming::opaque(head, params, received, body)).await,
+        RouteKind::Http => pipeline::serve_guest_http(context, id, route.extension, Incoming::opaque(head, params, received, body)).await,
         RouteKind::Dialect => {
             let incoming = if body.is_empty() && head.method == Method::GET {
                 Ok(Incoming::opaque(head, params, received, body))
             } else {
                 Incoming::json(head, params, received, body)
             };
-            let context = Context { gateway: site.gateway, generation: Arc::clone(&generation) };
             pipeline::serve(context, id, route.extension, incoming).await
         }
     }
 }
+
+/// With this header field an operator asks what the extensions cost; the answer is in `server-timing`.
+const DEBUG: &str = "x-wasmgate-debug";
 
 /// The whole body, up to a limit. `waits` tells that the client sends it only when it is asked to.
 async fn whole(mut body: HyperBody, limit: usize, waits: bool) -> Result<Bytes, ChatError> {

@@ -16,7 +16,8 @@ use llm_codec::passthrough::StreamTap;
 
 use super::filters::{Filtered, Filters};
 use super::upstream::Sent;
-use super::{Completion, Exchange, dialect, relay};
+use super::{Completion, Exchange, relay};
+use crate::extensions::Extension;
 use crate::extensions::bindings::exports::wasmgate::extension::dialect::EncodeOptions;
 use crate::extensions::bindings::wasmgate::extension::request::Target;
 use crate::providers::Upstream;
@@ -44,7 +45,7 @@ impl Answer {
         if !filters.is_empty() {
             answer.filter(exchange, filters).await?;
         }
-        answer.finish(exchange).await
+        Ok(answer)
     }
 
     /// Reads a provider's answer to its end. `hooked` tells that hooks will want to look at it.
@@ -56,7 +57,8 @@ impl Answer {
         completion: &mut Completion,
     ) -> Result<Self, ChatError> {
         let Sent { upstream, format, same_format, dropped, target, provider } = sent;
-        let hooked = hooked || !filters.is_empty();
+        // An extension that asked wants no bytes.
+        let hooked = hooked || !filters.is_empty() || exchange.dialect.is_none();
         let read = match upstream {
             Upstream::Answer(body) => unary(exchange, format, same_format, hooked, body, completion),
             Upstream::Events(events) => buffered(exchange, format, same_format, events, completion).await,
@@ -75,7 +77,7 @@ impl Answer {
         let mut batch = hub::answer_events(&answer);
         // As in a stream, `last` says it.
         batch.retain(|event| !matches!(event, StreamEvent::End));
-        let Filtered { events, stop, changed } = filters.run(exchange, batch, true).await?;
+        let Filtered { events, stop, changed } = filters.run(batch, true).await?;
         if let Some(Some(error)) = stop {
             return Err(error);
         }
@@ -97,6 +99,11 @@ impl Answer {
         Ok(Arc::clone(self.hub.insert(answer)))
     }
 
+    /// Who gave it; none when a hook did.
+    pub fn target(&self) -> Option<&Target> {
+        self.target.as_ref()
+    }
+
     /// A hook put another answer in its place.
     pub fn replace(&mut self, answer: ChatAnswer) {
         self.bytes = None;
@@ -104,7 +111,7 @@ impl Answer {
     }
 
     /// Writes the answer in the client's format, unless it is already.
-    pub async fn finish(mut self, exchange: &Arc<Exchange>) -> Result<Self, ChatError> {
+    pub async fn finish(mut self, exchange: &Arc<Exchange>, dialect: &Arc<Extension>) -> Result<Self, ChatError> {
         if self.bytes.is_some() {
             return Ok(self);
         }
@@ -112,28 +119,27 @@ impl Answer {
         let options = options(exchange);
         let written = if exchange.head.stream {
             let events = hub::answer_events(answer);
-            let mut encoder = exchange.dialect.encoder(&exchange.trace, &options).await?;
-            let mut bytes = encoder.events(&exchange.trace, &events, answer_size(answer)).await?;
+            let mut encoder = dialect.encoder(&exchange.trace, &options).await?;
+            let mut bytes = encoder.events(&exchange.trace, &events, size(answer)).await?;
             bytes.extend(encoder.finish(&exchange.trace, None).await?);
             bytes
         } else {
-            exchange.dialect.encode_answer(&exchange.trace, &options, answer, answer_size(answer)).await?
+            dialect.encode_answer(&exchange.trace, &options, answer, size(answer)).await?
         };
         self.bytes = Some(written.into());
         Ok(self)
     }
 
     /// The response. Nothing can fail any more.
-    pub fn into_response(self, exchange: &Exchange, mut completion: Completion) -> Response {
+    pub fn into_response(self, mut completion: Completion) -> Response {
         let mut response = Response::new(Body::from(self.bytes.unwrap_or_default()));
         let headers = response.headers_mut();
-        if exchange.head.stream {
+        if completion.exchange().head.stream {
             relay::event_stream_headers(headers);
         } else {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
         relay::gateway_headers(headers, self.target.as_ref(), &self.dropped);
-        dialect::add_headers(&mut response, &exchange.response_headers());
         completion.first_byte(200);
         completion.success();
         response
@@ -223,7 +229,7 @@ async fn buffered(
 }
 
 /// About how long an answer is, for the CPU time that writing it may take.
-fn answer_size(answer: &ChatAnswer) -> usize {
+pub fn size(answer: &ChatAnswer) -> usize {
     let parts = answer.choices.iter().flat_map(|c| &c.parts);
     parts
         .map(|p| match &p.kind {

@@ -13,12 +13,10 @@ use serde_json::json;
 use super::{Exchange, Record};
 use crate::extensions::bindings::exports::wasmgate::extension::on_complete::{Attempt, Ending, Outcome};
 use crate::extensions::bindings::wasmgate::extension::request::Target;
-use crate::gateway::{Gateway, Generation};
+use crate::gateway::Gateway;
 
 /// What is known of the end so far.
 pub struct Completion {
-    gateway: Arc<Gateway>,
-    generation: Arc<Generation>,
     exchange: Arc<Exchange>,
     ending: Ending,
     status: u16,
@@ -38,10 +36,8 @@ const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 impl Completion {
     /// A request begins.
-    pub fn new(gateway: Arc<Gateway>, generation: Arc<Generation>, exchange: Arc<Exchange>) -> Self {
+    pub fn new(exchange: Arc<Exchange>) -> Self {
         Self {
-            gateway,
-            generation,
             exchange,
             ending: Ending::Cancelled,
             status: CLIENT_CLOSED_REQUEST,
@@ -55,6 +51,11 @@ impl Completion {
         }
     }
 
+    /// The request.
+    pub fn exchange(&self) -> &Exchange {
+        &self.exchange
+    }
+
     /// It is sent to a target.
     pub fn attempt(&mut self, target: Target) {
         self.end_attempt(None);
@@ -66,6 +67,12 @@ impl Completion {
     /// The target of the last attempt begins to answer.
     pub fn answered(&mut self) {
         self.served_by = self.attempts.last().map(|a| a.target.clone());
+    }
+
+    /// The last attempt failed, and the request is sent again.
+    pub fn failed(&mut self, error: &ChatError) {
+        self.end_attempt(Some(error));
+        self.served_by = None;
     }
 
     /// The first byte of the answer goes to the caller.
@@ -132,23 +139,28 @@ impl Drop for Completion {
     fn drop(&mut self) {
         let outcome = self.outcome();
         log(&self.exchange, &outcome);
-        let (gateway, exchange, generation) = (Arc::clone(&self.gateway), Arc::clone(&self.exchange), Arc::clone(&self.generation));
-        if generation.on_complete.is_empty() {
+        if let (Some(usage), 1..) = (&outcome.usage, self.exchange.depth) {
+            self.exchange.budget.spend(usage);
+        }
+        let gateway = Arc::clone(&self.exchange.context.gateway);
+        let exchange = Arc::clone(&self.exchange);
+        if exchange.generation().on_complete.is_empty() {
             remember(&gateway, exchange, outcome);
             return;
         }
+        let handle = gateway.handle.clone();
         // Off the request path: the caller has its answer already.
-        self.gateway.background.spawn_on(
+        gateway.clone().background.spawn_on(
             async move {
                 let call = exchange.call_info();
-                for extension in &generation.on_complete {
+                for extension in exchange.generation().on_complete.iter().filter(|e| exchange.runs(e)) {
                     if let Err(e) = extension.on_complete(&exchange, &call, &outcome).await {
                         tracing::error!(request_id = exchange.id, error = %e, "on-complete failed; the record of this request may be missing");
                     }
                 }
                 remember(&gateway, exchange, outcome);
             },
-            &self.gateway.handle,
+            &handle,
         );
     }
 }

@@ -2,27 +2,39 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
-use llm_codec::hub::{ChatError, ChatRequest};
+use bytes::Bytes;
+use llm_codec::hub::{ChatError, ChatRequest, ErrorClass};
 use tokio::sync::OnceCell;
 
-use super::{Incoming, Trace};
-use crate::extensions::Extension;
+use super::inner::{Budget, Caller};
+use super::switches::{SWITCH, Switches};
+use super::{Context, Incoming, Trace};
 use crate::extensions::bindings::exports::wasmgate::extension::dialect::GenerateHead;
 use crate::extensions::bindings::wasmgate::extension::request::{CallInfo, Edit, Target};
+use crate::extensions::{Extension, Toggle};
+use crate::gateway::Generation;
 
 /// A request in the pipeline.
 pub struct Exchange {
     /// Its id.
     pub id: String,
-    /// As it arrived.
+    /// The process, and the snapshot that it is pinned to.
+    pub context: Context,
+    /// As it arrived; for a request of an extension, the one in whose name it is made, without its body.
     pub incoming: Arc<Incoming>,
-    /// The extension that speaks the client's format.
-    pub dialect: Arc<Extension>,
-    /// What the dialect read in it.
+    /// The extension that speaks the client's format; none for a request of an extension.
+    pub dialect: Option<Arc<Extension>>,
+    /// What was read in it.
     pub head: GenerateHead,
+    /// 0 for a caller's request, 1 for one that an extension made for it, and so on.
+    pub depth: u32,
+    /// What extensions may still do for the caller.
+    pub budget: Arc<Budget>,
     /// What it cost.
     pub trace: Trace,
+    switches: Switches,
     decoded: OnceCell<Result<Arc<ChatRequest>, ChatError>>,
     state: Mutex<State>,
 }
@@ -40,8 +52,57 @@ struct State {
 
 impl Exchange {
     /// A request that a dialect accepted.
-    pub fn new(id: String, incoming: Arc<Incoming>, dialect: Arc<Extension>, head: GenerateHead, trace: Trace) -> Self {
-        Self { id, incoming, dialect, head, trace, decoded: OnceCell::new(), state: Mutex::default() }
+    pub fn new(context: Context, id: String, incoming: Arc<Incoming>, dialect: Arc<Extension>, head: GenerateHead, trace: Trace) -> Self {
+        let switches = Switches::read(&context.generation, &incoming.head.headers);
+        Self {
+            id,
+            context,
+            incoming,
+            dialect: Some(dialect),
+            head,
+            depth: 0,
+            budget: Arc::default(),
+            trace,
+            switches,
+            decoded: OnceCell::new(),
+            state: Mutex::default(),
+        }
+    }
+
+    /// A request that an extension makes in a caller's name.
+    pub fn inner(caller: &Caller, id: String, head: GenerateHead, chat: ChatRequest) -> Self {
+        let context = caller.context().clone();
+        let switches = Switches::read(&context.generation, &caller.head().headers);
+        Self {
+            id,
+            context,
+            incoming: Arc::new(Incoming::opaque(caller.head().clone(), Vec::new(), Instant::now(), Bytes::new())),
+            dialect: None,
+            head,
+            depth: caller.depth() + 1,
+            budget: Arc::clone(caller.budget()),
+            trace: Trace::default(),
+            switches,
+            decoded: OnceCell::new_with(Some(Ok(Arc::new(chat)))),
+            state: Mutex::default(),
+        }
+    }
+
+    /// The snapshot that it is pinned to.
+    pub fn generation(&self) -> &Arc<Generation> {
+        &self.context.generation
+    }
+
+    /// About how long the conversation is, in bytes.
+    pub fn size(&self) -> usize {
+        self.incoming.body().len()
+    }
+
+    /// Whether an extension takes part. It does unless it may be switched off, and is.
+    pub fn runs(&self, extension: &Extension) -> bool {
+        let Some(default) = extension.toggle else { return true };
+        let noted = self.note(&format!("{SWITCH}{}", extension.name())).and_then(|n| n.parse().ok());
+        noted.or_else(|| self.switches.find(extension.name())).unwrap_or(default == Toggle::On)
     }
 
     /// The scalars that hooks are given.
@@ -54,7 +115,7 @@ impl Exchange {
             provider: state.provider.clone(),
             stream: self.head.stream,
             format: self.head.format.clone(),
-            depth: 0,
+            depth: self.depth,
         }
     }
 
@@ -64,7 +125,9 @@ impl Exchange {
             return Ok(edited);
         }
         let decode = || async {
-            match self.dialect.decode(&self.trace, self.incoming.body()).await {
+            // A request of an extension was never encoded.
+            let Some(dialect) = &self.dialect else { return Err(ChatError::new(ErrorClass::Internal, "The request has no content.")) };
+            match dialect.decode(&self.trace, self.incoming.body()).await {
                 Ok(decoded) => decoded.map(Arc::new),
                 Err(e) => Err(e.into()),
             }
@@ -88,6 +151,13 @@ impl Exchange {
         (state.provider.clone(), state.model.clone().unwrap_or_else(|| self.head.model.clone()))
     }
 
+    /// Sends it somewhere else.
+    pub fn redirect(&self, target: Target) {
+        let mut state = self.state();
+        state.provider = Some(target.provider);
+        state.model = Some(target.model);
+    }
+
     /// Header fields that hooks added to the response.
     pub fn response_headers(&self) -> Vec<(String, String)> {
         self.state().response_headers.clone()
@@ -103,11 +173,7 @@ impl Exchange {
         for edit in edits {
             match edit {
                 Edit::Model(model) => self.state().model = Some(model),
-                Edit::Target(Target { provider, model }) => {
-                    let mut state = self.state();
-                    state.provider = Some(provider);
-                    state.model = Some(model);
-                }
+                Edit::Target(target) => self.redirect(target),
                 Edit::Messages(messages) => self.change(|chat| chat.messages = messages).await?,
                 Edit::Tools(tools) => self.change(|chat| chat.tools = tools).await?,
                 Edit::Params(params) => self.change(|chat| chat.params = params).await?,

@@ -4,15 +4,13 @@
 //! fails.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use llm_codec::hub::{ChatError, Delta, FinishReason, PartKind, StreamEvent, StreamFinish};
 
 use super::Exchange;
-use crate::config::OnError;
 use crate::extensions::bindings::exports::wasmgate::extension::stream_filter::{BatchEdit, Placed};
 use crate::extensions::{CallError, Filter, Hook};
-use crate::gateway::Generation;
 
 /// The filters of one answer.
 #[derive(Default)]
@@ -38,14 +36,14 @@ pub struct Filtered {
 
 impl Filters {
     /// Asks every extension whether it wants to see the answer.
-    pub async fn open(generation: &Generation, exchange: &Arc<Exchange>) -> Result<Self, ChatError> {
+    pub async fn open(exchange: &Arc<Exchange>) -> Result<Self, ChatError> {
         let mut open = Vec::new();
-        for extension in &generation.stream_filters {
+        for extension in exchange.generation().stream_filters.iter().filter(|e| exchange.runs(e)) {
             match extension.open_filter(exchange, &exchange.call_info()).await {
                 Ok(Some(filter)) => open.push(Open { filter, held: Vec::new(), held_since: None }),
                 Ok(None) => {}
-                Err(e) if extension.on_error == OnError::Fail => return Err(e.into()),
-                Err(_) => {}
+                Err(_) if extension.on_error.skips(Hook::StreamFilter) => {}
+                Err(e) => return Err(e.into()),
             }
         }
         Ok(Self { open })
@@ -62,15 +60,15 @@ impl Filters {
     }
 
     /// A batch goes through all filters.
-    pub async fn run(&mut self, exchange: &Exchange, batch: Vec<StreamEvent>, last: bool) -> Result<Filtered, ChatError> {
+    pub async fn run(&mut self, batch: Vec<StreamEvent>, last: bool) -> Result<Filtered, ChatError> {
         let mut through = Filtered { events: batch, stop: None, changed: false };
         let mut n = 0;
         while n < self.open.len() {
             let open = &mut self.open[n];
             let last = last || through.stop.is_some();
-            match open.run(exchange, &mut through, last).await {
+            match open.run(&mut through, last).await {
                 Ok(()) => n += 1,
-                Err(e) if open.filter.extension().on_error == OnError::Fail => return Err(e.into()),
+                Err(e) if !open.filter.extension().on_error.skips(Hook::StreamFilter) => return Err(e.into()),
                 // It goes on without this filter; what it held back goes on too, behind what it had let pass.
                 Err(_) => {
                     let failed = self.open.remove(n);
@@ -88,14 +86,14 @@ impl Filters {
 }
 
 impl Open {
-    async fn run(&mut self, exchange: &Exchange, through: &mut Filtered, last: bool) -> Result<(), CallError> {
+    async fn run(&mut self, through: &mut Filtered, last: bool) -> Result<(), CallError> {
         if through.events.is_empty() && self.held.is_empty() && !last {
             return Ok(());
         }
         let late = self.held_since.is_some_and(|since| since.elapsed() >= self.filter.extension().limits().hold);
         let mut batch = std::mem::take(&mut self.held);
         batch.append(&mut through.events);
-        let edits = match self.filter.events(&exchange.trace, &batch, batch_size(&batch), last).await {
+        let edits = match self.filter.events(&batch, batch_size(&batch), last).await {
             Ok(edits) => edits,
             Err(e) => {
                 through.events = batch;
@@ -130,9 +128,7 @@ impl Open {
         } else {
             return Ok(());
         };
-        tracing::error!(extension = extension.name(), hook = Hook::StreamFilter.name(), limit, "extension stopped at a limit");
-        extension.stats.record(Hook::StreamFilter, Duration::ZERO, true);
-        Err(CallError::Limit { extension: extension.name().to_owned(), hook: Hook::StreamFilter, limit })
+        Err(extension.stopped(Hook::StreamFilter, limit))
     }
 }
 

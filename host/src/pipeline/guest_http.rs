@@ -15,12 +15,13 @@ use tokio::sync::oneshot;
 use wasmtime_wasi_http::WasiHttpView as _;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 
-use super::{Incoming, dialect};
+use super::{Caller, Context, HttpCaller, Incoming, dialect};
 use crate::extensions::{CallError, Extension, Hook};
 
 /// Serves a request on an `http` route.
-pub async fn serve(extension: Arc<Extension>, incoming: Incoming) -> Response {
-    match call(&extension, incoming).await {
+pub async fn serve(context: Context, id: String, extension: Arc<Extension>, incoming: Incoming) -> Response {
+    let caller = HttpCaller { context, id, head: incoming.head.clone(), budget: Arc::default() };
+    match call(&extension, incoming, Caller::Http(Arc::new(caller))).await {
         Ok(response) => response,
         Err(error) => dialect::plain(&error.into()),
     }
@@ -35,7 +36,7 @@ impl Drop for Guard {
     }
 }
 
-async fn call(extension: &Arc<Extension>, incoming: Incoming) -> Result<Response, CallError> {
+async fn call(extension: &Arc<Extension>, incoming: Incoming, caller: Caller) -> Result<Response, CallError> {
     let mut lease = extension.check_out().await?;
     let length = incoming.body().len();
     let mut request =
@@ -49,7 +50,8 @@ async fn call(extension: &Arc<Extension>, incoming: Incoming) -> Result<Response
     let (sender, receiver) = oneshot::channel();
     // The guest may go on writing its body after the head is out, so it runs beside the response.
     let task = tokio::spawn(async move {
-        let (instance, bounds) = lease.begin(Hook::Http, length);
+        let (instance, bounds) = lease.begin(Hook::Http, length, Some(caller));
+        instance.store.data_mut().given(length);
         let result = async {
             let mut view = instance.store.data_mut().http();
             let request = view.new_incoming_request(Scheme::Http, request)?;

@@ -1,11 +1,14 @@
 //! A request from its arrival to its end. The stages are the files of this folder, in this order:
 //!
-//! `route` → `incoming` → `dialect` → `hooks` → `upstream` → `filters` → `relay` (streams) or `answer` (complete answers) → `completion`
+//! `route` → `incoming` → `dialect` → `hooks` → `attempt` → `upstream` → `filters` → `relay` (streams) or `answer` (complete answers) → `completion`
+//!
+//! `inner` is the way of requests that extensions make: from `hooks` on, the same.
 //!
 //! What is absent: nothing here knows an extension or a provider by name, and there is one way through: streams and complete
 //! answers, same-format and translated traffic meet the same hooks.
 
 mod answer;
+mod attempt;
 mod completion;
 mod dialect;
 mod exchange;
@@ -13,8 +16,10 @@ mod filters;
 mod guest_http;
 mod hooks;
 mod incoming;
+mod inner;
 mod relay;
 mod route;
+mod switches;
 mod trace;
 mod upstream;
 
@@ -24,11 +29,14 @@ use axum::response::Response;
 use llm_codec::hub::{ChatError, ErrorClass};
 use llm_codec::json::JsonFault;
 
+pub use answer::size as answer_size;
 pub use completion::Completion;
 pub use dialect::{plain, refuse};
 pub use exchange::Exchange;
+pub use filters::batch_size;
 pub use guest_http::serve as serve_guest_http;
 pub use incoming::Incoming;
+pub use inner::{AnswerStream, Asking, Budget, Caller, Generated, HttpCaller};
 pub use route::{Listed, Match, Route, Routes};
 pub use trace::{Recent, Record, Trace};
 
@@ -66,6 +74,8 @@ pub struct Context {
     pub gateway: Arc<Gateway>,
     /// The snapshot; it stays until the request's stream ends.
     pub generation: Arc<Generation>,
+    /// Whether somebody who may know asks what the request costs.
+    pub debug: bool,
 }
 
 /// Serves a request on a dialect's route.
@@ -86,23 +96,33 @@ pub async fn serve(context: Context, id: String, dialect: Arc<Extension>, arrive
         let error = ChatError::new(ErrorClass::InvalidRequest, format!("The model's name is longer than {MAX_MODEL} bytes."));
         return refused(&dialect, &trace, &id, &error).await;
     }
-    let exchange = Arc::new(Exchange::new(id, incoming, Arc::clone(&dialect), head, trace));
-    let mut completion = Completion::new(Arc::clone(&context.gateway), Arc::clone(&context.generation), Arc::clone(&exchange));
-    match generate(&context, &exchange, &mut completion).await {
-        Ok(Ready::Answer(answer)) => answer.into_response(&exchange, completion),
-        Ok(Ready::Stream(relay)) => relay.into_response(&exchange, completion),
+    let exchange = Arc::new(Exchange::new(context, id, incoming, Arc::clone(&dialect), head, trace));
+    let mut completion = Completion::new(Arc::clone(&exchange));
+    let ready = match generate(&exchange, &mut completion).await {
+        Ok(Ready::Answer(answer)) => answer.finish(&exchange, &dialect).await.map(Ready::Answer).map_err(Stop::from),
+        ready => ready,
+    };
+    let mut response = match ready {
+        Ok(Ready::Answer(answer)) => answer.into_response(completion),
+        Ok(Ready::Stream(relay)) => relay.into_response(completion),
+        Ok(Ready::Events(_)) => refuse(&dialect, &exchange.trace, &nowhere()).await,
         Err(stop) => {
             let (Stop::Failed(error) | Stop::Rejected(error)) = &stop;
-            let mut response = refuse(&dialect, &exchange.trace, error).await;
+            let response = refuse(&dialect, &exchange.trace, error).await;
             let status = response.status().as_u16();
             match &stop {
                 Stop::Failed(_) => completion.error(error, Some(status)),
                 Stop::Rejected(_) => completion.rejected(error, status),
             }
-            dialect::add_headers(&mut response, &exchange.response_headers());
             response
         }
+    };
+    dialect::add_headers(&mut response, &exchange.response_headers());
+    if exchange.context.debug {
+        // Of a stream, what was spent until its first byte.
+        dialect::add_headers(&mut response, &[("server-timing".into(), exchange.trace.to_server_timing())]);
     }
+    response
 }
 
 /// Longest name of a model, in bytes.
@@ -119,33 +139,36 @@ async fn refused(dialect: &Arc<Extension>, trace: &Trace, id: &str, error: &Chat
 enum Ready {
     /// It is complete.
     Answer(answer::Answer),
-    /// It begins.
+    /// It begins, for a client.
     Stream(Box<relay::Relay>),
+    /// It begins, for an extension that asked.
+    Events(Box<relay::Events>),
 }
 
 /// Stages 4 to 7, up to the commit point: until this returns, nothing was sent to the client and everything can still be changed.
-async fn generate(context: &Context, exchange: &Arc<Exchange>, completion: &mut Completion) -> Result<Ready, Stop> {
-    if let Some(answer) = hooks::before(&context.generation, exchange).await? {
-        let filters = Filters::open(&context.generation, exchange).await?;
+async fn generate(exchange: &Arc<Exchange>, completion: &mut Completion) -> Result<Ready, Stop> {
+    if let Some(answer) = hooks::before(exchange).await? {
+        let filters = Filters::open(exchange).await?;
         return Ok(Ready::Answer(answer::Answer::from_hook(exchange, answer, filters).await?));
     }
-    let hooked = !context.generation.after_generate.is_empty();
+    let hooked = exchange.generation().after_generate.iter().any(|e| exchange.runs(e));
+    let mut attempts = 0;
     for retry in 0.. {
-        let sent = upstream::send(&context.generation, exchange, completion).await?;
-        let filters = Filters::open(&context.generation, exchange).await?;
-        if exchange.head.stream && !(hooked && exchange.buffered()) {
-            return Ok(Ready::Stream(relay::Relay::open(exchange, sent, filters, completion).await?));
-        }
-        let answer = answer::Answer::collect(exchange, sent, filters, hooked, completion).await?;
-        if !hooked {
-            return Ok(Ready::Answer(answer.finish(exchange).await?));
-        }
-        match hooks::after(&context.generation, exchange, answer, retry).await? {
-            hooks::After::Send(answer) => return Ok(Ready::Answer(answer.finish(exchange).await?)),
+        let answer = match attempt::run(exchange, &mut attempts, hooked, completion).await? {
+            Ready::Answer(answer) if hooked => answer,
+            ready => return Ok(ready),
+        };
+        match hooks::after(exchange, answer, retry).await? {
+            hooks::After::Send(answer) => return Ok(Ready::Answer(answer)),
             hooks::After::Again => {}
         }
     }
     unreachable!("the loop ends by its own returns")
+}
+
+/// A stream for an extension, although a client asked. It cannot be.
+fn nowhere() -> ChatError {
+    ChatError::new(ErrorClass::Internal, "The gateway made an answer for nobody.")
 }
 
 /// The error of a body that is not JSON, with the place.

@@ -19,14 +19,15 @@ use llm_codec::{EventDecoder, Format};
 
 use super::filters::{Filtered, Filters, batch_size};
 use super::upstream::Sent;
-use super::{Completion, Exchange, answer, dialect};
-use crate::extensions::Encoder;
+use super::{Completion, Exchange, answer};
 use crate::extensions::bindings::wasmgate::extension::request::Target;
+use crate::extensions::{Encoder, Extension};
 use crate::providers::{ByteStream, Provider, Upstream};
 
 /// A stream on its way.
 pub struct Relay {
     exchange: Arc<Exchange>,
+    dialect: Arc<Extension>,
     upstream: ByteStream,
     writer: Writer,
     /// What was read before the head of the response could be sent.
@@ -52,13 +53,25 @@ enum Writer {
 
 /// From the provider's format to the client's.
 struct Translation {
-    decoder: EventDecoder,
+    decoded: Decoded,
     /// Gone once it has written the end.
     encoder: Option<Encoder>,
-    /// Decoded and not yet written.
+}
+
+/// From the provider's format to events that went through the filters.
+struct Decoded {
+    decoder: EventDecoder,
+    /// Decoded and not yet looked at.
     events: Vec<StreamEvent>,
-    /// Who else looks.
+    /// Who looks.
     filters: Filters,
+}
+
+/// What one read gave, as events.
+struct Batch {
+    events: Vec<StreamEvent>,
+    /// Nothing follows: all is well, or this went wrong.
+    end: Option<Result<(), ChatError>>,
 }
 
 /// What one read gave.
@@ -73,23 +86,27 @@ enum Step {
 
 impl Relay {
     /// Reads up to the first event that is worth sending. Until then an error is an ordinary error response.
-    pub async fn open(exchange: &Arc<Exchange>, sent: Sent, filters: Filters, completion: &mut Completion) -> Result<Box<Self>, ChatError> {
+    pub async fn open(
+        exchange: &Arc<Exchange>,
+        dialect: &Arc<Extension>,
+        sent: Sent,
+        filters: Filters,
+        completion: &mut Completion,
+    ) -> Result<Box<Self>, ChatError> {
         let Sent { upstream, format, same_format, dropped, target, provider } = sent;
         let (upstream, writer) = match upstream {
             Upstream::Events(events) if same_format && filters.is_empty() => {
-                (events, Writer::Tap(Box::new(StreamTap::new(format, !exchange.head.include_usage))))
+                (events.fuse().boxed(), Writer::Tap(Box::new(StreamTap::new(format, !exchange.head.include_usage))))
             }
-            Upstream::Events(events) => (events, Writer::dialect(exchange, format, Vec::new(), filters).await?),
-            // Some hosts answer a wish for a stream with a complete document.
-            Upstream::Answer(body) => {
-                let events = hub::answer_events(&format.decode_answer(&body).map_err(|e| provider.tellable(e))?);
-                (stream::empty().boxed(), Writer::dialect(exchange, format, events, filters).await?)
+            upstream => {
+                let (upstream, decoded) = Decoded::of(upstream, format, filters, &*provider)?;
+                let encoder = dialect.encoder(&exchange.trace, &answer::options(exchange)).await?;
+                (upstream, Writer::Dialect(Box::new(Translation { decoded, encoder: Some(encoder) })))
             }
         };
-        // It is read once more after its end, for a last look whether it closed.
-        let upstream = upstream.fuse().boxed();
         let mut relay = Box::new(Self {
             exchange: Arc::clone(exchange),
+            dialect: Arc::clone(dialect),
             upstream,
             writer,
             first: Bytes::new(),
@@ -119,7 +136,7 @@ impl Relay {
     }
 
     /// The response; its body is the rest of the stream.
-    pub fn into_response(mut self: Box<Self>, exchange: &Exchange, mut completion: Completion) -> Response {
+    pub fn into_response(mut self: Box<Self>, mut completion: Completion) -> Response {
         let mut head = HeaderMap::new();
         event_stream_headers(&mut head);
         gateway_headers(&mut head, Some(&self.target), &self.dropped);
@@ -131,7 +148,6 @@ impl Relay {
         });
         let mut response = Response::new(Body::from_stream(stream::iter([Ok(first)]).chain(rest)));
         *response.headers_mut() = head;
-        dialect::add_headers(&mut response, &exchange.response_headers());
         response
     }
 
@@ -190,7 +206,7 @@ impl Relay {
         };
         let encoder = match encoder {
             Some(encoder) => Ok(encoder),
-            None => self.exchange.dialect.encoder(trace, &answer::options(&self.exchange)).await,
+            None => self.dialect.encoder(trace, &answer::options(&self.exchange)).await,
         };
         let written = match encoder {
             Ok(encoder) => encoder.finish(trace, Some(error)).await,
@@ -226,6 +242,41 @@ impl Relay {
 
 impl Translation {
     async fn step(&mut self, exchange: &Exchange, upstream: &mut ByteStream, completion: &mut Completion) -> Result<Step, ChatError> {
+        let Batch { events, end } = self.decoded.step(upstream, completion).await?;
+        let mut bytes = Vec::new();
+        if let (Some(encoder), false) = (self.encoder.as_mut(), events.is_empty()) {
+            bytes = encoder.events(&exchange.trace, &events, batch_size(&events)).await?;
+        }
+        if let Some(Err(error)) = end {
+            return Ok(Step::Failed { before: bytes, error });
+        }
+        match self.encoder.take_if(|_| end.is_some()) {
+            Some(encoder) => {
+                bytes.extend(encoder.finish(&exchange.trace, None).await?);
+                Ok(Step::End(bytes))
+            }
+            None => Ok(Step::Bytes(bytes)),
+        }
+    }
+}
+
+impl Decoded {
+    /// What a provider sent, to be read as events.
+    fn of(upstream: Upstream, format: Format, filters: Filters, provider: &dyn Provider) -> Result<(ByteStream, Self), ChatError> {
+        let (upstream, events) = match upstream {
+            // It is read once more after its end, for a last look whether it closed.
+            Upstream::Events(upstream) => (upstream.fuse().boxed(), Vec::new()),
+            // Some hosts answer a wish for a stream with a complete document.
+            Upstream::Answer(body) => {
+                let answer = format.decode_answer(&body).map_err(|e| provider.tellable(e))?;
+                (stream::empty().boxed(), hub::answer_events(&answer))
+            }
+        };
+        Ok((upstream, Self { decoder: format.event_decoder(), events, filters }))
+    }
+
+    /// One read.
+    async fn step(&mut self, upstream: &mut ByteStream, completion: &mut Completion) -> Result<Batch, ChatError> {
         let mut failed = None;
         let mut closed = false;
         if self.events.is_empty() {
@@ -258,7 +309,7 @@ impl Translation {
         }
         if !self.filters.is_empty() {
             let last = ended || closed || failed.is_some();
-            let Filtered { events, stop, .. } = self.filters.run(exchange, batch, last).await?;
+            let Filtered { events, stop, .. } = self.filters.run(batch, last).await?;
             batch = events;
             match stop {
                 Some(None) => ended = true,
@@ -266,20 +317,56 @@ impl Translation {
                 None => {}
             }
         }
-        let mut bytes = Vec::new();
-        if let (Some(encoder), false) = (self.encoder.as_mut(), batch.is_empty()) {
-            bytes = encoder.events(&exchange.trace, &batch, batch_size(&batch)).await?;
+        let end = match failed {
+            Some(error) => Some(Err(error)),
+            None => ended.then_some(Ok(())),
+        };
+        Ok(Batch { events: batch, end })
+    }
+}
+
+/// A stream that an extension asked for: the events themselves.
+pub struct Events {
+    upstream: ByteStream,
+    decoded: Decoded,
+    /// What was read before it was known that the stream is one.
+    first: Vec<StreamEvent>,
+    end: Option<Result<(), ChatError>>,
+    target: Target,
+    provider: Arc<dyn Provider>,
+}
+
+impl Events {
+    /// Reads up to the first event. Until then an error is that of the attempt.
+    pub async fn open(sent: Sent, filters: Filters, completion: &mut Completion) -> Result<Box<Self>, ChatError> {
+        let Sent { upstream, format, target, provider, .. } = sent;
+        let (upstream, decoded) = Decoded::of(upstream, format, filters, &*provider)?;
+        let mut events = Box::new(Self { upstream, decoded, first: Vec::new(), end: None, target, provider });
+        events.first = events.next(completion).await?;
+        Ok(events)
+    }
+
+    /// The next events; none at the end.
+    pub async fn next(&mut self, completion: &mut Completion) -> Result<Vec<StreamEvent>, ChatError> {
+        if !self.first.is_empty() {
+            return Ok(std::mem::take(&mut self.first));
         }
-        if let Some(error) = failed {
-            return Ok(Step::Failed { before: bytes, error });
-        }
-        match self.encoder.take_if(|_| ended) {
-            Some(encoder) => {
-                bytes.extend(encoder.finish(&exchange.trace, None).await?);
-                Ok(Step::End(bytes))
+        while self.end.is_none() {
+            let Batch { events, end } = self.decoded.step(&mut self.upstream, completion).await?;
+            self.end = end;
+            if !events.is_empty() {
+                return Ok(events);
             }
-            None => Ok(Step::Bytes(bytes)),
         }
+        match self.end.replace(Ok(())) {
+            Some(Err(error)) => Err(self.provider.tellable(error)),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// Who answers.
+    pub fn target(&self) -> &Target {
+        &self.target
     }
 }
 
@@ -307,14 +394,6 @@ enum Read {
     Closed,
     /// Nothing, for as long as a filter may hold something back.
     Waited,
-}
-
-impl Writer {
-    /// The dialect's encoder, with events that are there already.
-    async fn dialect(exchange: &Arc<Exchange>, format: Format, events: Vec<StreamEvent>, filters: Filters) -> Result<Self, ChatError> {
-        let encoder = exchange.dialect.encoder(&exchange.trace, &answer::options(exchange)).await?;
-        Ok(Self::Dialect(Box::new(Translation { decoder: format.event_decoder(), encoder: Some(encoder), events, filters })))
-    }
 }
 
 fn tapped(tap: &mut StreamTap, chunk: Option<Result<Bytes, ChatError>>, completion: &mut Completion) -> Step {

@@ -43,6 +43,16 @@ impl Trace {
         Self { rows: Mutex::new(std::mem::take(&mut rows)) }
     }
 
+    /// As the value of a `Server-Timing` header field: milliseconds for each extension and hook.
+    pub fn to_server_timing(&self) -> String {
+        let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        let metrics = rows.iter().map(|r| {
+            let ms = r.spent.as_nanos() as f64 / 1e6;
+            format!("{}.{};dur={ms:.4};desc=\"{} calls\"", r.extension, r.hook.name(), r.calls)
+        });
+        metrics.collect::<Vec<_>>().join(", ")
+    }
+
     /// As JSON: one object for each extension and hook, in order of the first call.
     pub fn to_json(&self) -> Value {
         let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);

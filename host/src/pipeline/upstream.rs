@@ -31,11 +31,17 @@ pub struct Sent {
     pub provider: Arc<dyn Provider>,
 }
 
-/// Sends the request to the target that hooks chose.
-pub async fn send(generation: &Generation, exchange: &Arc<Exchange>, completion: &mut Completion) -> Result<Sent, ChatError> {
+/// The target that hooks chose.
+pub fn choose(exchange: &Exchange) -> Result<Target, ChatError> {
     let (provider, model) = exchange.target();
-    let entry = choose(generation, provider.as_deref(), &model)?;
-    let target = Target { provider: entry.name.clone(), model };
+    let entry = entry(exchange.generation(), provider.as_deref(), &model)?;
+    Ok(Target { provider: entry.name.clone(), model })
+}
+
+/// Sends the request to a target.
+pub async fn send(exchange: &Arc<Exchange>, target: Target, completion: &mut Completion) -> Result<Sent, ChatError> {
+    let generation = Arc::clone(exchange.generation());
+    let entry = entry(&generation, Some(&target.provider), &target.model)?;
     let format = entry.provider.format();
     let same_format = exchange.head.format == format.as_str();
     let (body, dropped) = body(exchange, entry, &target.model, same_format).await?;
@@ -47,7 +53,7 @@ pub async fn send(generation: &Generation, exchange: &Arc<Exchange>, completion:
 }
 
 /// The provider's entry. Which one is the hooks' business; the host only knows what to do when they said nothing.
-fn choose<'a>(generation: &'a Generation, provider: Option<&str>, model: &str) -> Result<&'a Entry, ChatError> {
+fn entry<'a>(generation: &'a Generation, provider: Option<&str>, model: &str) -> Result<&'a Entry, ChatError> {
     let name = provider.or(generation.default_provider.as_deref());
     let entry = match name {
         Some(name) => generation.providers.find(name),

@@ -1,9 +1,10 @@
 //! The store in memory: the whole truth while the gateway runs.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{ENTRY_OVERHEAD, Key, Kv, KvError, MAX_BUCKET, MAX_KEY, MAX_NAMESPACE, MAX_VALUE};
+use super::{ENTRY_OVERHEAD, Key, Kv, KvError, MAX_BUCKET, MAX_KEY, MAX_NAMESPACE, MAX_VALUE, Swap};
 
 /// A map, ordered so that a bucket's keys are neighbours.
 #[derive(Default)]
@@ -68,22 +69,33 @@ impl Kv for MemoryKv {
         }
     }
 
-    fn increment(&self, key: Key, delta: u64) -> Result<u64, KvError> {
+    fn increment(&self, key: Key, delta: i64) -> Result<i64, KvError> {
         let mut inner = self.lock();
         let old = match inner.map.get(&key) {
             None => 0,
-            Some(v) => std::str::from_utf8(v).ok().and_then(|t| t.parse::<u64>().ok()).ok_or(KvError::NotANumber)?,
+            Some(v) => std::str::from_utf8(v).ok().and_then(|t| t.parse::<i64>().ok()).ok_or(KvError::NotANumber)?,
         };
         let sum = old.saturating_add(delta);
         inner.set(key, sum.to_string().into_bytes())?;
         Ok(sum)
     }
 
-    fn keys(&self, namespace: &str, bucket: &str, skip: usize, limit: usize) -> Vec<String> {
-        let from = Key { namespace: namespace.into(), bucket: bucket.into(), key: String::new() };
+    fn swap(&self, key: Key, seen: Option<&[u8]>, value: Vec<u8>) -> Result<Swap, KvError> {
+        let mut inner = self.lock();
+        let current = inner.map.get(&key);
+        if current.map(Vec::as_slice) != seen {
+            return Ok(Swap::Changed(current.cloned()));
+        }
+        inner.set(key, value)?;
+        Ok(Swap::Done)
+    }
+
+    fn keys(&self, namespace: &str, bucket: &str, after: Option<&str>, limit: usize) -> Vec<String> {
+        let from = Key { namespace: namespace.into(), bucket: bucket.into(), key: after.unwrap_or_default().into() };
+        let from = if after.is_some() { Bound::Excluded(from) } else { Bound::Included(from) };
         let inner = self.lock();
-        let in_bucket = inner.map.range(from..).take_while(|(k, _)| k.namespace == namespace && k.bucket == bucket);
-        in_bucket.skip(skip).take(limit).map(|(k, _)| k.key.clone()).collect()
+        let in_bucket = inner.map.range((from, Bound::Unbounded)).take_while(|(k, _)| k.namespace == namespace && k.bucket == bucket);
+        in_bucket.take(limit).map(|(k, _)| k.key.clone()).collect()
     }
 
     fn flush(&self) {}
@@ -103,12 +115,22 @@ mod tests {
         for (n, b, k) in [("a", "x", "2"), ("a", "x", "1"), ("a", "y", "3"), ("b", "x", "4")] {
             kv.set(key(n, b, k), b"v".to_vec()).unwrap();
         }
-        assert_eq!(kv.keys("a", "x", 0, 10), ["1", "2"]);
-        assert_eq!(kv.keys("a", "x", 1, 10), ["2"]);
-        assert_eq!(kv.keys("b", "x", 0, 10), ["4"]);
+        assert_eq!(kv.keys("a", "x", None, 10), ["1", "2"]);
+        assert_eq!(kv.keys("a", "x", Some("1"), 10), ["2"]);
+        assert_eq!(kv.keys("b", "x", None, 10), ["4"]);
         kv.delete(&key("a", "x", "1"));
         assert_eq!(kv.value(&key("a", "x", "1")), None);
         assert_eq!(kv.value(&key("a", "x", "2")), Some(b"v".to_vec()));
+    }
+
+    #[test]
+    fn a_swap_needs_what_was_seen() {
+        let kv = MemoryKv::default();
+        let swap = |seen: Option<&str>, value: &str| kv.swap(key("a", "", "k"), seen.map(str::as_bytes), value.into());
+        assert_eq!(swap(Some("x"), "1"), Ok(Swap::Changed(None)));
+        assert_eq!(swap(None, "1"), Ok(Swap::Done));
+        assert_eq!(swap(None, "2"), Ok(Swap::Changed(Some(b"1".to_vec()))));
+        assert_eq!(swap(Some("1"), "2"), Ok(Swap::Done));
     }
 
     #[test]
@@ -116,6 +138,7 @@ mod tests {
         let kv = MemoryKv::default();
         assert_eq!(kv.increment(key("a", "", "n"), 2), Ok(2));
         assert_eq!(kv.increment(key("a", "", "n"), 3), Ok(5));
+        assert_eq!(kv.increment(key("a", "", "n"), -7), Ok(-2));
         kv.set(key("a", "", "t"), b"text".to_vec()).unwrap();
         assert_eq!(kv.increment(key("a", "", "t"), 1), Err(KvError::NotANumber));
         assert_eq!(kv.set(key("a", "", &"k".repeat(MAX_KEY + 1)), vec![]), Err(KvError::KeyTooLong(MAX_KEY + 1)));

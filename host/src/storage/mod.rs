@@ -54,6 +54,15 @@ pub enum KvError {
     NotANumber,
 }
 
+/// What became of a swap.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Swap {
+    /// The value was written.
+    Done,
+    /// Somebody else wrote this meanwhile.
+    Changed(Option<Vec<u8>>),
+}
+
 /// A key-value store. No method blocks.
 pub trait Kv: Send + Sync {
     /// The value of a key.
@@ -63,9 +72,11 @@ pub trait Kv: Send + Sync {
     /// Removes a key.
     fn delete(&self, key: &Key);
     /// Adds to a counter (decimal text), which starts at 0, and returns the sum. No other caller comes in between.
-    fn increment(&self, key: Key, delta: u64) -> Result<u64, KvError>;
-    /// Up to `limit` keys of a bucket in ascending order, leaving out the first `skip`.
-    fn keys(&self, namespace: &str, bucket: &str, skip: usize, limit: usize) -> Vec<String>;
+    fn increment(&self, key: Key, delta: i64) -> Result<i64, KvError>;
+    /// Writes a value if the key still has this one. Otherwise tells what it has.
+    fn swap(&self, key: Key, seen: Option<&[u8]>, value: Vec<u8>) -> Result<Swap, KvError>;
+    /// Up to `limit` keys of a bucket in ascending order, those after the key `after` if one is given.
+    fn keys(&self, namespace: &str, bucket: &str, after: Option<&str>, limit: usize) -> Vec<String>;
     /// Writes everything that was accepted to where it lasts.
     fn flush(&self);
 }

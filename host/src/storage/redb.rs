@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 
-use super::{Key, Kv, KvError, MemoryKv};
+use super::{Key, Kv, KvError, MemoryKv, Swap};
 
 /// Longest time from an accepted write to the disk.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(200);
@@ -129,14 +129,22 @@ impl Kv for RedbKv {
         self.order(Order::Changed(key.clone()));
     }
 
-    fn increment(&self, key: Key, delta: u64) -> Result<u64, KvError> {
+    fn increment(&self, key: Key, delta: i64) -> Result<i64, KvError> {
         let sum = self.memory.increment(key.clone(), delta)?;
         self.order(Order::Changed(key));
         Ok(sum)
     }
 
-    fn keys(&self, namespace: &str, bucket: &str, skip: usize, limit: usize) -> Vec<String> {
-        self.memory.keys(namespace, bucket, skip, limit)
+    fn swap(&self, key: Key, seen: Option<&[u8]>, value: Vec<u8>) -> Result<Swap, KvError> {
+        let swap = self.memory.swap(key.clone(), seen, value)?;
+        if swap == Swap::Done {
+            self.order(Order::Changed(key));
+        }
+        Ok(swap)
+    }
+
+    fn keys(&self, namespace: &str, bucket: &str, after: Option<&str>, limit: usize) -> Vec<String> {
+        self.memory.keys(namespace, bucket, after, limit)
     }
 
     fn flush(&self) {
@@ -176,7 +184,7 @@ mod tests {
         drop(kv);
 
         let kv = RedbKv::open(&path).unwrap();
-        assert_eq!(kv.keys("n", "b", 0, 10), ["count", "kept"]);
+        assert_eq!(kv.keys("n", "b", None, 10), ["count", "kept"]);
         assert_eq!(kv.increment(key("count"), 1), Ok(8));
     }
 

@@ -19,7 +19,7 @@ struct Field {
 }
 
 /// Every field that a manifest may have.
-const FIELDS: [Field; 10] = [
+const FIELDS: [Field; 11] = [
     Field { name: "name", required: true, check: is_name },
     Field { name: "version", required: true, check: is_semver },
     Field { name: "description", required: true, check: is_text },
@@ -29,6 +29,7 @@ const FIELDS: [Field; 10] = [
     Field { name: "after", required: false, check: is_list_of_names },
     Field { name: "capabilities", required: false, check: is_list_of_names },
     Field { name: "sections", required: false, check: is_sections },
+    Field { name: "toggle", required: false, check: is_toggle },
     Field { name: "config", required: false, check: is_schema },
 ];
 
@@ -112,6 +113,13 @@ fn is_sections(value: &Value) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+fn is_toggle(value: &Value) -> Result<(), String> {
+    match string(value)? {
+        "on" | "off" => Ok(()),
+        other => Err(format!("must be `on` or `off`, not {other:?}")),
+    }
 }
 
 fn each_in_list(value: &Value, check: fn(&Value) -> Result<(), String>) -> Result<(), String> {
@@ -210,6 +218,7 @@ mod tests {
             ("sections = [\"a\"]", "field `sections` must be a table, not"),
             ("sections = { \"a..b\" = \".\" }", "field `sections` must be letters"),
             ("sections = { a = 1 }", "field `sections` `a` must be a string"),
+            ("toggle = \"maybe\"", "field `toggle` must be `on` or `off`"),
             ("config = 1", "field `config` must be a table, not an integer"),
             ("[config]\nday = 2026-01-01", "field `config` must not hold a TOML date"),
             ("capabilites = []", "field `capabilites` is not known (known: name, version"),

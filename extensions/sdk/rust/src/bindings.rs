@@ -19,8 +19,10 @@ pub mod exports {
     pub use super::after_generate::exports::wasmgate::extension::after_generate;
     pub use super::before_generate::exports::wasmgate::extension::before_generate;
     pub use super::dialect::exports::wasmgate::extension::dialect;
+    pub use super::judge::exports::wasmgate::extension::judge;
     pub use super::lifecycle::exports::wasmgate::extension::lifecycle;
     pub use super::on_complete::exports::wasmgate::extension::on_complete;
+    pub use super::provider_events::exports::wasmgate::extension::provider_events;
     pub use super::stream_filter::exports::wasmgate::extension::stream_filter;
 }
 
@@ -100,5 +102,33 @@ pub mod on_complete {
         },
         pub_export_macro: true,
         export_macro_name: "export_on_complete",
+    });
+}
+
+pub mod provider_events {
+    wit_bindgen::generate!({
+        path: "../../../wit",
+        world: "wasmgate:extension/provider-events-export",
+        with: {
+            "wasmgate:extension/hub@0.1.0": llm_codec::hub,
+            "wasmgate:extension/http@0.1.0": crate::bindings::wasmgate::extension::http,
+            "wasmgate:extension/request@0.1.0": crate::bindings::wasmgate::extension::request,
+        },
+        pub_export_macro: true,
+        export_macro_name: "export_provider_events",
+    });
+}
+
+pub mod judge {
+    wit_bindgen::generate!({
+        path: "../../../wit",
+        world: "wasmgate:extension/judge-export",
+        with: {
+            "wasmgate:extension/hub@0.1.0": llm_codec::hub,
+            "wasmgate:extension/http@0.1.0": crate::bindings::wasmgate::extension::http,
+            "wasmgate:extension/request@0.1.0": crate::bindings::wasmgate::extension::request,
+        },
+        pub_export_macro: true,
+        export_macro_name: "export_judge",
     });
 }

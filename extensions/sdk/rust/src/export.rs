@@ -2,7 +2,7 @@
 
 /// Exports an extension: `export!(MyType: before_generate, on_complete)`.
 ///
-/// Hooks are `dialect`, `before_generate`, `after_generate`, `stream_filter`, `on_complete` and `http`. Start and end (`configure`, `self_test`,
+/// Hooks are `dialect`, `before_generate`, `after_generate`, `stream_filter`, `provider_events`, `judge`, `on_complete` and `http`. Start and end (`configure`, `self_test`,
 /// `shutdown`) are always exported. Natively nothing is exported; the type is only checked.
 #[macro_export]
 macro_rules! export {
@@ -65,6 +65,35 @@ macro_rules! __wasmgate_export_hook {
             }
         }
         bindings::after_generate::export_after_generate!($component with_types_in bindings::after_generate);
+    };
+    (provider_events, $component:ident, $ty:ty) => {
+        impl bindings::exports::provider_events::Guest for $component {
+            fn on_provider_selected(call: $crate::CallInfo, request: &$crate::Request, attempt: $crate::AttemptInfo) -> $crate::Reaction {
+                $crate::Extension::on_provider_selected(instance(), &call, request, &attempt)
+            }
+
+            fn on_provider_error(
+                call: $crate::CallInfo,
+                request: &$crate::Request,
+                attempt: $crate::AttemptInfo,
+                error: $crate::ChatError,
+            ) -> $crate::Reaction {
+                $crate::Extension::on_provider_error(instance(), &call, request, &attempt, &error)
+            }
+        }
+        bindings::provider_events::export_provider_events!($component with_types_in bindings::provider_events);
+    };
+    (judge, $component:ident, $ty:ty) => {
+        impl bindings::exports::judge::Guest for $component {
+            fn judge(
+                call: $crate::CallInfo,
+                request: &$crate::Request,
+                candidates: ::std::vec::Vec<$crate::Candidate>,
+            ) -> ::std::result::Result<::std::vec::Vec<$crate::Score>, $crate::ChatError> {
+                $crate::Judge::judge(instance(), &call, request, &candidates)
+            }
+        }
+        bindings::judge::export_judge!($component with_types_in bindings::judge);
     };
     (on_complete, $component:ident, $ty:ty) => {
         impl bindings::exports::on_complete::Guest for $component {
@@ -170,6 +199,11 @@ macro_rules! __wasmgate_check_hook {
         fn http<T: $crate::Http>() {}
         http::<$ty>();
     };
+    (judge, $ty:ty) => {
+        fn judge<T: $crate::Judge>() {}
+        judge::<$ty>();
+    };
+    (provider_events, $ty:ty) => {};
     (before_generate, $ty:ty) => {};
     (after_generate, $ty:ty) => {};
     (on_complete, $ty:ty) => {};

@@ -1,14 +1,19 @@
 //! A host for tests: an extension's logic runs natively against it.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
+pub mod records;
 
-use llm_codec::hub::{ChatAnswer, ChatError, ChatRequest, FinishReason, Message, Params, PartKind, Tool, Usage};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+
+use llm_codec::hub::{self, ChatAnswer, ChatError, ChatRequest, FinishReason, Message, Params, PartKind, StreamEvent, Tool, Usage};
 
 use crate::bindings::wasi::logging::logging::Level;
+use crate::bindings::wasmgate::extension::generate::Score;
 use crate::bindings::wasmgate::extension::http::{JsonKind, Member};
 use crate::bindings::wasmgate::extension::providers::ProviderInfo;
-use crate::bindings::wasmgate::extension::request::CallInfo;
+use crate::bindings::wasmgate::extension::records::Row;
+use crate::bindings::wasmgate::extension::request::{CallInfo, Target};
+use crate::host::outbound;
 
 thread_local! {
     static HOST: RefCell<FakeHost> = RefCell::default();
@@ -32,12 +37,37 @@ pub struct FakeHost {
     pub reservations: Vec<(String, u64)>,
     /// Providers.
     pub providers: Vec<ProviderInfo>,
+    /// Rows by table, as they were appended.
+    pub records: BTreeMap<String, Vec<Row>>,
+    /// Secrets by name.
+    pub secrets: BTreeMap<String, String>,
+    /// Series as `name{label=value}`: sums of counters and histograms, values of gauges.
+    pub metrics: BTreeMap<String, f64>,
+    /// What requests of the extension's own are answered with, in order.
+    pub answers: VecDeque<Result<ChatAnswer, ChatError>>,
+    /// Those requests.
+    pub asked: Vec<Asked>,
+    /// What the judge gives when it is asked for as many scores.
+    pub scores: Vec<Score>,
+    /// What outbound requests are answered with, in order.
+    pub responses: VecDeque<Result<outbound::Response, String>>,
+    /// Those requests.
+    pub sent: Vec<outbound::Request>,
     /// Lines that were logged.
     pub log: Vec<LogLine>,
     /// The time, as Unix milliseconds.
     pub unix_ms: u64,
     /// State of the random numbers.
     pub random: u64,
+}
+
+/// A request that the extension made itself.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// What was asked.
+    pub request: ChatRequest,
+    /// Whom.
+    pub provider: Option<String>,
 }
 
 /// A line that was logged.
@@ -61,6 +91,14 @@ impl FakeHost {
             default_model: None,
             models: models.iter().map(|m| (*m).into()).collect(),
         });
+        self
+    }
+
+    /// Adds an answer for a request of the extension's own: this text.
+    pub fn answer(mut self, text: &str) -> Self {
+        let body = serde_json::json!({"id": "fake", "object": "chat.completion", "model": "fake", "choices": [
+            {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}]});
+        self.answers.push_back(llm_codec::Format::OpenaiChat.decode_answer(body.to_string().as_bytes()));
         self
     }
 
@@ -187,6 +225,51 @@ impl Answer {
     /// The whole answer.
     pub fn value(&self) -> ChatAnswer {
         self.0.clone()
+    }
+}
+
+/// Stands for an answer that comes in pieces.
+#[derive(Debug)]
+pub struct AnswerStream(RefCell<VecDeque<StreamEvent>>);
+
+impl AnswerStream {
+    pub(crate) fn of(answer: &ChatAnswer) -> Self {
+        Self(RefCell::new(hub::answer_events(answer).into_iter().filter(|e| !matches!(e, StreamEvent::End)).collect()))
+    }
+
+    /// The next event; none at the end.
+    pub fn next(&self) -> Result<Vec<StreamEvent>, ChatError> {
+        Ok(self.0.borrow_mut().pop_front().into_iter().collect())
+    }
+
+    /// Who answers.
+    pub fn served_by(&self) -> Option<Target> {
+        None
+    }
+}
+
+/// Stands for a secret of the configuration.
+#[derive(Debug, Clone)]
+pub struct Secret(pub(crate) String);
+
+impl Secret {
+    /// What stands for it in outbound requests.
+    pub fn placeholder(&self) -> String {
+        "wasmgate-secret-fake".into()
+    }
+
+    /// Whether a text is the secret.
+    pub fn matches(&self, text: &str) -> bool {
+        self.0 == text
+    }
+
+    /// HMAC-SHA256 of data under the secret.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn sign(&self, data: &[u8]) -> Vec<u8> {
+        use hmac::{KeyInit as _, Mac as _};
+        let mut mac = hmac::Hmac::<sha2::Sha256>::new_from_slice(self.0.as_bytes()).expect("any length will do");
+        mac.update(data);
+        mac.finalize().into_bytes().to_vec()
     }
 }
 

@@ -39,8 +39,9 @@
 //! assert!(matches!(guard.before_generate(&request.call(), &request.handle()), Decision::Reject(_)));
 //! ```
 //!
-//! What is absent: files, sockets, threads, environment variables. What the host offers is in [`log`], [`kv`], [`limiter`],
-//! [`settings`], [`providers`], [`clock`] and [`random`]; each is a capability that `extension.toml` asks for.
+//! What is absent: files, sockets, threads, environment variables. What the host offers is in [`log`], [`kv`], [`records`], [`limiter`],
+//! [`settings`], [`providers`], [`generate`], [`outbound`], [`secrets`], [`metrics`], [`clock`] and [`random`]; each is a capability that
+//! `extension.toml` asks for and the gateway's configuration grants.
 
 #[doc(hidden)]
 pub mod bindings;
@@ -49,7 +50,7 @@ pub mod fake;
 pub mod format;
 pub mod host;
 
-pub use host::{clock, kv, limiter, log, providers, random, settings};
+pub use host::{clock, generate, kv, limiter, log, metrics, outbound, providers, random, records, secrets, settings};
 pub use llm_codec as codec;
 pub use llm_codec::hub;
 
@@ -62,8 +63,10 @@ pub use wasip2;
 pub use bindings::exports::after_generate::Verdict;
 pub use bindings::exports::before_generate::Decision;
 pub use bindings::exports::dialect::{Accepted, EncodeOptions, GenerateHead};
+pub use bindings::exports::judge::{Candidate, Score};
 pub use bindings::exports::lifecycle::{Route, RouteKind};
 pub use bindings::exports::on_complete::{Attempt, Ending, Outcome};
+pub use bindings::exports::provider_events::{AttemptInfo, Reaction};
 pub use bindings::exports::stream_filter::{BatchEdit, Placed};
 pub use bindings::wasmgate::extension::http::{Header, JsonKind, Member, Reply};
 pub use bindings::wasmgate::extension::request::{CallInfo, Edit, Note, Target};
@@ -74,9 +77,9 @@ pub use hub::{ChatAnswer, ChatError, ChatRequest, ErrorClass, StreamEvent};
 pub mod prelude {
     pub use crate::fake::{FakeHost, FakeIncoming, FakeRequest};
     pub use crate::{
-        Accepted, Answer, BatchEdit, CallInfo, ChatAnswer, ChatError, ChatRequest, Decision, Dialect, Edit, EncodeOptions, Ending,
-        ErrorClass, Extension, Filter, GenerateHead, Header, Incoming, Note, Outcome, Placed, Reply, Request, Route, RouteKind,
-        StreamEvent, StreamFilter, Target, Verdict,
+        Accepted, Answer, AttemptInfo, BatchEdit, CallInfo, Candidate, ChatAnswer, ChatError, ChatRequest, Decision, Dialect, Edit,
+        EncodeOptions, Ending, ErrorClass, Extension, Filter, GenerateHead, Header, Incoming, Judge, Note, Outcome, Placed, Reaction,
+        Reply, Request, Route, RouteKind, Score, StreamEvent, StreamFilter, Target, Verdict,
     };
 }
 
@@ -112,6 +115,16 @@ pub trait Extension: Sized + 'static {
     /// Runs on a complete answer. Export as `after_generate`.
     fn after_generate(&self, _call: &CallInfo, _request: &Request, _answer: &Answer) -> Verdict {
         Verdict::Keep
+    }
+
+    /// A target was chosen and nothing was sent yet. Export as `provider_events`.
+    fn on_provider_selected(&self, _call: &CallInfo, _request: &Request, _attempt: &AttemptInfo) -> Reaction {
+        Reaction::Keep
+    }
+
+    /// A try failed and nothing of an answer has reached the caller yet. Export as `provider_events`.
+    fn on_provider_error(&self, _call: &CallInfo, _request: &Request, _attempt: &AttemptInfo, _error: &ChatError) -> Reaction {
+        Reaction::Keep
     }
 
     /// Runs exactly once when a request is over. Export as `on_complete`.
@@ -163,6 +176,12 @@ pub trait Filter: 'static {
     fn events(&mut self, events: &[StreamEvent], last: bool) -> Vec<BatchEdit>;
 }
 
+/// Compares answers to one request. Export as `judge`.
+pub trait Judge: Extension {
+    /// One score for each candidate, in their order.
+    fn judge(&self, call: &CallInfo, request: &Request, candidates: &[Candidate]) -> Result<Vec<Score>, ChatError>;
+}
+
 /// Answers whole HTTP requests, through the standard `wasi:http/incoming-handler`. Export as `http`.
 pub trait Http: Extension {
     /// Answers a request.
@@ -200,6 +219,13 @@ impl Reply {
     /// A JSON document.
     pub fn json(status: u16, body: Vec<u8>) -> Self {
         Self { status, headers: vec![Header { name: "content-type".into(), value: "application/json".into() }], body }
+    }
+}
+
+impl Default for generate::GenerateOptions {
+    /// Where and how long is left to the gateway.
+    fn default() -> Self {
+        Self { provider: None, timeout_ms: None, notes: Vec::new() }
     }
 }
 

@@ -77,7 +77,9 @@ impl HostIncoming for &mut StoreState {
     }
 
     fn body(&mut self, incoming: Resource<IncomingHandle>) -> wasmtime::Result<Vec<u8>> {
-        Ok(self.incoming(&incoming)?.body().to_vec())
+        let body = self.incoming(&incoming)?.body().to_vec();
+        self.given(body.len());
+        Ok(body)
     }
 
     fn drop(&mut self, incoming: Resource<IncomingHandle>) -> wasmtime::Result<()> {

@@ -1,12 +1,14 @@
 //! Host side of the contract's imports: one file per interface. Denied or impossible requests are error values, never traps.
 
 pub mod config;
+pub mod generate;
 pub mod http;
 pub mod keyvalue;
 pub mod limiter;
 pub mod logging;
 pub mod providers;
 pub mod request;
+pub mod secrets;
 
 use wasmtime::component::Linker;
 
@@ -25,7 +27,8 @@ pub fn link(linker: &mut Linker<StoreState>, granted: &[Capability]) -> wasmtime
     own::request::add_to_linker::<_, State>(linker, |s| s)?;
     // Bounded by its own limit, and an extension that cannot say why it failed helps nobody.
     wasi_logging::logging::add_to_linker::<_, State>(linker, |s| s)?;
-    if granted.contains(&Capability::Wasi) {
+    let standard = granted.iter().any(|c| matches!(c, Capability::Wasi | Capability::Http));
+    if standard {
         // Clocks and random come with it.
         wasmtime_wasi::p2::add_to_linker_async(linker)?;
         wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
@@ -37,10 +40,13 @@ pub fn link(linker: &mut Linker<StoreState>, granted: &[Capability]) -> wasmtime
             Capability::Kv => {
                 wasi_keyvalue::store::add_to_linker::<_, State>(linker, |s| s)?;
                 wasi_keyvalue::atomics::add_to_linker::<_, State>(linker, |s| s)?;
+                wasi_keyvalue::batch::add_to_linker::<_, State>(linker, |s| s)?;
             }
             Capability::Limiter => own::limiter::add_to_linker::<_, State>(linker, |s| s)?,
             Capability::Providers => own::providers::add_to_linker::<_, State>(linker, |s| s)?,
-            Capability::Clock | Capability::Random if granted.contains(&Capability::Wasi) => {}
+            Capability::Generate => own::generate::add_to_linker::<_, State>(linker, |s| s)?,
+            Capability::Secrets => own::secrets::add_to_linker::<_, State>(linker, |s| s)?,
+            Capability::Clock | Capability::Random if standard => {}
             Capability::Clock => {
                 wasi::clocks::wall_clock::add_to_linker::<_, wasmtime_wasi::clocks::WasiClocks>(
                     linker,
@@ -53,7 +59,10 @@ pub fn link(linker: &mut Linker<StoreState>, granted: &[Capability]) -> wasmtime
                     ctx.random()
                 })?;
             }
-            Capability::Wasi => {}
+            // TODO-GLUE
+            Capability::Records | Capability::Metrics => {}
+            // Linked above; what leaves the machine is decided request by request.
+            Capability::Http | Capability::Wasi => {}
         }
     }
     Ok(())

@@ -24,11 +24,7 @@ impl StoreState {
     }
 
     async fn chat(&mut self, handle: &Resource<RequestHandle>) -> wasmtime::Result<Result<Arc<ChatRequest>, ChatError>> {
-        let exchange = self.exchange(handle)?;
-        let begin = std::time::Instant::now();
-        let chat = exchange.chat().await;
-        self.host_time += begin.elapsed();
-        Ok(chat)
+        Ok(self.exchange(handle)?.chat().await)
     }
 }
 

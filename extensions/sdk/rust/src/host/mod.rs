@@ -2,6 +2,8 @@
 
 #[cfg(target_arch = "wasm32")]
 pub mod guest_http;
+#[cfg(target_arch = "wasm32")]
+mod guest_outbound;
 
 #[cfg(target_arch = "wasm32")]
 #[path = "guest.rs"]
@@ -83,8 +85,14 @@ pub mod kv {
     }
 
     /// Adds to a counter that starts at 0; nobody comes in between. Returns the sum.
-    pub fn increment(bucket: &str, key: &str, delta: u64) -> Result<u64, String> {
+    pub fn increment(bucket: &str, key: &str, delta: i64) -> Result<i64, String> {
         imports::kv_increment(bucket, key, delta)
+    }
+
+    /// Changes a value: `change` makes the new one from the old one, and is asked again when somebody else was faster. Returns what was
+    /// written.
+    pub fn update(bucket: &str, key: &str, change: impl FnMut(Option<&[u8]>) -> Vec<u8>) -> Result<Vec<u8>, String> {
+        imports::kv_update(bucket, key, change)
     }
 }
 
@@ -137,5 +145,119 @@ pub mod random {
     /// A random number.
     pub fn number() -> u64 {
         imports::random()
+    }
+}
+
+/// Rows that are written and read, never changed. Capability `records`.
+pub mod records {
+    use super::imports;
+    pub use crate::bindings::wasmgate::extension::records::{Comparison, Field, Filter, Group, Page, Row, Selection, Value};
+
+    /// Adds rows to a table.
+    pub fn append(table: &str, rows: &[Row]) -> Result<(), String> {
+        imports::append(table, rows)
+    }
+
+    /// Reads rows, newest first, at most 1,000 at a time.
+    pub fn query(selection: &Selection, limit: u32, cursor: Option<&str>) -> Result<Page, String> {
+        imports::query(selection, limit, cursor)
+    }
+
+    /// Adds rows up, by fields and by stretches of time.
+    pub fn summarise(selection: &Selection, group_by: &[String], every_ms: Option<u64>, sums: &[String]) -> Result<Vec<Group>, String> {
+        imports::summarise(selection, group_by, every_ms, sums)
+    }
+}
+
+/// Requests of the extension's own, in the name of the caller whose request it is looking at. Capability `generate`.
+pub mod generate {
+    use super::imports;
+    pub use super::imports::AnswerStream;
+    pub use crate::bindings::wasmgate::extension::generate::{Entry, GenerateOptions, Generated, Job, Score};
+    use crate::hub::{ChatError, ChatRequest};
+
+    /// Asks, and waits for the complete answer.
+    pub fn unary(request: &ChatRequest, options: &GenerateOptions) -> Result<Generated, ChatError> {
+        imports::generate(request, options)
+    }
+
+    /// Asks many at once. One result for each, in their order.
+    pub fn many(jobs: &[Job]) -> Vec<Result<Generated, ChatError>> {
+        imports::generate_many(jobs)
+    }
+
+    /// Asks, and reads the answer as it comes: `next` gives events, and none at the end.
+    pub fn open(request: &ChatRequest, options: &GenerateOptions) -> Result<AnswerStream, ChatError> {
+        imports::generate_stream(request, options)
+    }
+
+    /// Asks the gateway's judge. One score for each entry, in their order.
+    pub fn judge(request: &ChatRequest, entries: &[Entry]) -> Result<Vec<Score>, ChatError> {
+        imports::ask_judge(request, entries)
+    }
+}
+
+/// Requests to other machines, as far as the configuration grants them. Capability `http`.
+pub mod outbound {
+    use super::imports;
+
+    /// A request.
+    #[derive(Debug, Clone, Default)]
+    pub struct Request {
+        /// `GET`, `POST`, …
+        pub method: String,
+        /// Where: `https://host/path?query`.
+        pub url: String,
+        /// Header fields. The placeholder of a secret becomes the secret on the way.
+        pub headers: Vec<(String, String)>,
+        /// Content.
+        pub body: Vec<u8>,
+    }
+
+    /// A response.
+    #[derive(Debug, Clone, Default)]
+    pub struct Response {
+        /// Status code. Redirects are not followed.
+        pub status: u16,
+        /// Header fields, names in lower case.
+        pub headers: Vec<(String, Vec<u8>)>,
+        /// Content.
+        pub body: Vec<u8>,
+    }
+
+    /// Sends a request and waits for the whole response. The error says what forbade or broke it.
+    pub fn send(request: &Request) -> Result<Response, String> {
+        imports::send(request)
+    }
+}
+
+/// Secrets of the configuration, used and never read. Capability `secrets`.
+pub mod secrets {
+    use super::imports;
+    pub use super::imports::Secret;
+
+    /// The secret of a name: `placeholder`, `matches` and `sign` use it.
+    pub fn find(name: &str) -> Option<Secret> {
+        imports::secret(name)
+    }
+}
+
+/// Numbers for the operator's monitoring. Capability `metrics`.
+pub mod metrics {
+    use super::imports;
+
+    /// Adds to a counter. Its name ends in `_total`.
+    pub fn count(name: &str, labels: &[(&str, &str)], by: f64) -> Result<(), String> {
+        imports::count(name, labels, by)
+    }
+
+    /// Sets a gauge.
+    pub fn gauge(name: &str, labels: &[(&str, &str)], value: f64) -> Result<(), String> {
+        imports::gauge(name, labels, value)
+    }
+
+    /// Adds a value to a histogram. Its name says the unit.
+    pub fn observe(name: &str, labels: &[(&str, &str)], value: f64) -> Result<(), String> {
+        imports::observe(name, labels, value)
     }
 }

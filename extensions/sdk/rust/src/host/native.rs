@@ -1,11 +1,15 @@
 //! The same functions natively: the thread's [`FakeHost`](crate::fake::FakeHost) answers.
 
+use super::outbound;
 use crate::bindings::wasi::logging::logging::Level;
+use crate::bindings::wasmgate::extension::generate::{Entry, GenerateOptions, Generated, Job, Score};
 use crate::bindings::wasmgate::extension::limiter::{Granted, Refused, Rule};
 use crate::bindings::wasmgate::extension::providers::ProviderInfo;
-use crate::fake::{LogLine, with_host};
+use crate::bindings::wasmgate::extension::records::{Group, Page, Row, Selection};
+use crate::fake::{Asked, LogLine, records, with_host};
+use crate::hub::{ChatError, ChatRequest, ErrorClass};
 
-pub use crate::fake::{Answer, Incoming, Request};
+pub use crate::fake::{Answer, AnswerStream, Incoming, Request, Secret};
 
 pub fn log(level: Level, context: &str, message: &str) {
     with_host(|h| h.log.push(LogLine { level, context: context.into(), message: message.into() }));
@@ -33,14 +37,95 @@ pub fn kv_keys(bucket: &str) -> Result<Vec<String>, String> {
     Ok(with_host(|h| h.kv.keys().filter(|(b, _)| b == bucket).map(|(_, k)| k.clone()).collect()))
 }
 
-pub fn kv_increment(bucket: &str, key: &str, delta: u64) -> Result<u64, String> {
+pub fn kv_increment(bucket: &str, key: &str, delta: i64) -> Result<i64, String> {
     let old = match kv_value(bucket, key)? {
         None => 0,
-        Some(v) => String::from_utf8(v).ok().and_then(|t| t.parse::<u64>().ok()).ok_or("the value is not a number")?,
+        Some(v) => String::from_utf8(v).ok().and_then(|t| t.parse::<i64>().ok()).ok_or("the value is not a number")?,
     };
     let sum = old.saturating_add(delta);
     kv_set(bucket, key, sum.to_string().as_bytes())?;
     Ok(sum)
+}
+
+pub fn kv_update(bucket: &str, key: &str, mut change: impl FnMut(Option<&[u8]>) -> Vec<u8>) -> Result<Vec<u8>, String> {
+    let value = change(kv_value(bucket, key)?.as_deref());
+    kv_set(bucket, key, &value)?;
+    Ok(value)
+}
+
+pub fn append(table: &str, rows: &[Row]) -> Result<(), String> {
+    with_host(|h| h.records.entry(table.into()).or_default().extend_from_slice(rows));
+    Ok(())
+}
+
+pub fn query(selection: &Selection, limit: u32, cursor: Option<&str>) -> Result<Page, String> {
+    with_host(|h| records::query(h.records.get(&selection.table).map_or(&[], Vec::as_slice), selection, limit, cursor))
+}
+
+pub fn summarise(selection: &Selection, group_by: &[String], every_ms: Option<u64>, sums: &[String]) -> Result<Vec<Group>, String> {
+    with_host(|h| {
+        let rows = h.records.get(&selection.table).map_or(&[][..], Vec::as_slice);
+        Ok(records::summarise(rows, selection, group_by, every_ms, sums))
+    })
+}
+
+/// The next answer that the test put there.
+pub fn generate(request: &ChatRequest, options: &GenerateOptions) -> Result<Generated, ChatError> {
+    with_host(|h| {
+        h.asked.push(Asked { request: request.clone(), provider: options.provider.clone() });
+        let none = || Err(ChatError::new(ErrorClass::Upstream, "The fake host has no answer left."));
+        let answer = h.answers.pop_front().unwrap_or_else(none)?;
+        Ok(Generated { answer, served_by: None, request_id: format!("test.{}", h.asked.len()), duration_us: 1 })
+    })
+}
+
+pub fn generate_many(jobs: &[Job]) -> Vec<Result<Generated, ChatError>> {
+    jobs.iter().map(|job| generate(&job.request, &job.options)).collect()
+}
+
+pub fn generate_stream(request: &ChatRequest, options: &GenerateOptions) -> Result<AnswerStream, ChatError> {
+    generate(request, options).map(|g| AnswerStream::of(&g.answer))
+}
+
+pub fn ask_judge(_request: &ChatRequest, entries: &[Entry]) -> Result<Vec<Score>, ChatError> {
+    let scores = with_host(|h| h.scores.clone());
+    if scores.len() == entries.len() {
+        Ok(scores)
+    } else {
+        Err(ChatError::new(ErrorClass::NotFound, "The fake host has no judge for that."))
+    }
+}
+
+/// The next response that the test put there.
+pub fn send(request: &outbound::Request) -> Result<outbound::Response, String> {
+    with_host(|h| {
+        h.sent.push(request.clone());
+        h.responses.pop_front().unwrap_or_else(|| Err("the fake host has no response left".into()))
+    })
+}
+
+pub fn secret(name: &str) -> Option<Secret> {
+    with_host(|h| h.secrets.get(name).cloned().map(Secret))
+}
+
+pub fn count(name: &str, labels: &[(&str, &str)], by: f64) -> Result<(), String> {
+    with_host(|h| *h.metrics.entry(series(name, labels)).or_default() += by);
+    Ok(())
+}
+
+pub fn gauge(name: &str, labels: &[(&str, &str)], value: f64) -> Result<(), String> {
+    with_host(|h| h.metrics.insert(series(name, labels), value));
+    Ok(())
+}
+
+/// Keeps the sum.
+pub fn observe(name: &str, labels: &[(&str, &str)], value: f64) -> Result<(), String> {
+    count(name, labels, value)
+}
+
+fn series(name: &str, labels: &[(&str, &str)]) -> String {
+    let labels: Vec<_> = labels.iter().map(|(n, v)| format!("{n}={v}")).collect();
+    if labels.is_empty() { name.to_owned() } else { format!("{name}{{{}}}", labels.join(",")) }
 }
 
 /// Counts without time passing: what was taken under a key stays taken until it is settled for less.

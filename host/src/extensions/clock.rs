@@ -1,0 +1,149 @@
+//! The clocks of a call: what it cost, and what bounds it.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+/// Content that crossed in a call, in bytes. Scalars and the shape of records are not counted.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Crossed {
+    /// To the guest.
+    pub given: u64,
+    /// From the guest.
+    pub taken: u64,
+}
+
+/// Where the time of a call went.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Spent {
+    /// The guest ran.
+    pub guest: Duration,
+    /// The host worked for it.
+    pub host: Duration,
+    /// Nobody did: it waited for something, or for its turn.
+    pub waited: Duration,
+}
+
+impl Spent {
+    /// What it cost.
+    pub fn work(&self) -> Duration {
+        self.guest + self.host
+    }
+}
+
+/// The clocks of a call. They are shared with whoever polls the call, because only that one knows when it stood still.
+#[derive(Debug, Default)]
+pub struct CallClock {
+    /// Reading of the thread's CPU clock that the guest's time counts from, in nanoseconds. Readings before and after a wait may be of
+    /// different threads, and others ran in between.
+    pub(super) cpu: AtomicU64,
+    /// Nanoseconds in which the call was not polled.
+    waited: AtomicU64,
+    /// Those of them in which the guest had made room for others.
+    pub(super) yielded: AtomicU64,
+    /// Those of them that have a limit of their own, and how many such waits go on.
+    excused: AtomicU64,
+    excuses: AtomicU32,
+}
+
+impl CallClock {
+    /// The call began, and no tick has come yet.
+    pub const BEGUN: u64 = 0;
+    /// The guest goes on after a wait, and no tick has come since.
+    pub const RESUMED: u64 = u64::MAX;
+
+    /// A call begins.
+    pub fn begin(&self) {
+        self.mark(Self::BEGUN);
+        for clock in [&self.waited, &self.yielded, &self.excused] {
+            clock.store(0, Ordering::Relaxed);
+        }
+        self.excuses.store(0, Ordering::Relaxed);
+    }
+
+    /// The guest's CPU time counts from here.
+    pub fn mark(&self, at: u64) {
+        self.cpu.store(at, Ordering::Relaxed);
+    }
+
+    /// How long the call was not polled.
+    pub fn waited(&self) -> Duration {
+        Duration::from_nanos(self.waited.load(Ordering::Relaxed))
+    }
+
+    /// How long the guest made room for others.
+    pub fn yielded(&self) -> Duration {
+        Duration::from_nanos(self.yielded.load(Ordering::Relaxed))
+    }
+
+    /// Waits for something that has a limit of its own: the call's wall clock stands still meanwhile.
+    pub async fn excuse<F: Future>(&self, waiting: F) -> F::Output {
+        let begin = Instant::now();
+        self.excuses.fetch_add(1, Ordering::Relaxed);
+        let output = waiting.await;
+        self.excuses.fetch_sub(1, Ordering::Relaxed);
+        self.excused.fetch_add(nanos(begin.elapsed()), Ordering::Relaxed);
+        output
+    }
+
+    /// How much longer a call may take that began then. `None` while its clock stands still.
+    fn left(&self, began: Instant, wall: Duration) -> Option<Duration> {
+        if self.excuses.load(Ordering::Relaxed) > 0 {
+            return None;
+        }
+        let excused = Duration::from_nanos(self.excused.load(Ordering::Relaxed));
+        Some((wall + excused).saturating_sub(began.elapsed()))
+    }
+}
+
+/// What bounds a call from outside: its wall clock, and the reading of its other clocks.
+pub struct Bounds {
+    pub wall: Duration,
+    pub clock: Arc<CallClock>,
+}
+
+/// A call took longer than it may.
+#[derive(Debug)]
+pub struct TookTooLong;
+
+impl Bounds {
+    /// Runs the call.
+    pub async fn run<F: Future>(self, call: F) -> Result<F::Output, TookTooLong> {
+        let mut call = pin!(call);
+        // Most calls end at once and need no timer.
+        let mut timer = None;
+        let (began, mut stood) = (Instant::now(), None::<Instant>);
+        std::future::poll_fn(|context| {
+            if let Some(since) = stood.take() {
+                self.clock.waited.fetch_add(nanos(since.elapsed()), Ordering::Relaxed);
+                self.clock.mark(CallClock::RESUMED);
+            }
+            if let Poll::Ready(output) = call.as_mut().poll(context) {
+                return Poll::Ready(Ok(output));
+            }
+            stood = Some(Instant::now());
+            let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.wall)));
+            while timer.as_mut().poll(context).is_ready() {
+                match self.clock.left(began, self.wall) {
+                    Some(Duration::ZERO) => return Poll::Ready(Err(TookTooLong)),
+                    left => timer.as_mut().reset(tokio::time::Instant::now() + left.unwrap_or(self.wall)),
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+/// As the atomic clocks count.
+pub fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// CPU time of the calling thread so far, in nanoseconds.
+pub fn thread_cpu_nanos() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}

@@ -1,0 +1,121 @@
+//! `wasmgate:extension/generate`: requests that the extension makes itself.
+
+use std::sync::Arc;
+
+use llm_codec::hub::{ChatError, ChatRequest, ErrorClass, StreamEvent};
+use wasmtime::component::Resource;
+
+use crate::extensions::bindings::exports::wasmgate::extension::judge::Candidate;
+use crate::extensions::bindings::wasmgate::extension::generate::{Entry, GenerateOptions, Generated, Host, HostAnswerStream, Job, Score};
+use crate::extensions::bindings::wasmgate::extension::request::Target;
+use crate::extensions::clock::CallClock;
+use crate::extensions::services::Services;
+use crate::extensions::state::StoreState;
+use crate::pipeline::{self, Asking, Caller, answer_size, batch_size};
+
+/// An answer on its way to the guest.
+pub struct AnswerStream(pipeline::AnswerStream);
+
+/// Whose call this is, taken out of the instance so that it may wait.
+struct Asker {
+    caller: Caller,
+    services: Arc<Services>,
+    clock: Arc<CallClock>,
+}
+
+impl StoreState {
+    fn asker(&self) -> Result<Asker, ChatError> {
+        let Some(caller) = self.caller.clone() else {
+            let message =
+                "There is no request in whose name this extension could make one: that is possible in hooks, not while it is configured.";
+            return Err(ChatError::new(ErrorClass::InvalidRequest, message));
+        };
+        Ok(Asker { caller, services: Arc::clone(&self.services), clock: self.clock() })
+    }
+
+    fn generated(&mut self, generated: pipeline::Generated) -> Generated {
+        self.given(answer_size(&generated.answer));
+        Generated {
+            answer: Arc::unwrap_or_clone(generated.answer),
+            served_by: generated.served_by,
+            request_id: generated.id,
+            duration_us: generated.took.as_micros() as u64,
+        }
+    }
+}
+
+impl Asker {
+    /// What is asked takes as long as its own limit allows; the call's clock stands still.
+    async fn ask<'a, F: Future>(&'a self, ask: impl FnOnce(Asking<'a>) -> F) -> F::Output {
+        let asking = Asking { caller: self.caller.clone(), limits: &self.services.limits, stats: &self.services.stats };
+        self.clock.excuse(ask(asking)).await
+    }
+}
+
+impl Host for &mut StoreState {
+    async fn unary(&mut self, request: ChatRequest, options: GenerateOptions) -> wasmtime::Result<Result<Generated, ChatError>> {
+        let asker = match self.asker() {
+            Ok(asker) => asker,
+            Err(e) => return Ok(Err(e)),
+        };
+        let answer = asker.ask(async |asking| asking.unary(request, options).await).await;
+        Ok(answer.map(|g| self.generated(g)))
+    }
+
+    async fn many(&mut self, jobs: Vec<Job>) -> wasmtime::Result<Vec<Result<Generated, ChatError>>> {
+        let asker = match self.asker() {
+            Ok(asker) => asker,
+            Err(e) => return Ok(jobs.iter().map(|_| Err(e.clone())).collect()),
+        };
+        let jobs = jobs.into_iter().map(|job| (job.request, job.options)).collect();
+        let answers = asker.ask(async |asking| asking.many(jobs).await).await;
+        Ok(answers.into_iter().map(|answer| answer.map(|g| self.generated(g))).collect())
+    }
+
+    async fn open(
+        &mut self,
+        request: ChatRequest,
+        options: GenerateOptions,
+    ) -> wasmtime::Result<Result<Resource<AnswerStream>, ChatError>> {
+        let asker = match self.asker() {
+            Ok(asker) => asker,
+            Err(e) => return Ok(Err(e)),
+        };
+        match asker.ask(async |asking| asking.open(request, options).await).await {
+            Ok(stream) => {
+                Ok(self.table.push(AnswerStream(stream)).map_err(|_| ChatError::new(ErrorClass::Internal, "Too many open handles.")))
+            }
+            Err(e) => Ok(Err(e)),
+        }
+    }
+
+    async fn judge(&mut self, request: ChatRequest, entries: Vec<Entry>) -> wasmtime::Result<Result<Vec<Score>, ChatError>> {
+        let asker = match self.asker() {
+            Ok(asker) => asker,
+            Err(e) => return Ok(Err(e)),
+        };
+        let candidate = |e: Entry| Candidate { answer: e.answer, served_by: e.served_by, duration_us: e.duration_us };
+        let candidates: Vec<Candidate> = entries.into_iter().map(candidate).collect();
+        let scores = asker.ask(async |asking| asking.judge(request, &candidates).await).await;
+        Ok(scores.map(|scores| scores.into_iter().map(|s| Score { value: s.value, reason: s.reason }).collect()))
+    }
+}
+
+impl HostAnswerStream for &mut StoreState {
+    async fn next(&mut self, stream: Resource<AnswerStream>) -> wasmtime::Result<Result<Vec<StreamEvent>, ChatError>> {
+        let clock = self.clock();
+        let stream = self.table.get_mut(&stream)?;
+        let events = clock.excuse(stream.0.next()).await;
+        self.given(events.as_ref().map_or(0, |e| batch_size(e)));
+        Ok(events)
+    }
+
+    fn served_by(&mut self, stream: Resource<AnswerStream>) -> wasmtime::Result<Option<Target>> {
+        Ok(self.table.get(&stream)?.0.served_by().cloned())
+    }
+
+    fn drop(&mut self, stream: Resource<AnswerStream>) -> wasmtime::Result<()> {
+        self.table.delete(stream)?;
+        Ok(())
+    }
+}
