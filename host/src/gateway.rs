@@ -56,7 +56,7 @@ pub struct Generation {
 impl Gateway {
     /// Loads everything that a configuration asks for. It must run inside the runtime that will serve.
     pub async fn start(config: Config, candidates: Vec<crate::extensions::Candidate>) -> anyhow::Result<Arc<Self>> {
-        let store = storage::open(config.storage.path.as_deref())?;
+        let store = storage::open(&config.storage)?;
         let cache = config.cache.clone().or_else(default_cache);
         let runtime = Runtime::start(cache.as_deref())?;
         let generation = Generation::build(&runtime, config, candidates, &store).await?;

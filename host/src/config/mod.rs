@@ -59,8 +59,10 @@ section! {
 section! {
     /// What outlives a restart.
     pub struct Storage {
-        /// File of the key-value store; without it, everything is forgotten at the end.
+        /// File of the store; without it, everything is forgotten at the end.
         path: Option<PathBuf> = None,
+        /// How long rows that extensions append (usage, audits, history) are kept; `0s` keeps them for ever.
+        retain_records: Duration = Duration::from_secs(90 * 24 * 3600),
     }
 }
 
