@@ -1,4 +1,6 @@
-//! The log: structured lines on standard error. Content of requests and secrets never go there.
+//! The log: structured lines on standard error. Content of requests and secrets never go there. And the numbers.
+
+pub mod metrics;
 
 use tracing_subscriber::EnvFilter;
 
