@@ -11,6 +11,7 @@ pub mod imports;
 mod instance;
 pub mod limits;
 mod manifest;
+pub mod outbound;
 pub mod registry;
 mod services;
 mod state;
