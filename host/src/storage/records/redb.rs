@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use redb::{Database, ReadableDatabase as _, ReadableTable, TableDefinition, WriteTransaction};
 
-use super::row::{self, Position};
+use super::row::{self, Position, StoredRow};
 use super::scan::{self, Scan, Span, Visit};
 use super::{Group, Grouping, MAX_TABLES, MAX_WAITING_BYTES, MAX_WAITING_ROWS, Page, Records, RecordsError, Row, Selection};
 use crate::storage::writer::{Source, Writer, Written};
@@ -69,7 +69,7 @@ impl RowSource {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn append(&self, namespace: &str, table: &str, rows: Vec<(u64, Arc<[u8]>)>) -> Result<(), RecordsError> {
+    fn append(&self, namespace: &str, table: &str, rows: Vec<StoredRow>) -> Result<(), RecordsError> {
         let bytes: usize = rows.iter().map(|(_, row)| row.len()).sum();
         let mut waiting = self.waiting();
         let Waiting { fresh, shares, tables, last_number, .. } = &mut *waiting;

@@ -12,6 +12,9 @@ const VERSION: u8 = 1;
 /// The order of rows in a table: time, then number.
 pub type Position = (u64, u64);
 
+/// A row's time and its stored form.
+pub type StoredRow = (u64, Arc<[u8]>);
+
 /// A value that is read where it lies. The order of the variants is part of the form.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub enum Value<'a> {
@@ -74,7 +77,7 @@ impl<'a> Fields<'a> {
 }
 
 /// Checks rows and gives each its stored form.
-pub fn encode(table: &str, rows: &[Row]) -> Result<Vec<(u64, Arc<[u8]>)>, RecordsError> {
+pub fn encode(table: &str, rows: &[Row]) -> Result<Vec<StoredRow>, RecordsError> {
     check_table(table)?;
     rows.iter().map(|row| Ok((row.at_ms, encode_row(row)?))).collect()
 }
