@@ -1,7 +1,7 @@
 //! The composition root: the process, and the immutable snapshot that requests are pinned to.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -14,6 +14,8 @@ use crate::extensions::{Extension, Hook, Registry, Runtime, plan};
 use crate::pipeline::{Recent, Routes};
 use crate::providers::Directory;
 use crate::storage::{self, Store};
+use crate::telemetry::ExtensionCosts;
+use crate::telemetry::metrics::Page;
 
 /// The process. There is one; everything that may change while it runs is in its [`Generation`].
 pub struct Gateway {
@@ -27,6 +29,8 @@ pub struct Gateway {
     pub handle: Handle,
     /// When the process began to serve.
     pub started: Instant,
+    /// Numbers for the operator's monitoring.
+    pub metrics: Page,
     store: Store,
 }
 
@@ -62,11 +66,12 @@ pub struct Generation {
 impl Gateway {
     /// Loads everything that a configuration asks for. It must run inside the runtime that will serve.
     pub async fn start(config: Config, candidates: Vec<crate::extensions::Candidate>) -> anyhow::Result<Arc<Self>> {
-        let store = storage::open(config.storage.path.as_deref())?;
+        let store = storage::open(&config.storage)?;
         let cache = config.cache.clone().or_else(default_cache);
         let runtime = Runtime::start(cache.as_deref())?;
         let generation = Generation::build(&runtime, config, candidates, &store).await?;
-        Ok(Arc::new(Self {
+        Ok(Arc::new_cyclic(|gateway| Self {
+            metrics: metrics(gateway, &runtime),
             generation: ArcSwap::from_pointee(generation),
             recent: Recent::default(),
             background: TaskTracker::new(),
@@ -85,6 +90,14 @@ impl Gateway {
         // The store's last write may wait for the disk.
         let _ = tokio::task::spawn_blocking(move || kv.flush()).await;
     }
+}
+
+/// The page of metrics.
+fn metrics(gateway: &Weak<Gateway>, runtime: &Runtime) -> Page {
+    let mut page = Page::default();
+    page.register(Box::new(ExtensionCosts(Weak::clone(gateway))));
+    page.register(Box::new(Arc::clone(&runtime.series)));
+    page
 }
 
 impl Generation {

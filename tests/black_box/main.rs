@@ -16,5 +16,6 @@ mod real_model;
 mod sdk;
 mod sdk_node;
 mod sdk_python;
+mod services;
 mod setup;
 mod state;

@@ -20,6 +20,7 @@ pub use secret::Secret;
 pub use source::Source;
 
 use crate::extensions::limits::Limits;
+use crate::extensions::outbound::HostRule;
 use crate::extensions::{Capability, Hook};
 use crate::section;
 
@@ -60,8 +61,10 @@ section! {
 section! {
     /// What outlives a restart.
     pub struct Storage {
-        /// File of the key-value store; without it, everything is forgotten at the end.
+        /// File of the store; without it, everything is forgotten at the end.
         path: Option<PathBuf> = None,
+        /// How long rows that extensions append (usage, audits, history) are kept; `0s` keeps them for ever.
+        retain_records: Duration = Duration::from_secs(90 * 24 * 3600),
     }
 }
 
@@ -117,6 +120,25 @@ section! {
         isolation: Isolation = Isolation::Shared,
         /// What an instance may use.
         limits: LimitsConfig = LimitsConfig::default(),
+        /// What it may reach in the network.
+        http: HttpGrant = HttpGrant::default(),
+    }
+}
+
+section! {
+    /// What an extension may reach by HTTP requests of its own.
+    pub struct HttpGrant {
+        /// Hosts: `api.example.com`, `*.example.com` for all names under it, with `:PORT` if it is another than the usual one.
+        /// Requests are encrypted unless the entry begins with `http://`.
+        hosts: Vec<String> = Vec::new(),
+        /// Whether hosts may be at addresses that are not in the public internet: this machine, its network, a cloud's metadata.
+        private_addresses: bool = false,
+        /// Requests that run at once; one more is refused.
+        requests_at_once: usize = 8,
+        /// Longest body of an answer, in bytes.
+        response_bytes: usize = 8 << 20,
+        /// How long an answer's head may take, and how long its body may be silent.
+        timeout: Duration = Duration::from_secs(30),
     }
 }
 
@@ -366,6 +388,7 @@ impl Reading {
         if readable {
             check_providers(&config, &mut at);
             check_limits(&config, &mut at);
+            check_http(&config, &mut at);
         }
         Self { config, problems, source }
     }
@@ -430,17 +453,29 @@ fn check_limits(config: &Config, at: &mut Cursor<'_>) {
     }
 }
 
+fn check_http(config: &Config, at: &mut Cursor<'_>) {
+    let Some(mut extensions) = at.member("extensions") else { return };
+    for (name, extension) in &config.extensions {
+        for message in extension.http.hosts.iter().filter_map(|entry| HostRule::parse(entry).err()) {
+            if let Some(mut at) = extensions.member(name) {
+                at.error(format!("`http.hosts`: {message}"));
+            }
+        }
+    }
+}
+
 /// The reference of all settings, as Markdown.
 pub fn reference() -> String {
     let top = "\nAt the top: `components` (folder of the components), `cache` (folder for compiled code), `default_provider` (where requests go that no \
                extension sent anywhere; the only provider when there is one), and the sections below. Other names belong to extensions.\n";
-    let groups: [(&str, Vec<reader::FieldDoc>); 6] = [
+    let groups: [(&str, Vec<reader::FieldDoc>); 7] = [
         ("server", Server::fields()),
         ("logging", Logging::fields()),
         ("storage", Storage::fields()),
         ("providers.NAME", ProviderConfig::fields()),
         ("extensions.NAME", ExtensionConfig::fields()),
         ("extensions.NAME.limits", LimitsConfig::fields()),
+        ("extensions.NAME.http", HttpGrant::fields()),
     ];
     let mut out = String::from("# Settings\n\nMade from the code by `wasmgate config-reference`; do not edit.\n");
     out.push_str(top);

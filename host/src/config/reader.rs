@@ -269,7 +269,11 @@ impl Setting for Duration {
     }
 
     fn show(&self) -> String {
-        if self.subsec_millis() > 0 { format!("{}ms", self.as_millis()) } else { format!("{}s", self.as_secs()) }
+        match self.as_secs() {
+            _ if self.subsec_millis() > 0 => format!("{}ms", self.as_millis()),
+            seconds if seconds > 0 && seconds.is_multiple_of(3600) => format!("{}h", seconds / 3600),
+            seconds => format!("{seconds}s"),
+        }
     }
 }
 

@@ -10,7 +10,8 @@ use wasmtime::Engine;
 use super::bindings::exports::wasmgate::extension::lifecycle::{Route, RouteKind};
 use super::cache::CodeCache;
 use super::instance::{Extension, LoadError, Parts};
-use super::manifest::{self, Manifest, ManifestError};
+use super::manifest::{self, Capability, Manifest, ManifestError};
+use super::outbound::Outbound;
 use super::services::{Entrusted, LogGate, Services};
 use super::stats::Hook;
 use super::{engine, grants};
@@ -18,12 +19,15 @@ use crate::config::problems::{Problem, Severity, suggestion};
 use crate::config::{Config, ExtensionConfig, Source, own_names};
 use crate::providers::Directory;
 use crate::storage::Store;
+use crate::telemetry::metrics::ExtensionSeries;
 
 /// What the process has once for all extensions of all generations.
 #[derive(Clone)]
 pub struct Runtime {
     engine: Engine,
     cache: CodeCache,
+    /// Numbers of extensions for the operator's monitoring; they go on when an extension is replaced.
+    pub series: Arc<ExtensionSeries>,
 }
 
 impl Runtime {
@@ -31,7 +35,7 @@ impl Runtime {
     pub fn start(cache: Option<&Path>) -> anyhow::Result<Self> {
         let engine = engine::build()?;
         engine::start_clock(&engine);
-        Ok(Self { engine, cache: CodeCache::open(cache) })
+        Ok(Self { engine, cache: CodeCache::open(cache), series: Arc::default() })
     }
 }
 
@@ -267,13 +271,25 @@ async fn load_one(
     let (component, origin) = compiled.map_err(|e| LoadError::Compile(e.to_string()))?.map_err(|e| LoadError::Compile(format!("{e:#}")))?;
     let settings = settings(&manifest, &own, &config.sections);
     let limits = own.limits.limits();
+    let granted = grants::granted(&manifest, own.grant.as_deref());
+    let secrets: BTreeMap<_, _> =
+        own.secrets.iter().map(|(name, secret)| (name.clone(), Arc::new(Entrusted::new(secret.clone())))).collect();
+    let outbound = if granted.contains(&Capability::Http) {
+        let placeholders = secrets.values().map(|s| (s.placeholder.clone(), s.secret.clone())).collect();
+        Some(Arc::new(Outbound::new(&manifest.name, &own.http, placeholders).map_err(|e| LoadError::Link(format!("{e:#}")))?))
+    } else {
+        None
+    };
     let services = Arc::new(Services {
         name: manifest.name.clone(),
         limits,
         stats: Arc::default(),
-        secrets: own.secrets.iter().map(|(name, secret)| (name.clone(), Arc::new(Entrusted::new(secret.clone())))).collect(),
+        secrets,
         config: flat(&settings),
         kv: Arc::clone(&store.kv),
+        records: Arc::clone(&store.records),
+        series: runtime.series.of(&manifest.name),
+        outbound,
         limiter: Arc::clone(&store.limiter),
         providers: Arc::clone(providers),
         log: LogGate::new(limits.log_lines_per_second),
@@ -285,7 +301,7 @@ async fn load_one(
         services,
         routes,
         on_error: own.on_error,
-        granted: grants::granted(&manifest, own.grant.as_deref()),
+        granted,
         toggle: own.toggle,
         isolation: own.isolation,
         manifest,

@@ -6,10 +6,13 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::limits::Limits;
+use super::outbound::Outbound;
 use super::stats::Stats;
 use crate::config::Secret;
 use crate::providers::Directory;
+use crate::storage::records::Records;
 use crate::storage::{Kv, Limiter};
+use crate::telemetry::metrics::Series;
 
 /// The services of one extension.
 pub struct Services {
@@ -25,6 +28,12 @@ pub struct Services {
     pub config: BTreeMap<String, String>,
     /// The key-value store of the gateway.
     pub kv: Arc<dyn Kv>,
+    /// The tables of the gateway.
+    pub records: Arc<dyn Records>,
+    /// Its numbers on the page of metrics.
+    pub series: Arc<Series>,
+    /// What it may reach in the network; nothing when that was not granted.
+    pub outbound: Option<Arc<Outbound>>,
     /// The rate counters of the gateway.
     pub limiter: Arc<Limiter>,
     /// The providers of its generation.

@@ -11,6 +11,7 @@ use wasmtime_wasi_http::{RequestOptions, WasiBody, WasiHttpCtxView, WasiHttpHook
 
 use super::clock::{CallClock, Crossed, Spent, nanos, thread_cpu_nanos};
 use super::engine::EPOCH_TICK;
+use super::outbound::{self, Outbound};
 use super::services::Services;
 use crate::pipeline::Caller;
 
@@ -23,7 +24,7 @@ pub struct StoreState {
     /// Standard interfaces: clocks and random; no files, no sockets, no environment, no inherited streams.
     wasi: WasiCtx,
     http: wasmtime_wasi_http::WasiHttpCtx,
-    outbound: NoOutbound,
+    outbound: Gate,
     memory: MemoryLimiter,
     /// Guest CPU time that this call may still use.
     cpu_left: Duration,
@@ -57,11 +58,11 @@ impl StoreState {
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles);
         Self {
+            outbound: Gate(services.outbound.clone()),
             services,
             table,
             wasi: WasiCtx::builder().build(),
             http: wasmtime_wasi_http::WasiHttpCtx::new(),
-            outbound: NoOutbound,
             memory: MemoryLimiter { limit: limits.memory_bytes, tables: limits.table_elements, hit: None, peak: 0 },
             cpu_left: Duration::ZERO,
             clock: Arc::default(),
@@ -203,26 +204,19 @@ impl WasiHttpView for StoreState {
     }
 }
 
-/// Outbound requests of guests are not offered: every one is refused as a value.
-struct NoOutbound;
+/// Outbound requests of guests: the configuration says where to; without a grant every one is refused as a value.
+struct Gate(Option<Arc<Outbound>>);
 
-impl WasiHttpHooks for NoOutbound {
+impl WasiHttpHooks for Gate {
     fn send_request(
         &mut self,
-        _request: http::Request<WasiBody>,
-        _options: Option<RequestOptions>,
+        request: http::Request<WasiBody>,
+        options: Option<RequestOptions>,
         _sent: Box<dyn Future<Output = Result<(), wasmtime_wasi_http::Error>> + Send>,
-    ) -> SendFuture {
-        Box::new(async { Err(wasmtime_wasi_http::Error::HttpRequestDenied) })
+    ) -> outbound::SendFuture {
+        match &self.0 {
+            Some(outbound) => outbound::send_for_guest(Arc::clone(outbound), request, options),
+            None => Box::new(async { Err(wasmtime_wasi_http::Error::HttpRequestDenied) }),
+        }
     }
 }
-
-/// What `send_request` returns: the response, and the rest of the exchange.
-type SendFuture = Box<
-    dyn Future<
-            Output = Result<
-                (http::Response<WasiBody>, Box<dyn Future<Output = Result<(), wasmtime_wasi_http::Error>> + Send>),
-                wasmtime_wasi_http::Error,
-            >,
-        > + Send,
->;

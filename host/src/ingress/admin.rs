@@ -1,16 +1,18 @@
 //! What the host answers itself: liveness, and what operators ask about extensions and requests.
 
-use axum::response::Response;
 use std::net::IpAddr;
 
-use http::header::HOST;
+use axum::body::Body;
+use axum::response::Response;
+use http::header::{CONTENT_TYPE, HOST};
 use http::request::Parts;
 use http::uri::Authority;
-use http::{Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::serve::{self, Site};
 use crate::gateway::Generation;
+use crate::telemetry::metrics;
 
 /// What operators may ask about the inside. Other paths under `/api/` are free for extensions.
 enum Inside<'a> {
@@ -18,10 +20,15 @@ enum Inside<'a> {
     Extensions,
     /// `/api/requests/{id}`
     Request(&'a str),
+    /// `/metrics`
+    Metrics,
 }
 
 impl<'a> Inside<'a> {
     fn of(path: &'a str) -> Option<Self> {
+        if path == "/metrics" {
+            return Some(Self::Metrics);
+        }
         match path.strip_prefix("/api/")?.split_once('/') {
             None => (path == "/api/extensions").then_some(Self::Extensions),
             Some(("requests", id)) if !id.contains('/') => Some(Self::Request(id)),
@@ -47,6 +54,11 @@ pub fn answer(site: &Site, generation: &Generation, head: &Parts) -> Option<Resp
     let data = match inside {
         Inside::Extensions => Some(extensions(generation)),
         Inside::Request(id) => site.gateway.recent.find(id),
+        Inside::Metrics => {
+            let mut page = Response::new(Body::from(site.gateway.metrics.render()));
+            page.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE));
+            return Some(page);
+        }
     };
     Some(match data {
         Some(data) => serve::json(StatusCode::OK, &json!({"success": true, "data": data})),

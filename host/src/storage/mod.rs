@@ -1,16 +1,23 @@
-//! What outlives a request: the key-value store and the rate counters that extensions share, each in its own namespace.
+//! What outlives a request: the key-value store, the rows and the rate counters of extensions, each in its own namespace.
 //!
-//! Reads never touch the disk: the map is in memory, `redb` behind it is written in batches off the request path.
+//! Nothing on a request's path waits for the disk to write: `redb` is written in batches by one thread. Keys are read from memory;
+//! only rows are read from the file.
 
 mod limiter;
 mod memory;
+pub mod records;
 mod redb;
+mod writer;
 
-use std::path::Path;
 use std::sync::Arc;
+
+use anyhow::Context as _;
 
 pub use limiter::{Granted, Limiter, Refused, Rule};
 pub use memory::MemoryKv;
+pub use records::{MemoryRecords, Records};
+
+use crate::config::Storage;
 
 /// A key: the extension's namespace, its bucket, its key.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,15 +93,26 @@ pub trait Kv: Send + Sync {
 pub struct Store {
     /// Keys and values.
     pub kv: Arc<dyn Kv>,
+    /// Rows.
+    pub records: Arc<dyn Records>,
     /// Rates.
     pub limiter: Arc<Limiter>,
 }
 
 /// Opens the store: in a file when a path is given, otherwise in memory.
-pub fn open(path: Option<&Path>) -> anyhow::Result<Store> {
-    let kv: Arc<dyn Kv> = match path {
-        Some(path) => Arc::new(redb::RedbKv::open(path)?),
-        None => Arc::new(MemoryKv::default()),
+pub fn open(config: &Storage) -> anyhow::Result<Store> {
+    let retain = Some(config.retain_records).filter(|r| !r.is_zero());
+    let Some(path) = &config.path else {
+        return Ok(Store { kv: Arc::new(MemoryKv::default()), records: Arc::new(MemoryRecords::new(retain)), limiter: Arc::default() });
     };
-    Ok(Store { kv, limiter: Arc::default() })
+    let failed = || format!("the store `{}` cannot be opened", path.display());
+    let database = Arc::new(::redb::Database::create(path).with_context(failed)?);
+    let keys = Arc::new(redb::KvSource::open(&database).with_context(failed)?);
+    let rows = Arc::new(records::RowSource::open(&database, retain).with_context(failed)?);
+    let writer = Arc::new(writer::Writer::start(Arc::clone(&database), vec![Arc::clone(&keys) as _, Arc::clone(&rows) as _])?);
+    Ok(Store {
+        kv: Arc::new(redb::RedbKv::new(keys, Arc::clone(&writer))),
+        records: Arc::new(records::RedbRecords::new(rows, database, writer)),
+        limiter: Arc::default(),
+    })
 }

@@ -1,4 +1,9 @@
-//! The log: structured lines on standard error. Content of requests and secrets never go there.
+//! The log: structured lines on standard error. Content of requests and secrets never go there. And the numbers.
+
+mod extensions;
+pub mod metrics;
+
+pub use extensions::ExtensionCosts;
 
 use tracing_subscriber::EnvFilter;
 

@@ -6,7 +6,9 @@ pub mod http;
 pub mod keyvalue;
 pub mod limiter;
 pub mod logging;
+pub mod metrics;
 pub mod providers;
+pub mod records;
 pub mod request;
 pub mod secrets;
 
@@ -59,8 +61,8 @@ pub fn link(linker: &mut Linker<StoreState>, granted: &[Capability]) -> wasmtime
                     ctx.random()
                 })?;
             }
-            // TODO-GLUE
-            Capability::Records | Capability::Metrics => {}
+            Capability::Records => own::records::add_to_linker::<_, State>(linker, |s| s)?,
+            Capability::Metrics => own::metrics::add_to_linker::<_, State>(linker, |s| s)?,
             // Linked above; what leaves the machine is decided request by request.
             Capability::Http | Capability::Wasi => {}
         }
