@@ -137,13 +137,20 @@ async fn a_granted_host_is_asked_with_the_secret_put_in_on_the_way() {
     let there = Upstream::start(|r| Reply::new(201, "text/plain", [b"to: ", &r.body[..]].concat())).await;
     let host = there.url().replace("http://", "");
     let (gateway, client) = fetching(&format!("hosts: [\"http://{host}\"], private_addresses: true")).await;
-    let asked = fetch(&client, &format!("http://{host}/path"), &[("x-send-x-more", "yes"), ("x-send-host", "evil.example")]).await;
+    let asked = fetch(&client, &format!("http://{host}/path"), &[("x-send-x-more", "yes"), ("x-send-te", "trailers")]).await;
     assert_eq!(asked, (200, "201".into(), "to: question".into()));
     let received = there.only();
     assert_eq!((received.method.as_str(), received.path.as_str()), ("POST", "/path"));
     assert_eq!(received.header("authorization"), Some("Bearer open-sesame"));
     assert_eq!((received.header("x-more"), received.header("host")), (Some("yes"), Some(host.as_str())));
+    assert_eq!((received.header("te"), received.header("content-length")), (None, Some("8")));
     assert!(!gateway.log_text().contains("open-sesame"));
+    // What frames a message, or says where it goes, is not the guest's.
+    for (name, value) in [("x-send-host", "evil.example"), ("x-send-transfer-encoding", "chunked"), ("x-send-connection", "close")] {
+        let (status, _, said) = fetch(&client, &format!("http://{host}/"), &[(name, value)]).await;
+        assert_eq!(status, 403, "{name}: {said}");
+    }
+    assert_eq!(there.received().len(), 1);
 }
 
 #[tokio::test]

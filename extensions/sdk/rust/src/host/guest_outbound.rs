@@ -27,6 +27,11 @@ pub fn send(request: &Request) -> Result<Response, String> {
     for (name, value) in &request.headers {
         fields.append(name, value.as_bytes()).map_err(|e| format!("the header `{name}` is refused: {e}"))?;
     }
+    if !request.body.is_empty() || matches!(&*request.method, "POST" | "PUT" | "PATCH") {
+        // Otherwise it would be sent in chunks, which not every server takes.
+        let length = request.body.len().to_string();
+        fields.set("content-length", &[length.into_bytes()]).map_err(|e| e.to_string())?;
+    }
     let outgoing = OutgoingRequest::new(fields);
     let set = outgoing
         .set_method(&method(&request.method))
