@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 use wasmgate::extensions::bindings::exports::wasmgate::extension::dialect::{EncodeOptions, GenerateHead};
 use wasmgate::extensions::{Encoder, Extension};
 use wasmgate::gateway::{self, Gateway};
-use wasmgate::pipeline::{Exchange, Incoming, Trace};
+use wasmgate::pipeline::{Context, Exchange, Incoming, Trace};
 
 fn main() {
     divan::main();
@@ -51,7 +51,8 @@ impl Bench {
     fn exchange(&self, model: &str, bytes: usize) -> Arc<Exchange> {
         let head = GenerateHead { format: "openai-chat".into(), model: model.into(), stream: false, include_usage: false };
         let incoming = Arc::new(incoming(model, bytes));
-        Arc::new(Exchange::new("bench".into(), incoming, self.extension("openai-api"), head, Trace::default()))
+        let context = Context { gateway: Arc::clone(&self.gateway), generation: self.gateway.generation.load_full(), debug: false };
+        Arc::new(Exchange::new(context, "bench".into(), incoming, self.extension("openai-api"), head, Trace::default()))
     }
 }
 
