@@ -9,6 +9,7 @@ mod exactly_once;
 mod extensions;
 mod filters;
 mod limits;
+mod measured;
 mod pipeline;
 mod real_model;
 mod sdk;

@@ -5,6 +5,7 @@
 
 mod cases;
 mod proc;
+mod quiet;
 mod report;
 mod sample;
 mod servers;
@@ -12,6 +13,7 @@ mod servers;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use lexopt::Parser;
@@ -23,9 +25,10 @@ use crate::repo::Repo;
 use crate::step::{Plan, Step, write_atomically};
 use crate::{Finish, build, command, text};
 
-use cases::Work;
+use cases::{Server, Work};
+use quiet::{NOISE, Patience};
 use report::{Report, Run};
-use sample::Taken;
+use sample::{Sample, Taken};
 use servers::Site;
 
 pub const HELP: &str = "\
@@ -39,7 +42,7 @@ upstream have another one (`taskset` of util-linux; without it nothing is pinned
 Each piece of work is done by each server in turn, in several rounds, by a process that is started for it and warmed up.
 CPU time is utime + stime of /proc/PID/stat. The tables give medians over the rounds, of ratios that are taken round by
 round; rounds in which other programs used more than 20 % of the CPUs do not count as long as there is a better one, and
-the report says where there is none.
+the report says where there is none. A full run waits for others to finish, up to 10 minutes altogether.
 
 Options:
   --quick            a fifth of the requests and 2 rounds instead of 5: about a minute, for a first look
@@ -52,6 +55,8 @@ Configurations, logs and compiled components: target/bench/
 
 const ROUNDS: usize = 5;
 const QUICK_ROUNDS: usize = 2;
+/// How long a full run waits for a quiet machine, altogether.
+const PATIENCE: Duration = Duration::from_secs(600);
 /// A quick run has so many times fewer requests.
 const QUICK: usize = 5;
 
@@ -108,6 +113,7 @@ fn programs(repo: &Repo, step: &Step, profile: &str) -> Result<()> {
 /// Every server in turn within a piece of work, so that what is compared was measured within seconds; every other round backwards.
 fn measure(step: &Step, site: &Site, works: &[&Work], rounds: usize, divisor: usize) -> Result<Vec<Taken>> {
     let mut taken = Vec::new();
+    let mut patience = Patience::new(if divisor == 1 { PATIENCE } else { Duration::ZERO }, site.cpus.clone());
     for round in 0..rounds {
         for work in works {
             let mut servers: Vec<_> = work.cases.iter().map(|case| &case.server).collect();
@@ -115,7 +121,7 @@ fn measure(step: &Step, site: &Site, works: &[&Work], rounds: usize, divisor: us
                 servers.reverse();
             }
             for server in servers {
-                let sample = sample::take(step, site, work, server, divisor)
+                let sample = quiet_sample(step, site, &mut patience, work, server, divisor)
                     .with_context(|| format!("round {}, {}, {}", round + 1, work.name, server.name()))?;
                 taken.push(Taken { round, work: work.name, server: server.name(), sample });
             }
@@ -124,6 +130,19 @@ fn measure(step: &Step, site: &Site, works: &[&Work], rounds: usize, divisor: us
         }
     }
     Ok(taken)
+}
+
+/// Measures again, while there is patience, what others disturbed.
+fn quiet_sample(step: &Step, site: &Site, patience: &mut Patience, work: &Work, server: &Server, divisor: usize) -> Result<Sample> {
+    loop {
+        patience.wait();
+        let begin = Instant::now();
+        let sample = sample::take(step, site, work, server, divisor)?;
+        if sample.other_load <= NOISE || patience.is_over() {
+            return Ok(sample);
+        }
+        patience.spend(begin.elapsed());
+    }
 }
 
 /// What is measured, and where.

@@ -6,10 +6,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::cases::{self, Case, Work};
+use super::quiet::NOISE;
 use super::sample::{Sample, Taken};
-
-/// Above this part of the CPUs, what others do changes what is measured: caches, the clock of the CPU, who waits for whom.
-const NOISE: f64 = 0.2;
 
 /// What was run.
 #[derive(Debug, Default, Clone, Serialize)]
@@ -152,7 +150,7 @@ impl Row {
             reads: of(|s| s.reads),
             idle_mb: of(|s| s.idle_kib as f64 / 1024.0),
             after_mb: of(|s| s.after_kib as f64 / 1024.0),
-            noisy,
+            noisy: noisy && !counted.is_empty(),
         }
     }
 

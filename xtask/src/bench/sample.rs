@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::cases::{Server, Work};
 use super::proc::{self, TICKS_PER_SECOND, Ticks};
+use super::quiet::share;
 use super::servers::Site;
 use crate::step::Step;
 
@@ -91,9 +92,8 @@ impl Reading {
     }
 
     fn other_load(&self, after: &Reading, cpus: usize) -> f64 {
-        let ticks = (after.at - self.at).as_secs_f64() * TICKS_PER_SECOND * cpus as f64;
-        let other = (after.busy - self.busy) as f64 - (after.ours - self.ours) as f64;
-        (other / ticks).max(0.0)
+        let ours = after.ours - self.ours;
+        share(self.busy + ours, after.busy, after.at - self.at, cpus)
     }
 }
 
@@ -115,13 +115,8 @@ mod tests {
     fn other_load_is_what_is_not_ours() {
         let at = Instant::now();
         let reading = |seconds, ours, busy| Reading { at: at + Duration::from_secs(seconds), measured: Ticks::default(), ours, busy };
-        let check = |after: &Reading, expected: f64| {
-            let found = reading(0, 100, 1000).other_load(after, 2);
-            assert!((found - expected).abs() < 1e-9, "{found}");
-        };
-        check(&reading(1, 200, 1100), 0.0);
-        check(&reading(1, 200, 1140), 0.2);
-        // The clocks of process and machine are not read at the same moment.
-        check(&reading(1, 201, 1100), 0.0);
+        let before = reading(0, 100, 1000);
+        assert_eq!(before.other_load(&reading(1, 200, 1100), 2), 0.0);
+        assert_eq!(before.other_load(&reading(1, 200, 1140), 2), 0.2);
     }
 }
