@@ -10,6 +10,7 @@ mod extensions;
 mod filters;
 mod generate;
 mod limits;
+mod measured;
 mod pipeline;
 mod provider_events;
 mod real_model;

@@ -85,6 +85,16 @@ pub fn build(repo: &Repo, step: &Step, toolchain: &GuestToolchain, which: Which)
     remove_stale(repo, step, which, &kept)
 }
 
+/// A built fixture under another name, for a gateway that is to have it more than once.
+pub fn renamed_fixture(repo: &Repo, fixture: &str, name: &str) -> Result<Vec<u8>> {
+    let text = fs::read_to_string(repo.path("tests/fixtures").join(fixture).join(MANIFEST_FILE))?;
+    let mut manifest: serde_json::Value = serde_json::from_str(&manifest::parse(&text)?.json)?;
+    manifest["name"] = name.into();
+    let component = fs::read(repo.components().join(format!("fixtures/{fixture}.wasm")))?;
+    // The gateway reads the last manifest.
+    Ok(encode::with_manifest(component, &manifest.to_string()))
+}
+
 /// The folders with an `extension.toml`, in the order of their paths.
 fn find(repo: &Repo) -> Result<Vec<Source>> {
     let mut sources = Vec::new();

@@ -63,6 +63,17 @@ impl Processes {
         self.shared.lock().push(process);
     }
 
+    /// Stops one of them before the others.
+    pub fn stop(&self, name: &str) {
+        let found = {
+            let mut running = self.shared.lock();
+            running.iter().position(|process| process.name == name).map(|index| running.remove(index))
+        };
+        if let Some(mut process) = found {
+            stop(&mut process.child);
+        }
+    }
+
     /// Waits until one of them ends by itself, and returns its name and how it ended.
     pub fn serve(&self) -> String {
         self.shared.serving.store(true, Ordering::Relaxed);
@@ -150,6 +161,15 @@ mod tests {
         assert!(is_alive(id));
         assert_eq!(processes.ended(), None);
         drop(processes);
+        assert!(!is_alive(id));
+    }
+
+    #[test]
+    fn one_is_stopped_by_its_name() {
+        let (processes, id) = start("exec sleep 100");
+        processes.stop("other");
+        assert!(is_alive(id));
+        processes.stop("shell");
         assert!(!is_alive(id));
     }
 
