@@ -20,9 +20,15 @@ fn main() {
 
 const CONFIG: &str = "
 providers: {local: {type: echo}}
-extensions: {openai-api: {}, anthropic-api: {}, routing: {}}
 aliases: {fast: echo}
+extensions:
+  openai-api:
+  anthropic-api:
+  routing:
 ";
+
+/// Fixtures that do as little as an extension can: read model and key, let every event pass.
+const FIXTURES: [&str; 2] = ["reads", "passes"];
 
 /// A gateway that was started, and the runtime that it runs in.
 struct Bench {
@@ -34,9 +40,10 @@ impl Bench {
     fn start() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let file = folder.path().join("bench.yaml");
-        std::fs::write(&file, CONFIG).expect("the configuration is written");
         let components = std::env::var_os("WASMGATE_COMPONENTS")
             .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/components")), PathBuf::from);
+        let entry = |name| format!("  {name}: {{component: \"{}/fixtures/{name}.wasm\"}}\n", components.display());
+        std::fs::write(&file, CONFIG.to_owned() + &FIXTURES.map(entry).concat()).expect("the configuration is written");
         let checked = gateway::read(&file, &[], Some(&components)).unwrap_or_else(|e| panic!("run `cargo xtask build` first: {e}"));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let gateway = runtime.block_on(Gateway::start(checked.config, checked.candidates)).expect("the gateway starts");
@@ -72,6 +79,33 @@ fn deltas(count: usize) -> Vec<StreamEvent> {
     let at = BlockId { choice: 0, block: 0 };
     let delta = || StreamEvent::BlockDelta(BlockDelta { at, delta: Delta::Text("a few words".into()), extras: Vec::new() });
     (0..count).map(|_| delta()).collect()
+}
+
+/// A call that does nothing: what every other figure contains.
+#[divan::bench]
+fn empty_call(bencher: Bencher) {
+    let bench = Bench::start();
+    let extension = bench.extension("reads");
+    bencher.bench_local(|| bench.runtime.block_on(extension.self_test()).expect("it is well"));
+}
+
+/// `before-generate` that reads the model and the header field of a key.
+#[divan::bench]
+fn before_generate_that_reads_model_and_key(bencher: Bencher) {
+    let bench = Bench::start();
+    let (reads, exchange) = (bench.extension("reads"), bench.exchange("fast", 1_000));
+    let call = exchange.call_info();
+    bencher.bench_local(|| bench.runtime.block_on(reads.before_generate(&exchange, &call)).expect("it decides"));
+}
+
+/// One batch of a stream through a filter that lets it pass, by number of events.
+#[divan::bench(args = [1, 16])]
+fn filter_batch(bencher: Bencher, events: usize) {
+    let bench = Bench::start();
+    let (passes, exchange, batch) = (bench.extension("passes"), bench.exchange("fast", 1_000), deltas(events));
+    let opened = bench.runtime.block_on(passes.open_filter(&exchange, &exchange.call_info()));
+    let mut filter = opened.expect("it opens").expect("it wants to see");
+    bencher.bench_local(|| bench.runtime.block_on(filter.events(&batch, 0, false)).expect("it looks"));
 }
 
 /// `before-generate` of `routing`: reads the model and chooses a target.

@@ -229,13 +229,17 @@ impl Extension {
             configured,
             idle: Mutex::new(Vec::new()),
         });
-        let mut lease = extension.check_out().await.map_err(|e| match e {
+        extension.self_test().await?;
+        Ok(extension)
+    }
+
+    /// Lets an instance test itself.
+    pub async fn self_test(self: &Arc<Self>) -> Result<(), LoadError> {
+        let mut lease = self.check_out().await.map_err(|e| match e {
             CallError::Refused(reason) => LoadError::Configure(reason),
             other => LoadError::Call(other.to_string()),
         })?;
-        lease.self_test().await?;
-        drop(lease);
-        Ok(extension)
+        lease.self_test().await
     }
 
     /// Its name.
