@@ -19,10 +19,8 @@ pub struct StoreState {
     pub services: Arc<Services>,
     /// Handles given to the guest.
     pub table: ResourceTable,
-    /// Standard interfaces: clocks and random; no files, no sockets, no environment, no inherited streams.
-    wasi: WasiCtx,
-    http: wasmtime_wasi_http::WasiHttpCtx,
-    outbound: NoOutbound,
+    /// Made for the first guest call that needs it: most extensions are granted nothing of it.
+    wasi: Option<Box<Wasi>>,
     memory: MemoryLimiter,
     /// Guest CPU time that this call may still use.
     cpu_left: Duration,
@@ -52,9 +50,7 @@ impl StoreState {
         Self {
             services,
             table,
-            wasi: WasiCtx::builder().build(),
-            http: wasmtime_wasi_http::WasiHttpCtx::new(),
-            outbound: NoOutbound,
+            wasi: None,
             memory: MemoryLimiter { limit: limits.memory_bytes, tables: limits.table_elements, hit: None, peak: 0 },
             cpu_left: Duration::ZERO,
             clock: Arc::default(),
@@ -150,13 +146,27 @@ impl ResourceLimiter for MemoryLimiter {
 
 impl WasiView for StoreState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+        WasiCtxView { ctx: &mut self.wasi.get_or_insert_default().ctx, table: &mut self.table }
     }
 }
 
 impl WasiHttpView for StoreState {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.outbound }
+        let Wasi { http, outbound, .. } = &mut **self.wasi.get_or_insert_default();
+        WasiHttpCtxView { ctx: http, table: &mut self.table, hooks: outbound }
+    }
+}
+
+/// Standard interfaces: clocks and random; no files, no sockets, no environment, no inherited streams.
+struct Wasi {
+    ctx: WasiCtx,
+    http: wasmtime_wasi_http::WasiHttpCtx,
+    outbound: NoOutbound,
+}
+
+impl Default for Wasi {
+    fn default() -> Self {
+        Self { ctx: WasiCtx::builder().build(), http: wasmtime_wasi_http::WasiHttpCtx::new(), outbound: NoOutbound }
     }
 }
 

@@ -48,6 +48,8 @@ impl Filters {
                 Err(_) => {}
             }
         }
+        // A stream lasts longer than this call: no room for filters that did not open.
+        open.shrink_to_fit();
         Ok(Self { open })
     }
 
