@@ -9,6 +9,7 @@ mod exactly_once;
 mod extensions;
 mod filters;
 mod limits;
+mod memory;
 mod pipeline;
 mod real_model;
 mod sdk;
