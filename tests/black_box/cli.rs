@@ -1,5 +1,6 @@
 //! The command line: help, exit codes, what `check` says, and how `serve` ends.
 
+use std::io::Write as _;
 use std::net::TcpListener;
 
 use wasmgate_tests::answers::{Says, TEXT};
@@ -197,9 +198,17 @@ async fn sigterm_ends_an_idle_gateway_at_once() {
     // A kept connection is no reason to stay.
     let client = Client::new(&gateway);
     assert_eq!(client.get("/health").await.status, 200);
+    // Nor is one on which nothing was said, or not enough to tell the protocol.
+    let silent = ["", "P"].map(|said| {
+        let mut stream = std::net::TcpStream::connect(gateway.address()).expect("the gateway listens");
+        stream.write_all(said.as_bytes()).expect("it reads");
+        stream
+    });
+    assert_eq!(client.get("/health").await.status, 200);
     let (status, log) = gateway.stop().await;
     assert_eq!(status.code(), Some(0), "{log}");
     assert!(!log.contains("cut off"), "{log}");
+    drop(silent);
 }
 
 #[tokio::test]

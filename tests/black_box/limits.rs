@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
 use http::Version;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use wasmgate_tests::answers::{Says, TEXT};
-use wasmgate_tests::{Client, Dialect, Gate, Gateway, Reply, Step, Upstream, client, soon};
+use wasmgate_tests::{Client, Dialect, Gate, Reply, Step, Upstream, client, soon};
 
 use crate::setup;
 
@@ -51,53 +53,6 @@ async fn two_hundred_streams_at_once_are_all_complete() {
     setup::assert_record(&client, ids.first().unwrap(), "success").await;
 }
 
-/// Streams whose memory is measured.
-const MANY: usize = 2_000;
-
-/// What an open stream may take, in KiB: two connections, and for every other one its translation with an instance of the dialect.
-const KIB_PER_STREAM: u64 = 150;
-
-#[tokio::test]
-async fn two_thousand_open_streams_take_their_share_of_memory() {
-    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    if files.maximum.is_some_and(|most| most < 3 * MANY as u64) {
-        println!("SKIPPED: {:?} open files are too few for {MANY} streams", files.maximum);
-        return;
-    }
-    let all = rustix::process::Rlimit { current: files.maximum, ..files };
-    rustix::process::setrlimit(rustix::process::Resource::Nofile, all).expect("the soft limit can be raised to the hard one");
-    let format = Dialect::OpenAi;
-    let upstream = Upstream::start(move |r| {
-        let mut events = Says::text(TEXT).stream(format, &r.model());
-        events.truncate(4);
-        Reply::events(vec![Step::Send(events.concat().into()), Step::Hang])
-    })
-    .await;
-    let config = setup::config(&setup::provider(format, &upstream), "");
-    let gateway = Gateway::builder(&config).set("logging.level=warn,wasmgate::cli=info").start().await;
-    let client = Client::new(&gateway);
-    let open = async |count: usize| {
-        let mut streams = Vec::with_capacity(count);
-        for n in 0..count {
-            let dialect = Dialect::ALL[n % 2];
-            let mut stream = client.stream(dialect.path(), &dialect.stream_request("m", "hello")).await;
-            assert_eq!(stream.status, 200, "stream {n}");
-            stream.next().await.expect("a first event");
-            streams.push(stream);
-        }
-        streams
-    };
-    drop(open(20).await);
-    let before = gateway.resident_kib();
-    let streams = open(MANY).await;
-    let during = gateway.resident_kib();
-    let each = (during - before) as f64 / MANY as f64;
-    println!("{MANY} open streams: {each:.1} KiB each ({before} KiB before, {during} KiB during)");
-    assert!(during - before <= KIB_PER_STREAM * MANY as u64, "{each:.1} KiB for each stream");
-    drop(streams);
-    assert_eq!(client.get("/health").await.status, 200);
-}
-
 #[tokio::test]
 async fn http2_without_tls_works() {
     let upstream = setup::friendly(Dialect::OpenAi).await;
@@ -116,6 +71,31 @@ async fn http2_without_tls_works() {
     .await;
     assert!(answers.iter().all(|a| a == TEXT));
     assert_eq!(client.get("/health").await.version, Version::HTTP_2);
+}
+
+/// What a client that speaks HTTP/2 begins with, and its empty SETTINGS frame.
+const H2_OPENING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+#[tokio::test]
+async fn the_protocol_is_told_by_the_first_bytes_however_they_arrive() {
+    let upstream = setup::friendly(Dialect::OpenAi).await;
+    let (gateway, client) = setup::gateway(Dialect::OpenAi, &upstream).await;
+    let request = b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n";
+    // `PR` begins like HTTP/2 and is none.
+    let other = b"PROPFIND /health HTTP/1.1\r\nhost: x\r\n\r\n";
+    for first in [1, 2, 3, 10, 30] {
+        for (bytes, begins) in [(&request[..], &b"HTTP/1.1 200"[..]), (other, b"HTTP/1.1 200"), (H2_OPENING, b"\0\0")] {
+            let mut stream = TcpStream::connect(gateway.address()).await.expect("the gateway listens");
+            stream.set_nodelay(true).expect("a socket");
+            stream.write_all(&bytes[..first]).await.expect("it is read");
+            // By the time that this is answered, the first bytes have been seen.
+            assert_eq!(client.get("/health").await.status, 200);
+            stream.write_all(&bytes[first..]).await.expect("it is read");
+            let mut answer = vec![0; begins.len()];
+            soon("answer", stream.read_exact(&mut answer)).await.expect("the gateway answers");
+            assert_eq!(answer, begins, "{} of {:?}", first, String::from_utf8_lossy(bytes));
+        }
+    }
 }
 
 #[tokio::test]

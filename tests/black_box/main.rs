@@ -11,6 +11,7 @@ mod filters;
 mod generate;
 mod limits;
 mod measured;
+mod memory;
 mod pipeline;
 mod provider_events;
 mod real_model;

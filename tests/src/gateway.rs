@@ -77,12 +77,30 @@ impl Gateway {
         self.log.all().join("\n")
     }
 
-    /// Memory of the process that is resident, in KiB.
+    /// Memory of the process that is resident, in KiB. A page that is mapped in many places counts as often.
     pub fn resident_kib(&self) -> u64 {
-        let id = self.child.as_ref().expect("it has not ended").id();
-        let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("the process is there");
-        let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).expect("the kernel says it");
+        self.smaps_kib("Rss:")
+    }
+
+    /// The same, with each page counted once: what the machine has to have for it.
+    pub fn memory_kib(&self) -> u64 {
+        self.smaps_kib("Pss:")
+    }
+
+    fn smaps_kib(&self, name: &str) -> u64 {
+        let sums = std::fs::read_to_string(self.process("smaps_rollup")).expect("the process is there");
+        let line = sums.lines().find_map(|l| l.strip_prefix(name)).expect("the kernel says it");
         line.trim().trim_end_matches(" kB").trim().parse().expect("a number")
+    }
+
+    /// How many files and connections the process has open.
+    pub fn open_files(&self) -> usize {
+        std::fs::read_dir(self.process("fd")).expect("the process is there").count()
+    }
+
+    fn process(&self, file: &str) -> PathBuf {
+        let id = self.child.as_ref().expect("it has not ended").id();
+        PathBuf::from(format!("/proc/{id}/{file}"))
     }
 
     /// Tells the gateway to stop, as a service manager does. It may take its time; [`Gateway::ended`] waits for it.

@@ -21,10 +21,8 @@ pub struct StoreState {
     pub services: Arc<Services>,
     /// Handles given to the guest.
     pub table: ResourceTable,
-    /// Standard interfaces: clocks and random; no files, no sockets, no environment, no inherited streams.
-    wasi: WasiCtx,
-    http: wasmtime_wasi_http::WasiHttpCtx,
-    outbound: Gate,
+    /// Made for the first guest call that needs it: most extensions are granted nothing of it.
+    wasi: Option<Box<Wasi>>,
     memory: MemoryLimiter,
     /// Guest CPU time that this call may still use.
     cpu_left: Duration,
@@ -58,11 +56,9 @@ impl StoreState {
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles);
         Self {
-            outbound: Gate(services.outbound.clone()),
             services,
             table,
-            wasi: WasiCtx::builder().build(),
-            http: wasmtime_wasi_http::WasiHttpCtx::new(),
+            wasi: None,
             memory: MemoryLimiter { limit: limits.memory_bytes, tables: limits.table_elements, hit: None, peak: 0 },
             cpu_left: Duration::ZERO,
             clock: Arc::default(),
@@ -192,15 +188,41 @@ impl ResourceLimiter for MemoryLimiter {
     }
 }
 
+impl StoreState {
+    /// The standard interfaces, with the table that their handles are in.
+    fn wasi(&mut self) -> (&mut Wasi, &mut ResourceTable) {
+        (self.wasi.get_or_insert_with(|| Box::new(Wasi::new(&self.services))), &mut self.table)
+    }
+}
+
 impl WasiView for StoreState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+        let (wasi, table) = self.wasi();
+        WasiCtxView { ctx: &mut wasi.ctx, table }
     }
 }
 
 impl WasiHttpView for StoreState {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.outbound }
+        let (wasi, table) = self.wasi();
+        WasiHttpCtxView { ctx: &mut wasi.http, table, hooks: &mut wasi.outbound }
+    }
+}
+
+/// Standard interfaces: clocks and random; no files, no sockets, no environment, no inherited streams.
+struct Wasi {
+    ctx: WasiCtx,
+    http: wasmtime_wasi_http::WasiHttpCtx,
+    outbound: Gate,
+}
+
+impl Wasi {
+    fn new(services: &Services) -> Self {
+        Self {
+            ctx: WasiCtx::builder().build(),
+            http: wasmtime_wasi_http::WasiHttpCtx::new(),
+            outbound: Gate(services.outbound.clone()),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Accepts connections: HTTP/1.1 and h2c on one port, `TCP_NODELAY`, and a shutdown that lets running requests finish.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +10,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -45,9 +46,9 @@ impl Listener {
         let settings = gateway.generation.load().config.server.clone();
         let connections = GracefulShutdown::new();
         let site = serve::Site { gateway, local_only: self.address.ip().is_loopback() };
-        let builder = builder(&settings);
+        let protocols = Arc::new(Protocols::new(&settings));
         tokio::pin!(stop);
-        let (tasks, cut) = (TaskTracker::new(), CancellationToken::new());
+        let (tasks, stopping, cut) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
         let slots = Arc::new(Semaphore::new(settings.max_connections));
         loop {
             let accepted = async {
@@ -58,7 +59,7 @@ impl Listener {
             let (stream, slot) = tokio::select! {
                 () = &mut stop => break,
                 (accepted, slot) = accepted => match accepted {
-                    Ok((stream, _)) => (stream, slot.ok()),
+                    Ok((stream, _)) => (stream, slot),
                     Err(e) => {
                         tracing::warn!(error = %e, "a connection could not be accepted");
                         tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -66,9 +67,12 @@ impl Listener {
                     }
                 },
             };
-            tasks.spawn(connect(stream, &builder, site.clone(), &connections, settings.header_timeout, cut.clone(), slot));
+            let client = Client { stream, protocols: Arc::clone(&protocols), watcher: connections.watcher(), _slot: slot.ok() };
+            let (site, stopping, cut) = (site.clone(), stopping.clone(), cut.clone());
+            tasks.spawn(client.serve(site, settings.header_timeout, stopping, cut));
         }
         drop(self.tcp);
+        stopping.cancel();
         tasks.close();
         if tokio::time::timeout(settings.shutdown_timeout, connections.shutdown()).await.is_err() {
             tracing::warn!(timeout = ?settings.shutdown_timeout, "requests were still running at the end of shutdown_timeout; they are cut off");
@@ -79,48 +83,64 @@ impl Listener {
     }
 }
 
-fn builder(settings: &Server) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(settings.header_timeout)
-        // hyper's smallest buffer is 8 KiB.
-        .max_buf_size(settings.header_limit.max(8 << 10));
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(H2_STREAMS)
-        .max_header_list_size(u32::try_from(settings.header_limit).unwrap_or(u32::MAX))
-        .keep_alive_interval(Duration::from_secs(30));
-    builder
+/// The servers of both protocols, and one for those of whom it is not known yet what they speak. It has to read to find that
+/// out, and what it read makes the buffer of an HTTP/1.1 connection twice as large.
+struct Protocols {
+    either: auto::Builder<TokioExecutor>,
+    http1: auto::Builder<TokioExecutor>,
+    http2: auto::Builder<TokioExecutor>,
 }
 
-/// Serves a connection to its end.
-fn connect(
-    stream: TcpStream,
-    builder: &auto::Builder<TokioExecutor>,
-    site: serve::Site,
-    connections: &GracefulShutdown,
-    patience: Duration,
-    cut: CancellationToken,
-    slot: Option<OwnedSemaphorePermit>,
-) -> impl Future<Output = ()> + Send + 'static {
-    // Without it the kernel holds small writes back, up to 40 ms for a stream's first token.
-    if let Err(e) = stream.set_nodelay(true) {
-        tracing::debug!(error = %e, "TCP_NODELAY was refused");
+impl Protocols {
+    fn new(settings: &Server) -> Self {
+        let mut either = auto::Builder::new(TokioExecutor::new());
+        either
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(settings.header_timeout)
+            // hyper's smallest buffer is 8 KiB.
+            .max_buf_size(settings.header_limit.max(8 << 10));
+        either
+            .http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(H2_STREAMS)
+            .max_header_list_size(u32::try_from(settings.header_limit).unwrap_or(u32::MAX))
+            .keep_alive_interval(Duration::from_secs(30));
+        Self { http1: either.clone().http1_only(), http2: either.clone().http2_only(), either }
     }
-    let asked = Arc::new(AtomicBool::new(false));
-    let seen = Arc::clone(&asked);
-    let service = service_fn(move |request: http::Request<Incoming>| {
-        seen.store(true, Ordering::Relaxed);
-        let site = site.clone();
-        async move { Ok::<_, std::convert::Infallible>(serve::request(site, request).await) }
-    });
-    let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-    let watched = connections.watch(connection);
-    async move {
-        let _slot = slot;
+
+    /// The server for a client, by its first bytes.
+    async fn of(&self, stream: &TcpStream) -> &auto::Builder<TokioExecutor> {
+        let mut first = [0; H2_PREFACE.len()];
+        match stream.peek(&mut first).await {
+            Ok(length) if length == H2_PREFACE.len() && first == *H2_PREFACE => &self.http2,
+            Ok(length) if !H2_PREFACE.starts_with(&first[..length]) => &self.http1,
+            // It sent less than that, or nothing.
+            _ => &self.either,
+        }
+    }
+}
+
+/// What a client begins with that speaks HTTP/2 (RFC 9113, section 3.4).
+const H2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// A connection that was accepted.
+struct Client {
+    stream: TcpStream,
+    protocols: Arc<Protocols>,
+    watcher: Watcher,
+    _slot: Option<OwnedSemaphorePermit>,
+}
+
+impl Client {
+    /// Serves the connection to its end.
+    async fn serve(self, site: serve::Site, patience: Duration, stopping: CancellationToken, cut: CancellationToken) {
+        let Self { stream, protocols, watcher, _slot } = self;
+        // Without it the kernel holds small writes back, up to 40 ms for a stream's first token.
+        if let Err(e) = stream.set_nodelay(true) {
+            tracing::debug!(error = %e, "TCP_NODELAY was refused");
+        }
+        let asked = AtomicBool::new(false);
         // The protocol's own timeouts begin when it is known which one it is.
         let silent = async {
             tokio::time::sleep(patience).await;
@@ -128,11 +148,24 @@ fn connect(
                 std::future::pending::<()>().await;
             }
         };
+        tokio::pin!(silent);
+        let builder = tokio::select! {
+            builder = protocols.of(&stream) => builder,
+            () = &mut silent => return tracing::debug!("a connection said nothing in time"),
+            () = stopping.cancelled() => return,
+        };
+        let service = service_fn(|request: http::Request<Incoming>| {
+            asked.store(true, Ordering::Relaxed);
+            let site = site.clone();
+            // hyper keeps the place of this future for as long as the response's body lasts. In a box it goes with the head.
+            Box::pin(async move { Ok::<_, Infallible>(serve::request(site, request).await) })
+        });
+        let connection = builder.serve_connection(TokioIo::new(stream), service);
         tokio::select! {
-            ended = watched => if let Err(e) = ended {
+            ended = watcher.watch(connection) => if let Err(e) = ended {
                 tracing::debug!(error = %e, "a connection ended early");
             },
-            () = silent => tracing::debug!("a connection asked for nothing in time"),
+            () = &mut silent => tracing::debug!("a connection asked for nothing in time"),
             () = cut.cancelled() => {}
         }
     }

@@ -46,6 +46,8 @@ impl Filters {
                 Err(e) => return Err(e.into()),
             }
         }
+        // A stream lasts longer than this call: no room for filters that did not open.
+        open.shrink_to_fit();
         Ok(Self { open })
     }
 

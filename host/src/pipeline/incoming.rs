@@ -2,8 +2,10 @@
 
 use std::time::{Instant, SystemTime};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Version};
 use llm_codec::json::{Document, JsonFault};
 
 self_cell::self_cell! {
@@ -36,7 +38,8 @@ enum Content {
 
 impl Incoming {
     /// A request with a JSON body. The fault tells where the JSON breaks.
-    pub fn json(head: Parts, path_params: Vec<(String, String)>, received: Instant, body: Bytes) -> Result<Self, JsonFault> {
+    pub fn json(mut head: Parts, path_params: Vec<(String, String)>, received: Instant, body: Bytes) -> Result<Self, JsonFault> {
+        let body = repack(&mut head, body);
         let content = Content::Json(Parsed::try_new(body, |b| Document::parse(b))?);
         Ok(Self { head, path_params, received, received_ms: unix_ms(), content })
     }
@@ -68,7 +71,58 @@ impl Incoming {
     }
 }
 
+/// Longest body that is worth a copy.
+const SMALL: usize = 8 << 10;
+
+/// Takes a small request out of the connection's read buffer. The parts of a request are views into that buffer, which is many
+/// times larger, and a stream would hold it for as long as it is open.
+fn repack(head: &mut Parts, body: Bytes) -> Bytes {
+    if body.len() > SMALL || head.version > Version::HTTP_11 {
+        return body;
+    }
+    let path = head.uri.path_and_query().filter(|_| head.uri.authority().is_none()).map_or("", |p| p.as_str()).to_owned();
+    let bytes = head.headers.values().map(HeaderValue::len).sum::<usize>() + path.len() + body.len();
+    let mut packed = BytesMut::with_capacity(bytes);
+    for value in head.headers.values_mut() {
+        packed.extend_from_slice(value.as_bytes());
+        // It was valid before.
+        if let Ok(copy) = HeaderValue::from_maybe_shared(packed.split().freeze()) {
+            *value = copy;
+        }
+    }
+    packed.extend_from_slice(path.as_bytes());
+    if let Ok(copy) = PathAndQuery::from_maybe_shared(packed.split().freeze())
+        && !path.is_empty()
+    {
+        head.uri = copy.into();
+    }
+    packed.extend_from_slice(&body);
+    packed.freeze()
+}
+
 /// Unix time, in milliseconds.
 fn unix_ms() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_request_keeps_nothing_of_the_buffer_it_came_in() {
+        let buffer = Bytes::from_static(b"/v1/x?q=1 text/\xc3\xa4 {\"a\": 1}");
+        let value = HeaderValue::from_maybe_shared(buffer.slice(10..17)).expect("valid");
+        for (uri, shown) in
+            [(buffer.slice(..9), "/v1/x?q=1"), (Bytes::from_static(b"http://a/b"), "http://a/b"), (Bytes::from_static(b"*"), "*")]
+        {
+            let request = http::Request::builder().uri(http::Uri::from_maybe_shared(uri).expect("valid"));
+            let (mut head, ()) = request.header("accept", &value).header("x-empty", "").body(()).expect("valid").into_parts();
+            let body = repack(&mut head, buffer.slice(18..));
+            assert_eq!((head.uri.to_string().as_str(), &body[..]), (shown, &b"{\"a\": 1}"[..]));
+            assert_eq!((&head.headers["accept"], head.headers["x-empty"].as_bytes()), (&value, &b""[..]));
+            let inside = buffer.as_ptr_range();
+            assert!(!inside.contains(&head.headers["accept"].as_bytes().as_ptr()) && !inside.contains(&body.as_ptr()));
+        }
+    }
 }
