@@ -18,9 +18,9 @@ pub struct Crossed {
 /// Where the time of a call went.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Spent {
-    /// The guest ran.
+    /// The guest ran, or was entered or left.
     pub guest: Duration,
-    /// The host worked for it.
+    /// Functions of the host ran that the guest called.
     pub host: Duration,
     /// Nobody did: it waited for something, or for its turn.
     pub waited: Duration,
@@ -100,6 +100,7 @@ impl CallClock {
 
 /// What bounds a call from outside: its wall clock, and the reading of its other clocks.
 pub struct Bounds {
+    pub began: Instant,
     pub wall: Duration,
     pub clock: Arc<CallClock>,
 }
@@ -114,7 +115,7 @@ impl Bounds {
         let mut call = pin!(call);
         // Most calls end at once and need no timer.
         let mut timer = None;
-        let (began, mut stood) = (Instant::now(), None::<Instant>);
+        let mut stood = None::<Instant>;
         std::future::poll_fn(|context| {
             if let Some(since) = stood.take() {
                 self.clock.waited.fetch_add(nanos(since.elapsed()), Ordering::Relaxed);
@@ -126,7 +127,7 @@ impl Bounds {
             stood = Some(Instant::now());
             let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.wall)));
             while timer.as_mut().poll(context).is_ready() {
-                match self.clock.left(began, self.wall) {
+                match self.clock.left(self.began, self.wall) {
                     Some(Duration::ZERO) => return Poll::Ready(Err(TookTooLong)),
                     left => timer.as_mut().reset(tokio::time::Instant::now() + left.unwrap_or(self.wall)),
                 }

@@ -322,7 +322,6 @@ impl Extension {
             let _ = self.routes.set(registration.routes);
         }
         let state = instance.store.data();
-        // Making the instance is the host's work.
         self.stats.record(Hook::Configure, state.spent(begin.elapsed()), state.crossed, false);
         Ok(instance)
     }
@@ -375,11 +374,12 @@ impl Lease {
         let state = instance.store.data_mut();
         state.begin(limits.cpu_for(bytes));
         state.caller = caller;
-        let bounds = Bounds { wall: limits.wall, clock: state.clock() };
+        let began = Instant::now();
+        let bounds = Bounds { began, wall: limits.wall, clock: state.clock() };
         instance.store.set_epoch_deadline(1);
         // What a guest was given to read it may give back, in records that are larger than their text.
         instance.store.set_hostcall_fuel(limits.host_call_bytes + bytes * RECORDS_PER_TEXT);
-        self.call = Some((hook, Instant::now()));
+        self.call = Some((hook, began));
         (instance, bounds)
     }
 
