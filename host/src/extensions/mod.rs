@@ -19,6 +19,6 @@ mod stats;
 pub use engine::MAX_MEMORY;
 pub use hooks::{CallError, Encoder, Filter, HookResult};
 pub use instance::{Extension, LoadError};
-pub use manifest::{Capability, Manifest, ManifestError};
+pub use manifest::{Capability, Manifest, ManifestError, read as read_manifest};
 pub use registry::{Candidate, Registry, Runtime, plan};
 pub use stats::{Hook, Stats};
