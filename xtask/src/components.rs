@@ -4,7 +4,7 @@
 //! `component.wat` for what no compiler would emit. The result is `target/components/NAME.wasm`, for fixtures
 //! `target/components/fixtures/NAME.wasm`.
 
-mod encode;
+pub mod encode;
 mod manifest;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -10,6 +10,7 @@ mod command;
 mod components;
 mod demo;
 mod deny;
+mod fuzz;
 mod http;
 mod model;
 mod node;
@@ -47,11 +48,12 @@ pub enum Finish {
     Failed,
 }
 
-const TASKS: [Task; 7] = [
+const TASKS: [Task; 8] = [
     Task { name: "demo", summary: "a real model answers OpenAI and Anthropic clients", help: demo::HELP, run: demo::main },
     Task { name: "build", summary: "the gateway and all components", help: build::HELP, run: build::main },
     Task { name: "test", summary: "everything that CI checks", help: test::HELP, run: test::main },
     Task { name: "bench", summary: "what a request costs, as a ratio to a proxy without features", help: bench::HELP, run: bench::main },
+    Task { name: "fuzz", summary: "made-up bytes for everything that reads bytes from outside", help: fuzz::HELP, run: fuzz::main },
     Task { name: "tidy", summary: "the repository's own rules", help: tidy::HELP, run: tidy::main },
     Task { name: "wit", summary: "wit/ parses and every item is documented", help: wit::HELP, run: wit::main },
     Task { name: "toolchain", summary: "prepare only the compiler of the components", help: toolchain::HELP, run: toolchain::main },

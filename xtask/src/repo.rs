@@ -48,6 +48,12 @@ impl Repo {
         self.target("ext")
     }
 
+    /// Recorded traffic: where CORPUS_DIR says, else beside the repository. It may not be there.
+    pub fn corpus(&self) -> PathBuf {
+        let beside = || self.root.parent().unwrap_or(&self.root).join("shared/corpus");
+        std::env::var_os("CORPUS_DIR").map_or_else(beside, |folder| self.root.join(folder))
+    }
+
     /// A path as the user would type it: relative to the root where possible.
     pub fn show(&self, path: &Path) -> String {
         path.strip_prefix(&self.root).unwrap_or(path).display().to_string()

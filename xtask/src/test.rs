@@ -11,7 +11,7 @@ use lexopt::prelude::*;
 
 use crate::repo::Repo;
 use crate::step::{Plan, Step, seconds};
-use crate::{Finish, build, command, components, deny, model, node, python, tidy, toolchain, wit};
+use crate::{Finish, build, command, components, deny, fuzz, model, node, python, tidy, toolchain, wit};
 
 use counts::Counts;
 
@@ -19,14 +19,15 @@ pub const HELP: &str = "\
 Usage: cargo xtask test [--quick] [FILTER…]
 
 Runs, in this order: cargo fmt, clippy, cargo-deny, tidy, wit, build (gateway and components), the installation of the
-real model and of the Python and Node SDKs, all tests (with cargo-nextest where it is installed), doc tests. A failed step
-does not stop the others, except that nothing is tested that could not be built. It closes with a table of the steps and
-the line `N passed, N failed`; a step that is not a test run counts as one.
+real model and of the Python and Node SDKs, all tests (with cargo-nextest where it is installed), doc tests, each fuzz
+target for some seconds (`cargo xtask fuzz --help`). A failed step does not stop the others, except that nothing is tested
+that could not be built. It closes with a table of the steps and the line `N passed, N failed`; a step that is not a test
+run counts as one.
 
 With a FILTER only the tests whose name contains it run, and the checks before the build are left out.
 
 Options:
-  --quick  what a change of a few lines needs: without cargo-deny, the model, the SDKs and doc tests; tests with
+  --quick  what a change of a few lines needs: without cargo-deny, the model, the SDKs, doc tests and fuzzing; tests with
            `sdk_` or `real_model` in their names are left out
 
 The tests find what they need in the environment: WASMGATE_BIN, WASMGATE_COMPONENTS, CORPUS_DIR, WASMGATE_PYTHON,
@@ -61,7 +62,7 @@ struct Session<'a> {
 pub fn main(repo: &Repo, args: Parser) -> Result<Finish> {
     let options = read_options(args)?;
     let checks = options.filters.is_empty();
-    let steps = 5 + if checks { if options.quick { 4 } else { 6 } } else { 0 } + if options.quick { 0 } else { 3 };
+    let steps = 5 + if checks { if options.quick { 4 } else { 7 } } else { 0 } + if options.quick { 0 } else { 3 };
     let mut session = Session { repo, plan: Plan::new(steps), outcomes: Vec::new(), tested: false };
     if checks {
         session.check_sources(options.quick);
@@ -100,7 +101,9 @@ impl Session<'_> {
         self.check("fmt", |_| cargo_shown(repo, &["fmt", "--all", "--check"]));
         self.check("clippy", |step| {
             let gateway = ["clippy", "--locked", "--workspace", "--exclude", "xtask", "--all-targets", "--release", "--", "-D", "warnings"];
-            command::quietly(step, &mut repo.cargo(&gateway), "clippy")?;
+            let mut gateway = repo.cargo(&gateway);
+            fuzz::without_compiler(&mut gateway);
+            command::quietly(step, &mut gateway, "clippy")?;
             let xtask = ["clippy", "--locked", "--package", "xtask", "--all-targets", "--", "-D", "warnings"];
             command::quietly(step, &mut repo.cargo(&xtask), "clippy on xtask").map(drop)
         });
@@ -148,7 +151,23 @@ impl Session<'_> {
                 self.repo.cargo(&["test", "--locked", "--workspace", "--exclude", "xtask", "--release", "--doc", "--no-fail-fast"]);
             environment(self.repo, &mut command);
             self.count("doc tests", command);
+            self.fuzz();
         }
+    }
+
+    /// A step with one test per target.
+    fn fuzz(&mut self) {
+        let repo = self.repo;
+        let started = Instant::now();
+        let (counts, note) = match self.plan.step("fuzz", |step| fuzz::check(repo, step)) {
+            Ok(fuzz::Run::Ran(outcomes)) => (outcomes.iter().fold(Counts::default(), |sum, run| sum + Counts::one(run.passed())), ""),
+            Ok(fuzz::Run::Skipped(why)) => (Counts::default(), why),
+            Err(error) => {
+                println!("error: {error:#}\n");
+                (Counts::one(false), "did not run")
+            }
+        };
+        self.outcomes.push(Outcome { title: "fuzz", time: started.elapsed(), counts, note, is_test_run: false });
     }
 
     /// A step that is right or wrong. Returns whether it is right.
@@ -224,10 +243,7 @@ fn environment(repo: &Repo, command: &mut Command) {
     command.env("WASMGATE_PYTHON", python::interpreter(repo));
     command.env("MODEL_PYTHON", python::interpreter(repo));
     command.env("WASMGATE_NODE_DIR", node::folder(repo));
-    if std::env::var_os("CORPUS_DIR").is_none() {
-        let beside = repo.root.parent().unwrap_or(&repo.root).join("shared/corpus");
-        command.env("CORPUS_DIR", beside);
-    }
+    command.env("CORPUS_DIR", repo.corpus());
 }
 
 fn table(outcomes: &[Outcome]) -> String {

@@ -35,7 +35,8 @@ pub fn check(repo: &Repo, step: &Step) -> Result<()> {
     anyhow::bail!("without a `///` comment above them, so nobody can know what they mean:\n  {list}")
 }
 
-fn parse(folder: &Path) -> Result<(Resolve, PackageId)> {
+/// The contract with everything that it depends on.
+pub fn parse(folder: &Path) -> Result<(Resolve, PackageId)> {
     let mut resolve = Resolve { all_features: true, ..Resolve::default() };
     let (package, _) = resolve.push_dir(folder).context("parsing wit/")?;
     Ok((resolve, package))

@@ -23,6 +23,6 @@ pub use clock::Spent;
 pub use engine::MAX_MEMORY;
 pub use hooks::{CallError, Encoder, Filter, HookResult};
 pub use instance::{Extension, LoadError};
-pub use manifest::{Capability, Manifest, ManifestError, Toggle};
+pub use manifest::{Capability, Manifest, ManifestError, Toggle, read as read_manifest};
 pub use registry::{Candidate, Registry, Runtime, plan};
 pub use stats::{Hook, HookTotals, Stats};

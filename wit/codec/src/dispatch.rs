@@ -99,7 +99,14 @@ impl Format {
             Self::OpenaiChat => Decoder::OpenaiChat(openai_chat::Decoder::default()),
             Self::AnthropicMessages => Decoder::AnthropicMessages(anthropic_messages::Decoder::default()),
         };
-        EventDecoder { format: self, parser: sse::Parser::with_limit(limit), inner, begun: false, document: None, done: false }
+        EventDecoder {
+            format: self,
+            parser: sse::Parser::with_limit(limit),
+            inner,
+            begun: false,
+            document: None,
+            progress: Progress::default(),
+        }
     }
 
     /// An encoder of a stream.
@@ -167,6 +174,15 @@ pub struct EventDecoder {
     begun: bool,
     /// The body, when it is a document in place of a stream.
     document: Option<Vec<u8>>,
+    progress: Progress,
+}
+
+/// Where a stream is between its first event and its last.
+#[derive(Debug, Default)]
+struct Progress {
+    /// `Start` came.
+    started: bool,
+    /// `End` or `Error` came.
     done: bool,
 }
 
@@ -182,48 +198,53 @@ enum Decoder {
 impl EventDecoder {
     /// Takes bytes, cut anywhere, and appends the events that they complete. Faults of the provider become `Error` events.
     pub fn push(&mut self, bytes: &[u8], out: &mut Vec<StreamEvent>) {
-        if self.done {
+        if self.progress.done {
             return;
         }
         if self.takes_document(bytes) {
             return;
         }
-        let Self { parser, inner, done, .. } = self;
-        if let Err(e) = parser.push(bytes, &mut |event| inner.event(done, event, false, out)) {
+        let Self { parser, inner, progress, .. } = self;
+        if let Err(e) = parser.push(bytes, &mut |event| inner.event(progress, event, false, out)) {
             self.fail(ChatError::new(ErrorClass::Protocol, e.to_string()), out);
         }
     }
 
     /// The connection closed: appends `Error` (interrupted) unless the answer was complete.
     pub fn finish(&mut self, out: &mut Vec<StreamEvent>) {
-        if self.done {
+        if self.progress.done {
             return;
         }
         if let Some(document) = self.document.take() {
-            self.done = true;
+            self.progress.done = true;
             return match self.format.decode_answer(&document) {
                 Ok(answer) => out.extend(answer_events(&answer)),
                 Err(e) => out.push(StreamEvent::Error(e)),
             };
         }
-        let Self { parser, inner, done, .. } = self;
-        parser.finish(&mut |event| inner.event(done, event, true, out));
-        if !self.done {
-            self.done = true;
-            match &mut self.inner {
+        let Self { parser, inner, progress, .. } = self;
+        parser.finish(&mut |event| inner.event(progress, event, true, out));
+        if !progress.done {
+            let before = out.len();
+            match inner {
                 Decoder::OpenaiChat(d) => d.closed(out),
                 Decoder::AnthropicMessages(d) => d.closed(out),
             }
+            progress.follow(before, out);
+            progress.done = true;
         }
     }
 
     /// Some providers answer a request for a stream with one document: an error under a success status, a page of a proxy, or the
     /// whole answer. No line of a stream begins like one.
-    fn takes_document(&mut self, bytes: &[u8]) -> bool {
+    fn takes_document(&mut self, mut bytes: &[u8]) -> bool {
         if !self.begun {
-            let Some(first) = bytes.iter().find(|b| !b.is_ascii_whitespace()) else { return false };
+            let start = bytes.trim_ascii_start();
+            let Some(first) = start.first() else { return false };
             self.begun = true;
             if matches!(first, b'{' | b'<') {
+                // White space of earlier pieces is gone already.
+                bytes = start;
                 self.document = Some(Vec::new());
             }
         }
@@ -234,16 +255,16 @@ impl EventDecoder {
     }
 
     fn fail(&mut self, e: ChatError, out: &mut Vec<StreamEvent>) {
-        if !self.done {
-            self.done = true;
+        if !self.progress.done {
+            self.progress.done = true;
             out.push(StreamEvent::Error(e));
         }
     }
 }
 
 impl Decoder {
-    fn event(&mut self, done: &mut bool, event: sse::Event<'_>, last: bool, out: &mut Vec<StreamEvent>) {
-        if *done {
+    fn event(&mut self, progress: &mut Progress, event: sse::Event<'_>, last: bool, out: &mut Vec<StreamEvent>) {
+        if progress.done {
             return;
         }
         let before = out.len();
@@ -251,11 +272,32 @@ impl Decoder {
             Self::OpenaiChat(d) => d.event(event.name, event.data, last, out),
             Self::AnthropicMessages(d) => d.event(event.name, event.data, last, out),
         }
-        if let Some(end) = out[before..].iter().position(|e| matches!(e, StreamEvent::End | StreamEvent::Error(_))) {
-            out.truncate(before + end + 1);
-            *done = true;
+        progress.follow(before, out);
+    }
+}
+
+impl Progress {
+    /// Takes note of the events from `from` on, and drops what follows the end. An end without a beginning is an error: it must not
+    /// look like an empty answer.
+    fn follow(&mut self, from: usize, out: &mut Vec<StreamEvent>) {
+        for at in from..out.len() {
+            match &out[at] {
+                StreamEvent::Start(_) => self.started = true,
+                StreamEvent::End if !self.started => out[at] = StreamEvent::Error(no_answer()),
+                _ => {}
+            }
+            if matches!(out[at], StreamEvent::End | StreamEvent::Error(_)) {
+                out.truncate(at + 1);
+                self.done = true;
+                return;
+            }
         }
     }
+}
+
+/// The error of a stream that says that it is complete and holds nothing.
+pub(crate) fn no_answer() -> ChatError {
+    ChatError::new(ErrorClass::Protocol, "the provider's stream ended before an answer began")
 }
 
 /// Events to SSE bytes.

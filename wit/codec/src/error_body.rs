@@ -103,10 +103,19 @@ fn read(mut f: Fields<'_>, raw: Option<&str>) -> Option<ChatError> {
     let status = text(&mut inner, "status");
     let code = text(&mut inner, "code");
     let param = text(&mut inner, "param");
+    let message = if message.trim().is_empty() { unsaid(code.as_deref().or(kind.as_deref())) } else { message };
     let class = classify(kind.as_deref(), code.as_deref().or(status.as_deref()), &message);
     let raw = raw.filter(|r| r.len() <= RAW).map(str::to_owned);
     let message = shorten(&message);
     Some(ChatError { code: code.or(kind), param, raw, ..ChatError::new(class, message) })
+}
+
+/// What a caller reads of an error without a message.
+fn unsaid(word: Option<&str>) -> String {
+    match word {
+        Some(word) if !word.is_empty() => format!("the provider answered `{word}` and said no more"),
+        _ => "the provider reported an error and said nothing of it".to_owned(),
+    }
 }
 
 /// FastAPI's way: `detail` is a string or a list of what is wrong where.

@@ -470,6 +470,16 @@ fn errors_under_a_success_status() {
 }
 
 #[test]
+fn an_error_always_says_something() {
+    for format in Format::ALL {
+        let e = format.decode_error(401, None, br#"{"type":"error","error":{"type":"authentication_error","message":" "}}"#);
+        assert_eq!((e.class, e.message.contains("`authentication_error`")), (ErrorClass::Authentication, true), "{e:?}");
+        let e = format.decode_error(500, None, br#"{"error":{"message":""}}"#);
+        assert!(!e.message.is_empty(), "{e:?}");
+    }
+}
+
+#[test]
 fn errors_speak_the_dialect() {
     for class in ErrorClass::ALL {
         let e = ChatError { param: Some("p".into()), ..ChatError::new(class, "m") };
@@ -546,6 +556,92 @@ fn how_openai_streams_end() {
         Err(ErrorClass::RateLimited),
     );
     check(String::new(), Err(ErrorClass::Interrupted));
+}
+
+#[test]
+fn an_end_without_a_beginning_is_an_error() {
+    let stop = "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
+    for (format, sse) in [(OPENAI, "data: [DONE]\n\n"), (ANTHROPIC, stop)] {
+        assert!(matches!(decode(format, sse).as_slice(), [StreamEvent::Error(e)] if e.class == ErrorClass::Protocol), "{sse}");
+        let mut tap = StreamTap::new(format, false);
+        tap.push(sse.as_bytes(), &mut Vec::new());
+        assert_eq!(tap.facts().error.as_ref().map(|e| e.class), Some(ErrorClass::Protocol), "{sse}");
+    }
+}
+
+#[test]
+fn a_pretty_document_becomes_a_stream_of_whole_lines() {
+    let openai = json!({
+        "id": "i", "model": "m", "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "hi", "x": {"y": [1]}}, "z": [2]}],
+        "usage": {"prompt_tokens": 1, "completion_tokens": 1, "details": {"a": 1}}, "more": {"b": [3]}
+    });
+    let anthropic = json!({
+        "id": "i", "type": "message", "role": "assistant", "model": "m", "stop_reason": "end_turn",
+        "content": [{"type": "text", "text": "hi", "x": {"y": [1]}}, {"type": "unknown", "z": [2]}],
+        "usage": {"input_tokens": 1, "output_tokens": 1, "details": {"a": 1}}, "more": {"b": [3]}
+    });
+    for (format, document) in [(OPENAI, openai), (ANTHROPIC, anthropic)] {
+        let answer = format.decode_answer(&serde_json::to_vec_pretty(&document).unwrap()).unwrap();
+        for target in Format::ALL {
+            let mut sse = Vec::new();
+            let options = StreamOptions { include_usage: true, ..StreamOptions::default() };
+            target.event_encoder(options).events(&answer_events(&answer), &mut sse);
+            let sse = String::from_utf8(sse).unwrap();
+            assert!(sse.lines().all(|line| line.is_empty() || line.starts_with("data: ") || line.starts_with("event: ")), "{sse}");
+            collect(target, &sse).unwrap();
+        }
+    }
+}
+
+#[test]
+fn the_name_of_an_event_stands_in_for_its_type() {
+    let sse = [
+        ("message_start", r#"{"message":{"id":"i","model":"m","usage":{"input_tokens":1,"output_tokens":1}}}"#),
+        ("message_delta", r#"{"delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":2}}"#),
+        ("message_stop", "{}"),
+    ];
+    let sse = sse.map(|(name, data)| format!("event: {name}\ndata: {data}\n\n")).concat();
+    let answer = collect(ANTHROPIC, &sse).unwrap();
+    let (mut tap, mut out) = (StreamTap::new(ANTHROPIC, false), Vec::new());
+    tap.push(sse.as_bytes(), &mut out);
+    assert_eq!((tap.facts().ended, &tap.facts().finish, &tap.facts().usage), (true, &answer.choices[0].finish, &answer.usage));
+    assert_eq!(out, sse.as_bytes());
+}
+
+#[test]
+fn a_start_that_is_sent_twice_counts_once() {
+    let start = |tokens: u64| json!({"type": "message_start", "message": {"id": "i", "model": "m", "usage": {"input_tokens": tokens, "output_tokens": 1}}});
+    let end = json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}});
+    let sse = [start(9), start(8), end, json!({"type": "message_stop"})].map(|data| format!("data: {data}\n\n")).concat();
+    let answer = collect(ANTHROPIC, &sse).unwrap();
+    let mut tap = StreamTap::new(ANTHROPIC, false);
+    tap.push(sse.as_bytes(), &mut Vec::new());
+    assert_eq!((tap.facts().usage.as_ref().map(|u| u.input_tokens), &tap.facts().usage), (Some(9), &answer.usage));
+}
+
+#[test]
+fn a_call_that_was_not_stopped_ends_before_the_answer() {
+    let sse = [
+        r#"{"type":"message_start","message":{"id":"i","model":"m","usage":{"input_tokens":1,"output_tokens":1}}}"#,
+        r#"{"type":"content_block_start","index":0,"content_block":{"type":"tool_use","id":"c","name":"f","input":{}}}"#,
+        r#"{"type":"message_delta","delta":{"stop_reason":"tool_use"},"usage":{"output_tokens":2}}"#,
+        r#"{"type":"message_stop"}"#,
+    ];
+    let events = decode(ANTHROPIC, &sse.map(|data| format!("data: {data}\n\n")).concat());
+    let place = |wanted: fn(&StreamEvent) -> bool| events.iter().position(wanted).unwrap();
+    assert!(place(|e| matches!(e, StreamEvent::BlockStop(_))) < place(|e| matches!(e, StreamEvent::Finish(_))), "{events:?}");
+}
+
+#[test]
+fn a_signature_in_a_chunk_of_its_own_is_kept() {
+    let details = r#"{"reasoning_details":[{"type":"reasoning.text","signature":"s","format":"anthropic-claude-v1","index":0}]}"#;
+    let sse = [delta(r#"{"reasoning":"r"}"#), delta(details), chunk(r#"{"index":0,"delta":{},"finish_reason":"stop"}"#)].concat()
+        + "data: [DONE]\n\n";
+    let mut again = Vec::new();
+    OPENAI.event_encoder(StreamOptions::default()).events(&decode(OPENAI, &sse), &mut again);
+    let again = String::from_utf8(again).unwrap();
+    assert!(again.contains("\"signature\":\"s\""), "{again}");
+    assert_eq!(again.matches("\"s\"").count(), 1, "told once: {again}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use crate::DecodeError;
 use crate::hub::{
     ContentShape, Extra, OtherPart, Part, PartKind, ResultPart, ResultPartKind, Thinking, ToolCall, ToolCallKind, ToolResult,
 };
-use crate::json::{Array, Fields, Kind, Object, Path, Value, ensure_valid};
+use crate::json::{Array, Fields, Kind, Object, Path, Value, ensure_valid, write_raw};
 use crate::map::{Crossing, bare_text};
 
 // === read ===
@@ -166,7 +166,7 @@ pub(super) fn write(list: &mut Array<'_>, part: &Part, at: &str, c: &mut Crossin
     c.lose_extras(at, &part.extras);
     let extras = c.extras(&part.extras);
     if let PartKind::Other(other) = &part.kind {
-        return list.element().extend_from_slice(ensure_valid(&other.value).as_bytes());
+        return write_raw(list.element(), &ensure_valid(&other.value));
     }
     let mut o = list.object();
     match &part.kind {

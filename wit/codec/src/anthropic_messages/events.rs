@@ -75,10 +75,14 @@ impl Decoder {
     }
 
     fn end(&mut self, out: &mut Vec<StreamEvent>) {
+        self.stop_all(out);
+        out.push(StreamEvent::End);
+    }
+
+    fn stop_all(&mut self, out: &mut Vec<StreamEvent>) {
         while !self.open.is_empty() {
             self.stop(0, out);
         }
-        out.push(StreamEvent::End);
     }
 
     fn message_start(&mut self, mut f: Fields<'_>, out: &mut Vec<StreamEvent>) {
@@ -187,6 +191,8 @@ impl Decoder {
         extras.retain(|e| e.value != "null");
         if let Some(reason) = reason {
             self.finished = true;
+            // What a host forgot to stop ends before the answer does: other formats have no pieces after the reason to stop.
+            self.stop_all(out);
             out.push(StreamEvent::Finish(StreamFinish { choice: 0, reason, extras }));
         }
     }

@@ -10,7 +10,7 @@ use crate::hub::{
     BlockDelta, BlockId, BlockStart, ChatError, Delta, Extra, FinishReason, Part, PartKind, StreamEvent, StreamFinish, StreamStart,
     ToolCallKind, Usage,
 };
-use crate::json::{Array, Object, Value, ensure_valid, write_string};
+use crate::json::{Array, Object, Value, ensure_valid, write_raw, write_string};
 use crate::map::Crossing;
 use crate::{Format, Loss, StreamOptions};
 
@@ -258,7 +258,7 @@ impl Encoder {
             Delta::Arguments(text) => ("input_json_delta", "partial_json", text),
             Delta::Other(json) if same => {
                 let Some(index) = self.announce(out) else { return };
-                return delta_frame(out, index, |out| out.extend_from_slice(ensure_valid(json).as_bytes()));
+                return delta_frame(out, index, |out| write_raw(out, &ensure_valid(json)));
             }
             Delta::Other(_) => return self.crossing.lose("stream", "a piece that the target format does not have; dropped"),
         };
@@ -277,7 +277,7 @@ impl Encoder {
                 out.push(b',');
                 write_string(out, &e.name);
                 out.push(b':');
-                out.extend_from_slice(ensure_valid(&e.value).as_bytes());
+                write_raw(out, &ensure_valid(&e.value));
             }
             out.push(b'}');
         });
@@ -311,8 +311,7 @@ impl Encoder {
         match kind.filter(|k| self.crossing.same && !k.contains(['\n', '\r'])) {
             Some(kind) => {
                 out.extend_from_slice(format!("event: {kind}\ndata: ").as_bytes());
-                // A line end inside the document is white space; here it would end the data line.
-                out.extend(json.bytes().map(|b| if matches!(b, b'\n' | b'\r') { b' ' } else { b }));
+                write_raw(out, json);
                 out.extend_from_slice(b"\n\n");
             }
             None => self.crossing.lose("stream", "an event that the target format does not have; dropped"),

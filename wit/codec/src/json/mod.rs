@@ -18,6 +18,7 @@ pub use document::{Document, JsonFault, Member};
 pub use path::Path;
 pub use read::{Fields, Items, Kind, Value};
 pub use scan::MAX_DEPTH;
+pub(crate) use write::write_raw;
 pub use write::{Array, Object, write_string};
 
 /// Whether the text is one JSON value.

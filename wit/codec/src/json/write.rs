@@ -7,6 +7,16 @@ pub fn write_string(out: &mut Vec<u8>, text: &str) {
     serde_json::to_writer(out, text).expect("writing a string to memory cannot fail");
 }
 
+/// Appends the text of a JSON value, on one line: a line end between two of its tokens would end a data line of a stream.
+pub(crate) fn write_raw(out: &mut Vec<u8>, json: &str) {
+    let mut from = out.len();
+    out.extend_from_slice(json.as_bytes());
+    while let Some(at) = memchr::memchr2(b'\n', b'\r', &out[from..]) {
+        from += at;
+        out[from] = b' ';
+    }
+}
+
 /// An object that is being written. Call [`Object::end`] when it is complete.
 #[derive(Debug)]
 pub struct Object<'w> {
@@ -41,7 +51,7 @@ impl<'w> Object<'w> {
 
     /// Writes a member whose JSON text is known to be right.
     pub fn raw(&mut self, name: &str, json: &str) {
-        self.key(name).extend_from_slice(json.as_bytes());
+        write_raw(self.key(name), json);
     }
 
     /// Writes a member whose JSON text came from elsewhere; see [`ensure_valid`].

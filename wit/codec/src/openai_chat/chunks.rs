@@ -6,7 +6,7 @@ use crate::hub::{
     BlockDelta, BlockId, BlockStart, ChatError, Delta, Extra, Part, PartKind, StreamEvent, StreamFinish, StreamStart, ToolCall,
     ToolCallKind, Usage, extra, set_extra,
 };
-use crate::json::{Array, Fields, Object, Value, ensure_valid, write_string};
+use crate::json::{Array, Fields, Object, Value, ensure_valid, write_raw, write_string};
 use crate::map::{Crossing, field_note};
 use crate::{Format, Loss, StreamOptions};
 
@@ -267,7 +267,12 @@ impl Encoder {
                 Some("reasoning") => self.chunk(index, &d.extras, None, out, |o| hot_string(o, "reasoning", text)),
                 _ => self.chunk(index, &d.extras, None, out, |o| hot_string(o, reasoning::STRINGS[0], text)),
             },
-            Delta::Signature(_) if same && extra(&d.extras, IN_DETAILS).is_some() => {}
+            // The details tell it, in the extras of this event or of another one of the same chunk.
+            Delta::Signature(_) if same && extra(&d.extras, IN_DETAILS).is_some() => {
+                if d.extras.len() > 1 {
+                    self.chunk(index, &d.extras, None, out, |_| {});
+                }
+            }
             Delta::Signature(signature) => self.chunk(index, &d.extras, None, out, |o| detail(o, number, None, Some(signature), None)),
             Delta::Arguments(piece) => {
                 let Some((n, kind)) = block.and_then(|b| b.call) else { return };
@@ -318,7 +323,7 @@ const OWN: [&str; 6] = ["id", "object", "created", "model", "choices", "usage"];
 fn member(out: &mut Vec<u8>, name: &str, value: &str) {
     write_string(out, name);
     out.push(b':');
-    out.extend_from_slice(ensure_valid(value).as_bytes());
+    write_raw(out, &ensure_valid(value));
 }
 
 /// Writes one member of the delta by way of an object.

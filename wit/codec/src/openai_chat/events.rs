@@ -70,9 +70,6 @@ impl Decoder {
     }
 
     fn end(&mut self, out: &mut Vec<StreamEvent>) {
-        if !self.started {
-            self.start(String::new(), String::new(), None, out);
-        }
         for choice in &mut self.choices {
             choice.close(out);
         }

@@ -258,7 +258,7 @@ fn write_calls(o: &mut Object<'_>, parts: &[Part], extras: Extras<'_>, at: &str,
     for (i, part) in calls {
         match &part.kind {
             PartKind::ToolCall(call) => write_call(list.object(), call, c.extras(&part.extras)),
-            PartKind::Other(other) => list.element().extend_from_slice(crate::json::ensure_valid(&other.value).as_bytes()),
+            PartKind::Other(other) => crate::json::write_raw(list.element(), &crate::json::ensure_valid(&other.value)),
             _ => {}
         }
         if part.cache_control.is_some() {

@@ -88,7 +88,7 @@ pub(super) fn write(list: &mut Array<'_>, part: &Part, at: &str, c: &mut Crossin
     let extras = c.extras(&part.extras);
     if let PartKind::Other(other) = &part.kind {
         if other.format == NAME {
-            list.element().extend_from_slice(crate::json::ensure_valid(&other.value).as_bytes());
+            crate::json::write_raw(list.element(), &crate::json::ensure_valid(&other.value));
         } else {
             c.lose(at, format!("the target format has no part `{}`; dropped", other.kind));
         }

@@ -6,6 +6,7 @@
 use memchr::memmem::Finder;
 
 use super::StreamFacts;
+use crate::dispatch::no_answer;
 use crate::hub::{ChatError, ErrorClass, FinishReason};
 use crate::json::{Document, Fields, Kind, Value};
 use crate::sse::{Event, Parser, Splitter};
@@ -116,6 +117,15 @@ fn one_data(raw: &[u8]) -> Option<&[u8]> {
     found.map(|data| data.strip_prefix(b" ").unwrap_or(data))
 }
 
+/// The name of a raw event.
+fn name_of(raw: &[u8]) -> String {
+    let (mut parser, mut name) = (Parser::default(), String::new());
+    let mut sink = |e: Event<'_>| e.name.clone_into(&mut name);
+    let _ = parser.push(raw, &mut sink);
+    parser.finish(&mut sink);
+    name
+}
+
 /// Whether a word occurs as a key whose value is not `dull`.
 fn tells(finder: &Finder<'static>, data: &[u8], dull: &[u8]) -> bool {
     let mut rest = data;
@@ -144,17 +154,17 @@ impl Reader {
     /// Reads an event; whether it is forwarded.
     fn forwards(&mut self, raw: &[u8]) -> bool {
         if let Some(data) = one_data(raw) {
-            return self.read(data);
+            return self.read(raw, data);
         }
         // No data, or several lines of it, which the parser joins. It sees one event at most.
         let (mut parser, mut forward) = (Parser::default(), true);
-        let mut sink = |e: Event<'_>| forward = self.read(e.data);
+        let mut sink = |e: Event<'_>| forward = self.read(raw, e.data);
         let _ = parser.push(raw, &mut sink);
         parser.finish(&mut sink);
         forward
     }
 
-    fn read(&mut self, data: &[u8]) -> bool {
+    fn read(&mut self, raw: &[u8], data: &[u8]) -> bool {
         self.facts.events += 1;
         match self.format {
             Format::OpenaiChat => {
@@ -165,7 +175,7 @@ impl Reader {
             }
             Format::AnthropicMessages => {
                 if !(self.facts.first_content && data.starts_with(br#"{"type":"content_block_delta""#)) {
-                    self.read_anthropic(data);
+                    self.read_anthropic(raw, data);
                 }
                 true
             }
@@ -176,7 +186,7 @@ impl Reader {
     fn end(&mut self) {
         self.facts.ended = self.facts.started;
         if !self.facts.started {
-            self.facts.error = Some(ChatError::new(ErrorClass::Protocol, "the provider's stream ended before an answer began"));
+            self.facts.error = Some(no_answer());
         }
     }
 
@@ -252,17 +262,19 @@ impl Reader {
 
     // === Anthropic ===
 
-    fn read_anthropic(&mut self, data: &[u8]) {
+    fn read_anthropic(&mut self, raw: &[u8], data: &[u8]) {
         let Ok(document) = Document::parse(data) else { return };
         let mut f = Fields::of(&document);
-        let kind = f.take("type").and_then(Value::text).unwrap_or_default();
+        let kind = f.take("type").and_then(Value::text).unwrap_or_else(|| name_of(raw).into());
         match kind.as_ref() {
+            // A proxy may send it twice; the first one counts.
+            "message_start" if self.facts.started => {}
             "message_start" => {
                 self.facts.started = true;
                 if let Some(mut m) = f.take("message").and_then(Value::object) {
                     take_text(&mut self.facts.id, &mut m, "id");
                     take_text(&mut self.facts.model, &mut m, "model");
-                    self.take_usage(m.take("usage"));
+                    self.take_usage(m.take("usage").filter(|v| anthropic_messages::read_usage(*v).is_some()));
                 }
             }
             "content_block_delta" => self.facts.first_content = true,
