@@ -11,7 +11,7 @@ use wasmgate::extensions::{Registry, Runtime, plan};
 use wasmgate::providers::Directory;
 use wasmgate::storage::{self, Store};
 
-/// Larger files only make the fuzzer slow: a real component of 200 KB compiles for a quarter of a second.
+/// Larger files only make the fuzzer slow: most of the time goes into compiling.
 const LARGEST: usize = 32 << 10;
 /// Longest time that a file of that size may take. The limits below allow a fraction of it.
 const LONGEST: Duration = Duration::from_secs(10);
