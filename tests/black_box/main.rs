@@ -9,6 +9,7 @@ mod exactly_once;
 mod extensions;
 mod filters;
 mod generate;
+mod handmade;
 mod limits;
 mod measured;
 mod memory;

@@ -202,6 +202,24 @@ async fn an_answer_that_is_too_long_is_cut_off() {
 }
 
 #[tokio::test]
+async fn a_machine_that_does_not_answer_ends_the_call() {
+    let there = Upstream::start(|_| Reply::silence()).await;
+    let host = there.url().replace("http://", "");
+    let upstream = setup::friendly(Dialect::OpenAi).await;
+    let grant =
+        format!("grant: [http, secrets, wasi], limits: {{wall_ms: 100}}, http: {{hosts: [\"http://{host}\"], private_addresses: true}}");
+    let gateway =
+        Gateway::start(&setup::config(&setup::provider(Dialect::OpenAi, &upstream), &extensions::fixture("fetches", &grant))).await;
+    let client = Client::new(&gateway);
+    let asked = std::time::Instant::now();
+    assert_eq!(fetch(&client, &format!("http://{host}/"), &[]).await.0, 500);
+    gateway.log_line("the limit", |l| l["extension"] == "fetches" && l["limit"] == "wall_ms").await;
+    // With the guest, its request is gone.
+    there.only().closed_after(asked).await;
+    setup::assert_serves(&client, Dialect::OpenAi).await;
+}
+
+#[tokio::test]
 async fn without_the_grant_every_request_is_refused_as_a_value() {
     let upstream = setup::friendly(Dialect::OpenAi).await;
     let extension = extensions::fixture("fetches", "grant: [secrets, wasi]");

@@ -66,3 +66,36 @@ fn leb128(mut value: usize, out: &mut Vec<u8>) {
     }
     out.push(value as u8);
 }
+
+/// A component that answers `wasi:http` requests with this core code: the body of `handle`, whose parameters are the request and where the
+/// response goes. It has a memory, a table `$t`, and may call `$log` with a level and two UTF-16 strings (address and length of each), and
+/// `$drop` with the handle of a request. No toolchain writes such code.
+pub fn http_handler(body: &str, memory: &str) -> Vec<u8> {
+    let text = format!(
+        r#"(component
+  (import "wasi:http/types@0.2.0" (instance $http
+    (export "incoming-request" (type (sub resource)))
+    (export "response-outparam" (type (sub resource)))))
+  (alias export $http "incoming-request" (type $request))
+  (alias export $http "response-outparam" (type $out))
+  (import "wasi:logging/logging@0.1.0-draft" (instance $logging
+    (type $l (enum "trace" "debug" "info" "warn" "error" "critical"))
+    (export "level" (type $level (eq $l)))
+    (export "log" (func (param "level" $level) (param "context" string) (param "message" string)))))
+  (alias export $logging "log" (func $log-text))
+  (core module $memory (memory (export "memory") 1) {memory})
+  (core instance $mem (instantiate $memory))
+  (core func $log (canon lower (func $log-text) (memory $mem "memory") string-encoding=utf16))
+  (core func $drop (canon resource.drop $request))
+  (core module $main
+    (import "host" "log" (func $log (param i32 i32 i32 i32 i32)))
+    (import "host" "drop" (func $drop (param i32)))
+    (table $t 1 funcref)
+    (func (export "handle") (param i32 i32) {body}))
+  (core instance $i (instantiate $main (with "host" (instance (export "log" (func $log)) (export "drop" (func $drop))))))
+  (func $handle (param "request" (own $request)) (param "response-out" (own $out)) (canon lift (core func $i "handle")))
+  (instance $handler (export "handle" (func $handle)))
+  (export "wasi:http/incoming-handler@0.2.0" (instance $handler)))"#
+    );
+    wat::parse_str(text).expect("the text is a component")
+}

@@ -2,6 +2,7 @@
 
 mod docs;
 mod layout;
+mod security;
 mod sources;
 
 use std::fs;
@@ -18,7 +19,8 @@ pub const HELP: &str = "\
 Usage: cargo xtask tidy
 
 Checks the repository's own rules: paths named in the documentation exist, no file is too long, no unfinished code, no
-sleeping or ignored tests, no path or address of one machine, the same files in every extension, every fixture used.
+sleeping or ignored tests, no path or address of one machine, the same files in every extension, every fixture used,
+every test there that docs/security.md names.
 Each rule says why it exists where it fails.
 
 A line that is right all the same says so on itself or the line above: `tidy: allow(RULE) because …`.
@@ -55,7 +57,7 @@ pub struct Violation {
     pub what: String,
 }
 
-const RULES: [Rule; 8] = [
+const RULES: [Rule; 9] = [
     docs::PATHS,
     sources::LENGTH,
     sources::UNFINISHED,
@@ -64,6 +66,7 @@ const RULES: [Rule; 8] = [
     sources::MACHINE,
     layout::EXTENSIONS,
     layout::FIXTURES,
+    security::NAMED_TESTS,
 ];
 
 pub fn main(repo: &Repo, args: Parser) -> Result<Finish> {
