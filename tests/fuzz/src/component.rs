@@ -56,7 +56,7 @@ impl Loader {
         Self {
             runtime: Runtime::start(None).expect("an engine"),
             providers: Arc::new(Directory::build(&config).expect("a provider")),
-            store: storage::open(None).expect("a store"),
+            store: storage::open(&wasmgate::config::Storage::default()).expect("a store"),
             threads,
             config,
             source,
