@@ -50,15 +50,42 @@ pub fn reply(reply: Reply) -> Response {
 }
 
 /// Header fields that extensions may not set: the connection and the framing are the host's.
-const RESERVED: [HeaderName; 6] =
-    [header::CONNECTION, header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::UPGRADE, header::TRAILER, header::HOST];
+const RESERVED: [HeaderName; 9] = [
+    header::CONNECTION,
+    header::CONTENT_LENGTH,
+    header::HOST,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
 
-/// Adds header fields of extensions. One that no header can be, or that is reserved, is left out with a line in the log.
+/// Most bytes of header fields that extensions may add to one response. More would be refused by most clients.
+const MAX_HEADERS: usize = 32 << 10;
+
+/// What a field counts besides its name and value, as HTTP/2 has it (RFC 9113, section 6.5.2).
+const HEADER_OVERHEAD: usize = 32;
+
+/// Adds header fields of extensions. Those that no header can be, that are reserved, or that are too many are left out with one
+/// line in the log.
 pub fn add_headers(response: &mut Response, fields: &[(String, String)]) {
+    let mut left = MAX_HEADERS;
+    let mut refused: Vec<&str> = Vec::new();
     for (name, value) in fields {
-        match (HeaderName::try_from(name.as_str()), HeaderValue::try_from(value.as_str())) {
-            (Ok(name), Ok(value)) if !RESERVED.contains(&name) => drop(response.headers_mut().insert(name, value)),
-            _ => tracing::warn!(header = name, "an extension set a header field that it may not set; left out"),
+        let fits = left.checked_sub(name.len() + value.len() + HEADER_OVERHEAD);
+        match (fits, HeaderName::try_from(name.as_str()), HeaderValue::try_from(value.as_str())) {
+            (Some(rest), Ok(name), Ok(value)) if !RESERVED.contains(&name) => {
+                left = rest;
+                response.headers_mut().insert(name, value);
+            }
+            _ => refused.push(name),
         }
+    }
+    if let Some(first) = refused.first() {
+        // The name is the guest's, and may be as long as it likes.
+        let first: String = first.chars().take(64).collect();
+        tracing::warn!(header = first, count = refused.len(), "an extension set header fields that it may not set; left out");
     }
 }
