@@ -45,8 +45,7 @@ pub fn build() -> anyhow::Result<Engine> {
         // What is kept is the beginning of a memory. That is the far end of the guest's stack, which is never reached: a slot
         // that was used once would hold zeros for good, and reuse would fault the pages that matter in again all the same.
         .linear_memory_keep_resident(0)
-        // A table's whole first page would be written, of a table that may not even have been read.
-        .table_keep_resident(0);
+        .table_keep_resident(4 << 10);
 
     let mut config = Config::new();
     config
