@@ -32,6 +32,12 @@ pub enum LoadError {
     /// The file cannot be read.
     #[error("cannot be read: {0}")]
     Read(#[from] std::io::Error),
+    /// A folder, a device, a pipe.
+    #[error("is no file")]
+    NotAFile,
+    /// More than any component has.
+    #[error("has more than {0} bytes, which no component may have")]
+    TooLarge(u64),
     /// No component with a manifest.
     #[error(transparent)]
     Manifest(#[from] super::manifest::ManifestError),

@@ -1,6 +1,7 @@
 //! Which extensions a configuration wants, where their components are, and in which order they run.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -141,15 +142,33 @@ fn available(folder: Option<&Path>, broken: &mut dyn FnMut(&Path, String)) -> BT
     found
 }
 
+/// Longest component, in bytes. Those with a whole interpreter of Python in them have 40 MiB.
+const MAX_COMPONENT: u64 = 256 << 20;
+
+/// The bytes of a component's file, which must be an ordinary one and not too long.
+fn bytes(file: &Path) -> Result<Vec<u8>, LoadError> {
+    // Before it is opened: a pipe would wait for somebody who writes.
+    let meta = std::fs::metadata(file)?;
+    if !meta.is_file() {
+        return Err(LoadError::NotAFile);
+    }
+    if meta.len() > MAX_COMPONENT {
+        return Err(LoadError::TooLarge(MAX_COMPONENT));
+    }
+    let mut bytes = Vec::with_capacity(meta.len() as usize);
+    std::fs::File::open(file)?.take(MAX_COMPONENT).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 fn read(file: &Path) -> Result<(Vec<u8>, Manifest), LoadError> {
-    let bytes = std::fs::read(file)?;
+    let bytes = bytes(file)?;
     let manifest = manifest::read(&bytes)?;
     Ok((bytes, manifest))
 }
 
 /// A component that may have no manifest: then it is given one.
 fn read_any(file: &Path, name: &str) -> Result<(Vec<u8>, Manifest), LoadError> {
-    let bytes = std::fs::read(file)?;
+    let bytes = bytes(file)?;
     let manifest = match manifest::read(&bytes) {
         Err(ManifestError::Missing) => Manifest::off_the_shelf(name),
         manifest => manifest?,

@@ -50,15 +50,42 @@ pub fn reply(reply: Reply) -> Response {
 }
 
 /// Header fields that extensions may not set: the connection and the framing are the host's.
-const RESERVED: [HeaderName; 6] =
-    [header::CONNECTION, header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::UPGRADE, header::TRAILER, header::HOST];
+const RESERVED: [HeaderName; 9] = [
+    header::CONNECTION,
+    header::CONTENT_LENGTH,
+    header::HOST,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
 
-/// Adds header fields of extensions. One that no header can be, or that is reserved, is left out with a line in the log.
+/// Most bytes of header fields that extensions may add to one response, and most fields. Common HTTP/1 clients refuse answers with more
+/// than 100 fields, and those of the host and the provider come on top.
+const MAX_HEADER_BYTES: usize = 32 << 10;
+const MAX_HEADERS: usize = 64;
+
+/// Adds header fields of extensions. Those that no header can be, that are reserved, or that are too many are left out with one
+/// line in the log.
 pub fn add_headers(response: &mut Response, fields: &[(String, String)]) {
+    let (mut added, mut bytes) = (0, 0);
+    let mut refused: Vec<&str> = Vec::new();
     for (name, value) in fields {
+        let length = name.len() + value.len();
+        let fits = added < MAX_HEADERS && bytes + length <= MAX_HEADER_BYTES;
         match (HeaderName::try_from(name.as_str()), HeaderValue::try_from(value.as_str())) {
-            (Ok(name), Ok(value)) if !RESERVED.contains(&name) => drop(response.headers_mut().insert(name, value)),
-            _ => tracing::warn!(header = name, "an extension set a header field that it may not set; left out"),
+            (Ok(name), Ok(value)) if fits && !RESERVED.contains(&name) => {
+                (added, bytes) = (added + 1, bytes + length);
+                response.headers_mut().insert(name, value);
+            }
+            _ => refused.push(name),
         }
+    }
+    if let Some(first) = refused.first() {
+        // The name is the guest's, and may be as long as it likes.
+        let first: String = first.chars().take(64).collect();
+        tracing::warn!(header = first, count = refused.len(), "an extension set header fields that it may not set; left out");
     }
 }

@@ -47,9 +47,9 @@ async fn call(extension: &Arc<Extension>, incoming: Incoming, caller: Caller) ->
     // HTTP/1.0 clients may leave it out; the standard interface wants an authority.
     request.headers_mut().entry(header::HOST).or_insert(HeaderValue::from_static("localhost"));
 
-    let (sender, receiver) = oneshot::channel();
+    let (sender, mut receiver) = oneshot::channel();
     // The guest may go on writing its body after the head is out, so it runs beside the response.
-    let task = tokio::spawn(async move {
+    let mut task = tokio::spawn(async move {
         let (instance, bounds) = lease.begin(Hook::Http, length, Some(caller));
         instance.store.data_mut().given(length);
         let result = async {
@@ -63,24 +63,34 @@ async fn call(extension: &Arc<Extension>, incoming: Incoming, caller: Caller) ->
         lease.end(result).0
     });
     let guard = Guard(task.abort_handle());
-    match receiver.await {
-        Ok(Ok(response)) => Ok(response.map(|body| {
+    // The instance stays when the guest has returned, and with it what the guest never answered with, so both are waited for.
+    let (answered, ended) = tokio::select! {
+        biased;
+        answered = &mut receiver => (answered.ok(), None),
+        ended = &mut task => (receiver.try_recv().ok(), Some(ended)),
+    };
+    match answered {
+        Some(Ok(response)) => Ok(response.map(|body| {
             let body = body.map_frame(move |frame| {
                 let _runs_as_long_as_the_body = &guard;
                 frame.map_data(Bytes::from)
             });
             Body::new(body)
         })),
-        Ok(Err(code)) => {
+        Some(Err(code)) => {
             tracing::warn!(extension = extension.name(), error = ?code, "the extension answered with an error");
             Ok(dialect::plain(&ChatError::new(ErrorClass::Internal, "The extension could not answer.")))
         }
-        Err(_) => match task.await {
-            Ok(Err(error)) => Err(error),
-            _ => {
-                tracing::error!(extension = extension.name(), "the extension ended without an answer");
-                Ok(dialect::plain(&ChatError::new(ErrorClass::Internal, "The extension gave no answer.")))
+        None => {
+            let ended = match ended {
+                Some(ended) => ended,
+                None => task.await,
+            };
+            if let Ok(Err(error)) = ended {
+                return Err(error);
             }
-        },
+            tracing::error!(extension = extension.name(), "the extension ended without an answer");
+            Ok(dialect::plain(&ChatError::new(ErrorClass::Internal, "The extension gave no answer.")))
+        }
     }
 }
