@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
+use wasmgate_tests::answers::TEXT;
 use wasmgate_tests::{Client, Dialect, Gateway, Upstream, client};
 
 use crate::{extensions, setup};
@@ -20,7 +21,7 @@ enum Comes {
 }
 use Comes::{Limit, Nothing, Trap};
 
-const ATTACKS: [(&str, Comes); 18] = [
+const ATTACKS: [(&str, Comes); 27] = [
     ("endless-loop", Limit("cpu_ms")),
     ("loop-of-host-calls", Limit("cpu_ms")),
     ("recursion", Trap),
@@ -37,6 +38,15 @@ const ATTACKS: [(&str, Comes); 18] = [
     ("panic-after", Trap),
     ("panic-in-open", Trap),
     ("panic-in-filter", Trap),
+    ("handle-in-filter", Trap),
+    ("leak-handle", Trap),
+    ("drop-handle-twice", Trap),
+    ("get-many", Nothing("longer than 4194304 bytes together")),
+    ("rows-without-end", Nothing("some of the rows are kept")),
+    ("long-row", Nothing("at most 65536 are allowed")),
+    ("tables-without-end", Nothing("64 tables already")),
+    ("series-without-end", Nothing("1000")),
+    ("headers-without-end", Limit("host_call_bytes")),
     ("leave-a-pattern", Trap),
     ("look-for-the-pattern", Nothing("found 0")),
 ];
@@ -102,12 +112,24 @@ async fn every_attack_comes_to_nothing_while_others_are_served() {
     for other in others {
         assert!(other.await.expect("others are served without a fault") > 0);
     }
-    // Nobody else was touched.
+    assert_others_untouched(&client, "attacks").await;
+}
+
+/// No call of any other extension failed.
+pub async fn assert_others_untouched(client: &Client, hostile: &str) {
     let all = client.get("/api/extensions").await.json();
-    for extension in all["data"].as_array().expect("a list").iter().filter(|e| e["name"] != "attacks") {
+    for extension in all["data"].as_array().expect("a list").iter().filter(|e| e["name"] != hostile) {
         let hooks = extension["stats"]["hooks"].as_object().expect("hooks by name");
         assert!(hooks.values().all(|h| h["failures"] == 0), "{extension}");
     }
+}
+
+/// Both dialects are served, and no call of any other extension failed.
+pub async fn assert_unharmed(client: &Client, hostile: &str) {
+    for dialect in Dialect::ALL {
+        setup::assert_serves(client, dialect).await;
+    }
+    assert_others_untouched(client, hostile).await;
 }
 
 #[tokio::test]
@@ -154,6 +176,71 @@ async fn what_an_http_route_answers_cannot_break_the_framing() {
         assert!([200, 500].contains(&answer.status), "{kind}: {}", answer.status);
         setup::assert_serves(&client, Dialect::OpenAi).await;
     }
+}
+
+#[tokio::test]
+async fn what_a_hook_adds_to_the_response_cannot_break_the_framing() {
+    let upstream = setup::friendly(Dialect::OpenAi).await;
+    let (gateway, client) = gateway(&upstream).await;
+    for dialect in Dialect::ALL {
+        for request in [dialect.request("smuggled-headers", "x"), dialect.stream_request("smuggled-headers", "x")] {
+            let body = request.to_string();
+            let head = format!("POST {} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n", dialect.path(), body.len());
+            let twice = format!("{head}\r\n{body}{head}connection: close\r\n\r\n{body}");
+            let said = client::raw(&gateway, twice.as_bytes()).await;
+            assert_eq!(said.matches("HTTP/1.1 200 OK").count(), 2, "the second answer begins where the first one ends: {said}");
+            let head = said.split("\r\n\r\n").next().expect("a head").to_ascii_lowercase();
+            assert!(head.contains("x-fine: yes"), "{said}");
+            for forbidden in ["x-smuggled", "x-split", "x split", "x-nul", "keep-alive", "proxy-", "trailer", "upgrade", "evil.example"] {
+                assert!(!head.contains(forbidden), "{forbidden}: {said}");
+            }
+            assert_eq!(head.matches("\ncontent-length:").count() + head.matches("\ntransfer-encoding:").count(), 1, "{said}");
+        }
+    }
+    gateway.log_line("what was left out", |l| l["message"].as_str().is_some_and(|m| m.contains("may not set"))).await;
+    assert_unharmed(&client, "attacks").await;
+}
+
+#[tokio::test]
+async fn header_fields_without_end_are_cut_with_one_line_in_the_log() {
+    let upstream = setup::friendly(Dialect::OpenAi).await;
+    let (gateway, client) = gateway(&upstream).await;
+    // The longer the request, the more a hook may answer.
+    let request = Dialect::Anthropic.request("headers-without-end", &"x".repeat(2 << 20));
+    let answer = client.post(Dialect::Anthropic.path(), &request).await;
+    assert_eq!((answer.status, Dialect::Anthropic.text(&answer.json()).as_str()), (200, TEXT));
+    assert!((64..100).contains(&answer.headers.len()), "{} fields", answer.headers.len());
+    let line = gateway.log_line("what was left out", |l| l["message"].as_str().is_some_and(|m| m.contains("may not set"))).await;
+    assert!(line["count"].as_u64() > Some(39_900), "{line}");
+    assert_eq!(gateway.log_lines(|l| l["message"] == line["message"]).len(), 1);
+    assert_unharmed(&client, "attacks").await;
+}
+
+#[tokio::test]
+async fn a_handle_that_was_kept_or_guessed_reaches_no_other_request() {
+    let upstream = setup::friendly(Dialect::OpenAi).await;
+    let (gateway, client) = gateway(&upstream).await;
+    let ask = async |who: &'static str, model: &'static str, handle: u32| {
+        let request = client.request(http::Method::POST, Dialect::OpenAi.path()).header("x-who", who).header("x-handle", handle);
+        client.send(request.body(Dialect::OpenAi.request(model, "x").to_string())).await
+    };
+    // Whoever it is asked for: an error, or the request that the hook was given anyway.
+    let assert_own = |answer: &wasmgate_tests::Answer, what: &str| match answer.status {
+        200 => assert_eq!(answer.header("x-attack"), "second", "{what}"),
+        status => assert_eq!((status, Dialect::OpenAi.error(&answer.json()).0.as_str()), (500, "server_error"), "{what}"),
+    };
+    assert_eq!(ask("first", "keep-handle", 0).await.header("x-attack"), "kept");
+    assert_own(&ask("second", "use-kept-handle", 0).await, "the kept handle");
+    for number in 0..24 {
+        assert_own(&ask("second", "use-handle", number).await, &format!("handle {number}"));
+    }
+    assert_own(&ask("second", "use-handle", u32::MAX - 1).await, "the last handle");
+    // Where there is no request at all, no number leads to one.
+    assert_eq!(ask("first", "keep-handle", 0).await.header("x-attack"), "kept");
+    let answer = client.get("/attacks/kept-handle").await;
+    assert_eq!(answer.status, 500, "{}", answer.text());
+    gateway.log_line("the trap", |l| l["extension"] == "attacks" && l["message"] == "extension trapped").await;
+    assert_unharmed(&client, "attacks").await;
 }
 
 #[tokio::test]

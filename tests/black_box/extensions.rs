@@ -15,7 +15,8 @@ pub fn fixture(name: &str, more: &str) -> String {
     entry(name, &repo::fixture(name), more)
 }
 
-fn entry(name: &str, file: &Path, more: &str) -> String {
+/// Lines of the section `extensions` that load a component from a file.
+pub fn entry(name: &str, file: &Path, more: &str) -> String {
     assert!(file.is_file(), "{} is missing; `cargo xtask build --components-only` makes it", file.display());
     format!("  {name}: {{component: \"{}\"{}{more}}}\n", file.display(), if more.is_empty() { "" } else { ", " })
 }
@@ -399,7 +400,7 @@ async fn a_route_of_an_extension_answers_http() {
 // === refused ===
 
 /// What a configuration is refused with: exit code 2 and a text that names what is wrong, from `check` and from `serve`.
-fn refused(entries: impl Fn(&Path) -> String, words: &[&str]) {
+pub fn refused(entries: impl Fn(&Path) -> String, words: &[&str]) {
     let file = ConfigFile::new("");
     let config = setup::config("  echo: {type: echo}\n", &entries(file.folder()));
     std::fs::write(file.path(), config).unwrap();
@@ -414,12 +415,13 @@ fn refused(entries: impl Fn(&Path) -> String, words: &[&str]) {
     }
 }
 
-fn refused_bytes(bytes: &[u8], words: &[&str]) {
+/// The same for the bytes of a component.
+pub fn refused_bytes(bytes: &[u8], words: &[&str]) {
     refused(|folder| entry("mine", &component::write(folder, "mine", bytes), ""), words);
 }
 
 /// A real component under the name `mine`, with another manifest.
-fn renamed(manifest: Value) -> Vec<u8> {
+pub fn renamed(manifest: Value) -> Vec<u8> {
     let mut whole = json!({"name": "mine", "version": "1.0.0", "description": "d"});
     whole.as_object_mut().unwrap().extend(manifest.as_object().unwrap().clone());
     component::with_manifest(&std::fs::read(repo::component("routing")).unwrap(), &whole)

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use wasmgate_tests::{Client, Dialect, Gateway, Reply, Upstream};
 
-use crate::{extensions, setup};
+use crate::{attacks, extensions, setup};
 
 const SECRET: &str = "grant: [kv, records, metrics, secrets, clock, wasi], secrets: {token: open-sesame}";
 
@@ -151,6 +151,78 @@ async fn a_granted_host_is_asked_with_the_secret_put_in_on_the_way() {
         assert_eq!(status, 403, "{name}: {said}");
     }
     assert_eq!(there.received().len(), 1);
+}
+
+#[tokio::test]
+async fn header_fields_of_outbound_requests_cannot_smuggle() {
+    let there = Upstream::start(|_| Reply::new(200, "text/plain", "fine")).await;
+    let host = there.url().replace("http://", "");
+    let (_gateway, client) = fetching(&format!("hosts: [\"http://{host}\"], private_addresses: true")).await;
+    let url = format!("http://{host}/");
+    for (name, value) in [
+        ("x-send-x-a", "a%0d%0ax-evil: b"),
+        ("x-send-x-a", "a%0ax-evil: b"),
+        ("x-send-x-a", "a%00b"),
+        ("x-send-x-a", "a%0d%0a%0d%0aGET / HTTP/1.1"),
+        ("x-send-transfer-encoding", "chunked"),
+        ("x-send-transfer-encoding", "identity, chunked"),
+        ("x-send-connection", "authorization"),
+        ("x-send-keep-alive", "timeout=1"),
+        ("x-send-proxy-connection", "close"),
+        ("x-send-upgrade", "h2c"),
+        ("x-send-host", "evil.example"),
+    ] {
+        let (status, _, said) = fetch(&client, &url, &[(name, value)]).await;
+        assert_eq!(status, 403, "{name}: {value}: {said}");
+    }
+    assert_eq!(there.received().len(), 0, "nothing of it was sent");
+    // A wrong length is put right, and what asks for trailers is left out.
+    let (status, _, said) = fetch(&client, &url, &[("x-send-content-length", "3"), ("x-send-te", "trailers")]).await;
+    assert_eq!(status, 200, "{said}");
+    let received = there.only();
+    assert_eq!((received.header("content-length"), received.header("te")), (Some("8"), None));
+    assert_eq!(&received.body[..], b"question");
+}
+
+#[tokio::test]
+async fn a_placeholder_gives_its_secret_to_granted_hosts_in_header_values_and_to_nobody_else() {
+    let there = Upstream::start(|r| Reply::new(200, "text/plain", format!("{} {}", r.path, String::from_utf8_lossy(&r.body)))).await;
+    let host = there.url().replace("http://", "");
+    let (gateway, client) = fetching(&format!("hosts: [\"http://{host}\"], private_addresses: true")).await;
+    let answer = client.send(client.request(http::Method::POST, &format!("/fetch/leaks?http://{host}/"))).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let received = there.only();
+    assert_eq!(received.header("x-leak"), Some("open-sesame"), "who was granted sees it");
+    assert!(!received.path.contains("open-sesame") && received.path.contains("wasmgate-secret-"), "{}", received.path);
+    assert!(received.body.starts_with(b"wasmgate-secret-"), "{:?}", received.body);
+    // The guest's own words stay what they are, wherever they go.
+    assert!(answer.header("x-leak").starts_with("wasmgate-secret-"), "{:?}", answer.headers);
+    assert!(answer.text().starts_with("wasmgate-secret-") && !answer.text().contains("open-sesame"), "{}", answer.text());
+    gateway.log_line("the guest's line", |l| l["message"].as_str().is_some_and(|m| m.starts_with("leaked: wasmgate-secret-"))).await;
+    assert!(!gateway.log_text().contains("open-sesame"));
+    // A host that was not granted gets neither.
+    let elsewhere = Upstream::start(|_| Reply::new(200, "text/plain", "")).await;
+    let answer = client.send(client.request(http::Method::POST, &format!("/fetch/leaks?{}/", elsewhere.url()))).await;
+    assert!(!answer.text().contains("open-sesame"), "{}", answer.text());
+    assert_eq!(elsewhere.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_call_that_waits_too_long_is_ended() {
+    let there = Upstream::start(|_| Reply::silence()).await;
+    let host = there.url().replace("http://", "");
+    let upstream = setup::friendly(Dialect::OpenAi).await;
+    let fetches =
+        format!("grant: [http, secrets, wasi], limits: {{wall_ms: 200}}, http: {{hosts: [\"http://{host}\"], private_addresses: true}}");
+    let gateway =
+        Gateway::start(&setup::config(&setup::provider(Dialect::OpenAi, &upstream), &extensions::fixture("fetches", &fetches))).await;
+    let client = Client::new(&gateway);
+    let begun = std::time::Instant::now();
+    assert_eq!(fetch(&client, &format!("http://{host}/"), &[]).await.0, 500);
+    assert!(begun.elapsed().as_millis() >= 200);
+    gateway.log_line("the limit", |l| l["limit"] == "wall_ms" && l["extension"] == "fetches").await;
+    there.only().closed_after(begun).await;
+    attacks::assert_unharmed(&client, "fetches").await;
 }
 
 #[tokio::test]

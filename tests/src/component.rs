@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
+
+use crate::repo;
 
 /// Name of the custom section that holds the manifest.
 const SECTION: &str = "wasmgate:manifest";
@@ -12,6 +14,12 @@ pub const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0";
 
 /// A core module that holds nothing.
 pub const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
+
+/// A component of `tests/wat/`, which is written as text because no compiler would make it, with a manifest.
+pub fn from_text(name: &str) -> Vec<u8> {
+    let component = wat::parse_file(repo::path(&format!("tests/wat/{name}.wat"))).unwrap_or_else(|e| panic!("{e}"));
+    with_manifest(&component, &json!({"name": name, "version": "0.1.0", "description": "d", "capabilities": ["log", "wasi"]}))
+}
 
 /// A component with one more manifest; the last one counts.
 pub fn with_manifest(component: &[u8], manifest: &Value) -> Vec<u8> {

@@ -62,22 +62,22 @@ const RESERVED: [HeaderName; 9] = [
     HeaderName::from_static("proxy-connection"),
 ];
 
-/// Most bytes of header fields that extensions may add to one response. More would be refused by most clients.
-const MAX_HEADERS: usize = 32 << 10;
-
-/// What a field counts besides its name and value, as HTTP/2 has it (RFC 9113, section 6.5.2).
-const HEADER_OVERHEAD: usize = 32;
+/// Most bytes of header fields that extensions may add to one response, and most fields. Common HTTP/1 clients refuse answers with more
+/// than 100 fields, and those of the host and the provider come on top.
+const MAX_HEADER_BYTES: usize = 32 << 10;
+const MAX_HEADERS: usize = 64;
 
 /// Adds header fields of extensions. Those that no header can be, that are reserved, or that are too many are left out with one
 /// line in the log.
 pub fn add_headers(response: &mut Response, fields: &[(String, String)]) {
-    let mut left = MAX_HEADERS;
+    let (mut added, mut bytes) = (0, 0);
     let mut refused: Vec<&str> = Vec::new();
     for (name, value) in fields {
-        let fits = left.checked_sub(name.len() + value.len() + HEADER_OVERHEAD);
-        match (fits, HeaderName::try_from(name.as_str()), HeaderValue::try_from(value.as_str())) {
-            (Some(rest), Ok(name), Ok(value)) if !RESERVED.contains(&name) => {
-                left = rest;
+        let length = name.len() + value.len();
+        let fits = added < MAX_HEADERS && bytes + length <= MAX_HEADER_BYTES;
+        match (HeaderName::try_from(name.as_str()), HeaderValue::try_from(value.as_str())) {
+            (Ok(name), Ok(value)) if fits && !RESERVED.contains(&name) => {
+                (added, bytes) = (added + 1, bytes + length);
                 response.headers_mut().insert(name, value);
             }
             _ => refused.push(name),

@@ -1,0 +1,186 @@
+//! `openai-api` and `anthropic-api`: what they accept, read and write.
+
+use anthropic_api::AnthropicApi;
+use llm_codec::Format;
+use llm_codec::hub::{ChatError, ErrorClass, answer_events};
+use openai_api::OpenAiApi;
+use serde_json::{Value, json};
+use wasmgate::extensions::bindings::exports::wasmgate::extension::dialect as wire;
+use wasmgate::pipeline::Trace;
+use wasmgate_sdk::{Dialect, EncodeOptions, Encoder as _};
+
+use crate::component::{self, Host};
+use crate::{Provider, Setup, native, shown};
+
+const PROVIDERS: &[Provider] = &[Provider { name: "echo", kind: "echo", models: &[], default_model: None }];
+
+/// Requests like those that were recorded, and some that no client should send.
+fn requests(format: Format) -> Vec<Value> {
+    let weather = json!({"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]});
+    let wrong = [
+        json!({}),
+        json!({"model": 5}),
+        json!({"model": "", "messages": [{}]}),
+        json!({"model": "m", "max_tokens": 5}),
+        json!({"model": "m", "max_tokens": 5, "messages": []}),
+        json!({"model": "m", "max_tokens": "many", "messages": [{"role": "user", "content": "x"}]}),
+        json!({"model": "m".repeat(600), "max_tokens": 5, "messages": [{"role": "user", "content": "x"}]}),
+        json!({"model": "m", "max_tokens": 5, "messages": [{"role": "wizard", "content": 7}]}),
+        json!({"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "x"}], "temperature": null, "x-unknown": {"a": [1.0, 1e3]}}),
+    ];
+    let right = match format {
+        Format::OpenaiChat => vec![
+            json!({"model": "gpt-4o", "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Grüße 😀"}],
+                "temperature": 0.2, "stream": true, "stream_options": {"include_usage": true}, "stop": ["\n"], "seed": 7, "user": "u"}),
+            json!({"model": "gpt-4o", "tools": [{"type": "function", "function": {"name": "weather", "parameters": weather}}], "tool_choice": "auto",
+                "messages": [{"role": "user", "content": [{"type": "text", "text": "And here?"},
+                    {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo=", "detail": "low"}}]},
+                    {"role": "assistant", "content": null, "tool_calls": [
+                        {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": "{\"city\":\"Köln\"}"}}]},
+                    {"role": "tool", "tool_call_id": "c1", "content": "rain"}]}),
+            json!({"model": "gpt-4o", "messages": [{"role": "user", "content": "x"}],
+                "response_format": {"type": "json_schema", "json_schema": {"name": "w", "strict": true, "schema": weather}}}),
+        ],
+        Format::AnthropicMessages => vec![
+            json!({"model": "claude-haiku", "max_tokens": 64, "system": "Be brief.", "stream": true, "temperature": 0.2,
+                "messages": [{"role": "user", "content": "Grüße 😀"}], "stop_sequences": ["\n"], "metadata": {"user_id": "u"}}),
+            json!({"model": "claude-haiku", "max_tokens": 64, "tools": [{"name": "weather", "description": "d", "input_schema": weather}],
+                "tool_choice": {"type": "auto"}, "thinking": {"type": "enabled", "budget_tokens": 32},
+                "system": [{"type": "text", "text": "Long.", "cache_control": {"type": "ephemeral"}}],
+                "messages": [{"role": "user", "content": [{"type": "text", "text": "And here?"},
+                    {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}}]},
+                    {"role": "assistant", "content": [{"type": "thinking", "thinking": "hm", "signature": "s"},
+                        {"type": "tool_use", "id": "c1", "name": "weather", "input": {"city": "Köln"}}]},
+                    {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1", "content": "rain"}]}]}),
+        ],
+    };
+    right.into_iter().chain(wrong).collect()
+}
+
+/// Answers of both formats: a dialect writes what any provider said.
+fn answers() -> Vec<(Format, Value)> {
+    vec![
+        (
+            Format::OpenaiChat,
+            json!({"id": "chatcmpl-1", "object": "chat.completion", "created": 1_700_000_000, "model": "gpt-4o-2024", "system_fingerprint": "fp",
+                "choices": [{"index": 0, "message": {"role": "assistant", "content": "Grüße 😀", "refusal": null}, "logprobs": null, "finish_reason": "length"}],
+                "usage": {"prompt_tokens": 11, "completion_tokens": 5, "total_tokens": 16, "prompt_tokens_details": {"cached_tokens": 3}}}),
+        ),
+        (
+            Format::OpenaiChat,
+            json!({"id": "chatcmpl-2", "object": "chat.completion", "created": 1_700_000_000, "model": "gpt-4o", "choices": [
+                {"index": 0, "message": {"role": "assistant", "content": null, "tool_calls": [
+                    {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": "{\"city\":\"Köln\"}"}},
+                    {"id": "c2", "type": "function", "function": {"name": "weather", "arguments": "{}"}}]}, "finish_reason": "tool_calls"}]}),
+        ),
+        (
+            Format::AnthropicMessages,
+            json!({"id": "msg_1", "type": "message", "role": "assistant", "model": "claude-haiku", "stop_reason": "end_turn", "stop_sequence": null,
+                "content": [{"type": "thinking", "thinking": "hm", "signature": "s"}, {"type": "text", "text": "Grüße 😀"}],
+                "usage": {"input_tokens": 11, "output_tokens": 5, "cache_read_input_tokens": 3, "cache_creation_input_tokens": 0}}),
+        ),
+        (
+            Format::AnthropicMessages,
+            json!({"id": "msg_2", "type": "message", "role": "assistant", "model": "claude-haiku", "stop_reason": "tool_use", "stop_sequence": null,
+                "content": [{"type": "tool_use", "id": "c1", "name": "weather", "input": {"city": "Köln"}}],
+                "usage": {"input_tokens": 11, "output_tokens": 5}}),
+        ),
+    ]
+}
+
+fn errors() -> Vec<ChatError> {
+    let plain = [
+        ErrorClass::InvalidRequest,
+        ErrorClass::Authentication,
+        ErrorClass::Permission,
+        ErrorClass::ModelNotFound,
+        ErrorClass::RateLimited,
+        ErrorClass::Overloaded,
+        ErrorClass::Internal,
+        ErrorClass::ContentFiltered,
+    ];
+    let mut errors: Vec<_> = plain.into_iter().map(|class| ChatError::new(class, "Grüße: \"no\"\n")).collect();
+    errors.push(ChatError {
+        retry_after_ms: Some(1_500),
+        code: Some("c".into()),
+        param: Some("p".into()),
+        ..ChatError::new(ErrorClass::RateLimited, "later")
+    });
+    errors
+}
+
+/// Everything that a dialect does, on both sides.
+fn check<D: Dialect>(name: &'static str, format: Format, path: &str) {
+    let setup = Setup { name, config: json!({}), providers: PROVIDERS };
+    let dialect: D = native::start(&setup).expect("it takes its configuration");
+    let host = Host::start(&setup).expect("it takes its configuration");
+    let (extension, trace) = (host.extension(), Trace::default());
+    for request in requests(format) {
+        let native = shown::native::accepted(&dialect.accept(&native::incoming(path, &request)));
+        let incoming = std::sync::Arc::new(component::incoming(path, &request));
+        let component = shown::component::accepted(&host.wait(extension.accept(&trace, &incoming)));
+        assert_eq!(component, native, "accept {request}: the component, and the native code");
+
+        let body = request.to_string();
+        let native = dialect.decode(body.as_bytes());
+        let component = host.wait(extension.decode(&trace, body.as_bytes()));
+        assert_eq!(format!("{component:?}"), format!("{native:?}"), "decode {request}: the component, and the native code");
+    }
+    for body in [&b""[..], b"{", b"[]", b"\xff\xfe", b"{\"model\":\"\\ud800\",\"messages\":[]}", b"{\"model\":1e999}"] {
+        let (native, component) = (dialect.decode(body), host.wait(extension.decode(&trace, body)));
+        assert_eq!(format!("{component:?}"), format!("{native:?}"), "decode {body:?}: the component, and the native code");
+    }
+    for (from, document) in answers() {
+        let answer = from.decode_answer(document.to_string().as_bytes()).expect("a valid answer");
+        for include_usage in [false, true] {
+            let (options, wire) = options(include_usage);
+            let native = dialect.encode_answer(options, answer.clone());
+            let component = host.wait(extension.encode_answer(&trace, &wire, &answer, document.to_string().len()));
+            assert_same_text(&component, &native, &format!("encode-answer {document}"));
+            // In one batch, and in a batch for each event.
+            let events = answer_events(&answer);
+            for batch in [events.len().max(1), 1] {
+                for error in [None, Some(ChatError::new(ErrorClass::Overloaded, "broken"))] {
+                    let (options, wire) = self::options(include_usage);
+                    let mut native = dialect.encoder(options);
+                    let mut component = host.wait(extension.encoder(&trace, &wire));
+                    for events in events.chunks(batch) {
+                        let written = host.wait(component.events(&trace, events, 1_000));
+                        assert_same_text(&written, &native.events(events), &format!("events of {document}"));
+                    }
+                    let written = host.wait(component.finish(&trace, error.as_ref()));
+                    assert_same_text(&written, &native.finish(error.as_ref()), &format!("end of {document}"));
+                }
+            }
+        }
+    }
+    for error in errors() {
+        let native = shown::native::reply(&dialect.encode_error(&error));
+        let component = shown::component::reply(&host.wait(extension.encode_error(&trace, &error)));
+        assert_eq!(component, native, "encode-error {error:?}: the component, and the native code");
+    }
+    assert_eq!(host.log(), native::log());
+}
+
+/// What both sides are told about a stream.
+fn options(include_usage: bool) -> (EncodeOptions, wire::EncodeOptions) {
+    let (id, model) = ("fallback", "asked");
+    (
+        EncodeOptions { include_usage, id: id.into(), model: model.into(), created: 1_700_000_000 },
+        wire::EncodeOptions { include_usage, id: id.into(), model: model.into(), created: 1_700_000_000 },
+    )
+}
+
+fn assert_same_text(component: &[u8], native: &[u8], what: &str) {
+    assert_eq!(String::from_utf8_lossy(component), String::from_utf8_lossy(native), "{what}: the component, and the native code");
+}
+
+#[test]
+fn openai() {
+    check::<OpenAiApi>("openai-api", Format::OpenaiChat, "/v1/chat/completions");
+}
+
+#[test]
+fn anthropic() {
+    check::<AnthropicApi>("anthropic-api", Format::AnthropicMessages, "/anthropic/v1/messages");
+}
