@@ -51,7 +51,7 @@ struct Row {
     reads: f64,
     idle_mb: f64,
     after_mb: f64,
-    /// No round was quiet, so that all count.
+    /// No round was quiet for it and the floor, so that all count.
     noisy: bool,
 }
 
@@ -136,7 +136,7 @@ impl Row {
     fn new(case: &Case, samples: &[(usize, &Sample)], floor: &[(usize, &Sample)]) -> Row {
         let (counted, noisy) = quiet(samples);
         let of = |value: fn(&Sample) -> f64| median(counted.iter().map(|(_, sample)| value(sample)).collect());
-        let ratios = ratios(samples, floor);
+        let (ratios, noisy_ratio) = ratios(samples, floor);
         Row {
             server: case.server.name(),
             cpu_us: of(|s| s.cpu_us),
@@ -150,7 +150,7 @@ impl Row {
             reads: of(|s| s.reads),
             idle_mb: of(|s| s.idle_kib as f64 / 1024.0),
             after_mb: of(|s| s.after_kib as f64 / 1024.0),
-            noisy: noisy && !counted.is_empty(),
+            noisy: (noisy || noisy_ratio) && !counted.is_empty(),
         }
     }
 
@@ -224,13 +224,13 @@ fn quiet<'a>(samples: &[(usize, &'a Sample)]) -> (Vec<(usize, &'a Sample)>, bool
 }
 
 /// Round by round, so that a slow minute of the machine slows both sides. Where no round was quiet for both, all count.
-fn ratios(samples: &[(usize, &Sample)], floor: &[(usize, &Sample)]) -> Vec<f64> {
+fn ratios(samples: &[(usize, &Sample)], floor: &[(usize, &Sample)]) -> (Vec<f64>, bool) {
     let pairs = |of: &[(usize, &Sample)], to: &[(usize, &Sample)]| -> Vec<f64> {
         let same_round = |round: usize| to.iter().find(|(other, _)| *other == round).map(|(_, sample)| sample.cpu_us);
         of.iter().filter_map(|(round, sample)| Some(sample.cpu_us / same_round(*round)?)).collect()
     };
     let ratios = pairs(&quiet(samples).0, &quiet(floor).0);
-    if ratios.is_empty() { pairs(samples, floor) } else { ratios }
+    if ratios.is_empty() { (pairs(samples, floor), true) } else { (ratios, false) }
 }
 
 /// Of an even number, the mean of the two in the middle.
@@ -326,7 +326,8 @@ mod tests {
 
         // No round in which both were quiet.
         let found = report(&[sample(50.0, 0.0), sample(50.0, 0.9)], &[sample(60.0, 0.9), sample(60.0, 0.0)]);
-        assert_eq!(found.tables[0].rows[1].ratio, 1.2);
+        let row = &found.tables[0].rows[1];
+        assert_eq!((row.ratio, row.noisy), (1.2, true));
     }
 
     #[test]
