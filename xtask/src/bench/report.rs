@@ -21,8 +21,9 @@ pub struct Run {
     pub rounds: usize,
 }
 
-pub struct Report {
+pub struct Report<'a> {
     run: Run,
+    works: Vec<&'a Work>,
     tables: Vec<Table>,
     checks: Vec<Check>,
     taken: Vec<Taken>,
@@ -64,11 +65,17 @@ struct Check {
     unit: &'static str,
 }
 
-impl Report {
-    pub fn new(run: Run, works: &[&Work], taken: Vec<Taken>) -> Report {
-        let tables: Vec<Table> = works.iter().map(|work| Table::new(work, &taken)).collect();
-        let checks = checks(&tables);
-        Report { run, tables, checks, taken }
+impl<'a> Report<'a> {
+    pub fn new(run: Run, works: &[&'a Work]) -> Report<'a> {
+        Report { run, works: works.to_vec(), tables: Vec::new(), checks: Vec::new(), taken: Vec::new() }
+    }
+
+    /// One more round.
+    pub fn add(&mut self, taken: Vec<Taken>) {
+        self.run.rounds += 1;
+        self.taken.extend(taken);
+        self.tables = self.works.iter().map(|work| Table::new(work, &self.taken)).collect();
+        self.checks = checks(&self.tables);
     }
 
     pub fn json(&self) -> Value {
@@ -284,14 +291,16 @@ mod tests {
     }
 
     /// A report of the first work: the floor's and another server's samples, round by round.
-    fn report(floor: &[Sample], other: &[Sample]) -> Report {
+    fn report(floor: &[Sample], other: &[Sample]) -> Report<'static> {
         let work = &cases::WORKS[0];
         let mut taken = Vec::new();
         for (case, samples) in work.cases.iter().zip([floor, other]) {
             let of_case = samples.iter().enumerate();
             taken.extend(of_case.map(|(round, s)| Taken { round, work: work.name, server: case.server.name(), sample: s.clone() }));
         }
-        Report::new(Run::default(), &[work], taken)
+        let mut report = Report::new(Run::default(), &[work]);
+        report.add(taken);
+        report
     }
 
     #[test]
