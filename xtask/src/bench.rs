@@ -47,7 +47,7 @@ the report says where there is none. A full run waits for others to finish, up t
 Options:
   --quick            a fifth of the requests and 2 rounds instead of 5: about a minute, for a first look
   --only TEXT        only work whose name contains TEXT, such as `unary` or `1 MB`
-  --json FILE        also writes everything, with each single measurement, to a file
+  --json FILE        also writes everything, with each single measurement, to a file; after each round
   --profile PROFILE  cargo's profile for gateway, floor, upstream and load [default: release]
 
 Configurations, logs and compiled components: target/bench/
@@ -77,15 +77,20 @@ pub fn main(repo: &Repo, args: Parser) -> Result<Finish> {
     let report = plan.step("measurements", |step| {
         let processes = Processes::stopped_by_signals()?;
         let site = Site::open(repo, step, &processes, &options.profile)?;
+        let run = Run { quick: options.quick, profile: options.profile.clone(), pinned: site.is_pinned(), ..about(repo) };
         let rounds = if options.quick { QUICK_ROUNDS } else { ROUNDS };
-        let taken = measure(step, &site, &works, rounds, if options.quick { QUICK } else { 1 })?;
-        let run = Run { rounds, quick: options.quick, profile: options.profile.clone(), pinned: site.is_pinned(), ..about(repo) };
-        Ok(Report::new(run, &works, taken))
+        let mut patience = Patience::new(if options.quick { Duration::ZERO } else { PATIENCE }, site.cpus.clone());
+        let mut report = Report::new(run, &works);
+        for round in 0..rounds {
+            report.add(measure(step, &site, &mut patience, &works, round, if options.quick { QUICK } else { 1 })?);
+            // After each round, so that a run that is interrupted leaves what it has.
+            if let Some(file) = &options.json {
+                write_atomically(file, format!("{:#}\n", report.json()).as_bytes())?;
+            }
+        }
+        Ok(report)
     })?;
     print!("\n{}", report.text());
-    if let Some(file) = &options.json {
-        write_atomically(file, format!("{:#}\n", report.json()).as_bytes())?;
-    }
     Ok(Finish::Done)
 }
 
@@ -111,23 +116,20 @@ fn programs(repo: &Repo, step: &Step, profile: &str) -> Result<()> {
 }
 
 /// Every server in turn within a piece of work, so that what is compared was measured within seconds; every other round backwards.
-fn measure(step: &Step, site: &Site, works: &[&Work], rounds: usize, divisor: usize) -> Result<Vec<Taken>> {
+fn measure(step: &Step, site: &Site, patience: &mut Patience, works: &[&Work], round: usize, divisor: usize) -> Result<Vec<Taken>> {
     let mut taken = Vec::new();
-    let mut patience = Patience::new(if divisor == 1 { PATIENCE } else { Duration::ZERO }, site.cpus.clone());
-    for round in 0..rounds {
-        for work in works {
-            let mut servers: Vec<_> = work.cases.iter().map(|case| &case.server).collect();
-            if round % 2 == 1 {
-                servers.reverse();
-            }
-            for server in servers {
-                let sample = quiet_sample(step, site, &mut patience, work, server, divisor)
-                    .with_context(|| format!("round {}, {}, {}", round + 1, work.name, server.name()))?;
-                taken.push(Taken { round, work: work.name, server: server.name(), sample });
-            }
-            let noise = taken.iter().rev().take(work.cases.len()).map(|t| t.sample.other_load).fold(0.0, f64::max);
-            step.note(&format!("round {}/{rounds}: {}; other load up to {:.0} %", round + 1, work.name, noise * 100.0));
+    for work in works {
+        let mut servers: Vec<_> = work.cases.iter().map(|case| &case.server).collect();
+        if round % 2 == 1 {
+            servers.reverse();
         }
+        for server in servers {
+            let sample = quiet_sample(step, site, patience, work, server, divisor)
+                .with_context(|| format!("round {}, {}, {}", round + 1, work.name, server.name()))?;
+            taken.push(Taken { round, work: work.name, server: server.name(), sample });
+        }
+        let noise = taken.iter().rev().take(work.cases.len()).map(|t| t.sample.other_load).fold(0.0, f64::max);
+        step.note(&format!("round {}: {}; other load up to {:.0} %", round + 1, work.name, noise * 100.0));
     }
     Ok(taken)
 }

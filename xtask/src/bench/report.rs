@@ -21,8 +21,9 @@ pub struct Run {
     pub rounds: usize,
 }
 
-pub struct Report {
+pub struct Report<'a> {
     run: Run,
+    works: Vec<&'a Work>,
     tables: Vec<Table>,
     checks: Vec<Check>,
     taken: Vec<Taken>,
@@ -51,7 +52,7 @@ struct Row {
     reads: f64,
     idle_mb: f64,
     after_mb: f64,
-    /// No round was quiet, so that all count.
+    /// No round was quiet for it and the floor, so that all count.
     noisy: bool,
 }
 
@@ -64,11 +65,17 @@ struct Check {
     unit: &'static str,
 }
 
-impl Report {
-    pub fn new(run: Run, works: &[&Work], taken: Vec<Taken>) -> Report {
-        let tables: Vec<Table> = works.iter().map(|work| Table::new(work, &taken)).collect();
-        let checks = checks(&tables);
-        Report { run, tables, checks, taken }
+impl<'a> Report<'a> {
+    pub fn new(run: Run, works: &[&'a Work]) -> Report<'a> {
+        Report { run, works: works.to_vec(), tables: Vec::new(), checks: Vec::new(), taken: Vec::new() }
+    }
+
+    /// One more round.
+    pub fn add(&mut self, taken: Vec<Taken>) {
+        self.run.rounds += 1;
+        self.taken.extend(taken);
+        self.tables = self.works.iter().map(|work| Table::new(work, &self.taken)).collect();
+        self.checks = checks(&self.tables);
     }
 
     pub fn json(&self) -> Value {
@@ -136,7 +143,7 @@ impl Row {
     fn new(case: &Case, samples: &[(usize, &Sample)], floor: &[(usize, &Sample)]) -> Row {
         let (counted, noisy) = quiet(samples);
         let of = |value: fn(&Sample) -> f64| median(counted.iter().map(|(_, sample)| value(sample)).collect());
-        let ratios = ratios(samples, floor);
+        let (ratios, noisy_ratio) = ratios(samples, floor);
         Row {
             server: case.server.name(),
             cpu_us: of(|s| s.cpu_us),
@@ -150,7 +157,7 @@ impl Row {
             reads: of(|s| s.reads),
             idle_mb: of(|s| s.idle_kib as f64 / 1024.0),
             after_mb: of(|s| s.after_kib as f64 / 1024.0),
-            noisy: noisy && !counted.is_empty(),
+            noisy: (noisy || noisy_ratio) && !counted.is_empty(),
         }
     }
 
@@ -224,13 +231,13 @@ fn quiet<'a>(samples: &[(usize, &'a Sample)]) -> (Vec<(usize, &'a Sample)>, bool
 }
 
 /// Round by round, so that a slow minute of the machine slows both sides. Where no round was quiet for both, all count.
-fn ratios(samples: &[(usize, &Sample)], floor: &[(usize, &Sample)]) -> Vec<f64> {
+fn ratios(samples: &[(usize, &Sample)], floor: &[(usize, &Sample)]) -> (Vec<f64>, bool) {
     let pairs = |of: &[(usize, &Sample)], to: &[(usize, &Sample)]| -> Vec<f64> {
         let same_round = |round: usize| to.iter().find(|(other, _)| *other == round).map(|(_, sample)| sample.cpu_us);
         of.iter().filter_map(|(round, sample)| Some(sample.cpu_us / same_round(*round)?)).collect()
     };
     let ratios = pairs(&quiet(samples).0, &quiet(floor).0);
-    if ratios.is_empty() { pairs(samples, floor) } else { ratios }
+    if ratios.is_empty() { (pairs(samples, floor), true) } else { (ratios, false) }
 }
 
 /// Of an even number, the mean of the two in the middle.
@@ -284,14 +291,16 @@ mod tests {
     }
 
     /// A report of the first work: the floor's and another server's samples, round by round.
-    fn report(floor: &[Sample], other: &[Sample]) -> Report {
+    fn report(floor: &[Sample], other: &[Sample]) -> Report<'static> {
         let work = &cases::WORKS[0];
         let mut taken = Vec::new();
         for (case, samples) in work.cases.iter().zip([floor, other]) {
             let of_case = samples.iter().enumerate();
             taken.extend(of_case.map(|(round, s)| Taken { round, work: work.name, server: case.server.name(), sample: s.clone() }));
         }
-        Report::new(Run::default(), &[work], taken)
+        let mut report = Report::new(Run::default(), &[work]);
+        report.add(taken);
+        report
     }
 
     #[test]
@@ -326,7 +335,8 @@ mod tests {
 
         // No round in which both were quiet.
         let found = report(&[sample(50.0, 0.0), sample(50.0, 0.9)], &[sample(60.0, 0.9), sample(60.0, 0.0)]);
-        assert_eq!(found.tables[0].rows[1].ratio, 1.2);
+        let row = &found.tables[0].rows[1];
+        assert_eq!((row.ratio, row.noisy), (1.2, true));
     }
 
     #[test]

@@ -57,10 +57,10 @@ pub fn take(step: &Step, site: &Site, work: &Work, server: &Server, divisor: usi
     let requests = (work.requests / divisor).max(work.connections);
     let running = site.measured(server)?;
     let idle_kib = resident(running.id)?;
-    site.load(step, work, running.port, (requests / WARM_UP).max(2 * work.connections))?;
+    site.load(step, work, server, running.port, (requests / WARM_UP).max(work.connections))?;
     thread::sleep(SETTLE);
     let before = Reading::take(site, running.id)?;
-    let said = site.load(step, work, running.port, requests)?;
+    let said = site.load(step, work, server, running.port, requests)?;
     thread::sleep(SETTLE);
     let after = Reading::take(site, running.id)?;
     let number =

@@ -105,9 +105,12 @@ impl<'a> Site<'a> {
     }
 
     /// Sends a load and returns what it says.
-    pub fn load(&self, step: &Step, work: &Work, port: u16, requests: usize) -> Result<serde_json::Value> {
+    pub fn load(&self, step: &Step, work: &Work, server: &Server, port: u16, requests: usize) -> Result<serde_json::Value> {
         let mut load = self.other(&self.program);
-        load.args(["load", "--port", &port.to_string(), "--format", work.format, "--requests", &requests.to_string()]);
+        // The floor translates nothing: it is asked in the upstream's format.
+        let format = if matches!(server, Server::Gateway(_)) { work.format } else { "openai" };
+        load.env("RUST_BACKTRACE", "0");
+        load.args(["load", "--port", &port.to_string(), "--format", format, "--requests", &requests.to_string()]);
         load.args(["--bytes", &work.bytes.to_string(), "--connections", &work.connections.to_string()]);
         if let Some(chunks) = work.chunks {
             load.args(["--chunks", &chunks.to_string()]);
