@@ -187,15 +187,15 @@ async fn time_for_what_is_read_is_given_by_its_length() {
         let mut request = Dialect::Anthropic.request("m", "x");
         let message =
             |n: usize| serde_json::json!({"role": if n.is_multiple_of(2) { "user" } else { "assistant" }, "content": "word ".repeat(20)});
-        request["messages"] = (0..20_001).map(message).collect();
+        request["messages"] = (0..60_001).map(message).collect();
         let answer = client.post(Dialect::Anthropic.path(), &request).await;
         (answer.status, gateway)
     };
-    let (status, gateway) = ask("{cpu_ms: 1, cpu_ms_per_mib: 0}").await;
+    let (status, gateway) = ask("{cpu_ms: 3, cpu_ms_per_mib: 0}").await;
     assert_eq!(status, 500);
     gateway.log_line("the limit", |l| l["limit"] == "cpu_ms" && l["extension"] == "anthropic-api").await;
     attacks::assert_unharmed(&Client::new(&gateway), "anthropic-api").await;
-    let (status, _gateway) = ask("{cpu_ms: 1, cpu_ms_per_mib: 500}").await;
+    let (status, _gateway) = ask("{cpu_ms: 3, cpu_ms_per_mib: 500}").await;
     assert_eq!(status, 200);
 }
 

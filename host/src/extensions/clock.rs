@@ -49,14 +49,13 @@ pub struct CallClock {
 }
 
 impl CallClock {
-    /// The call began, and no tick has come yet.
-    pub const BEGUN: u64 = 0;
-    /// The guest goes on after a wait, and no tick has come since.
-    pub const RESUMED: u64 = u64::MAX;
+    /// The call began, or goes on after a wait, and no tick has come since. The first one can come at once, so it charges nothing: a call
+    /// is never cut before its limit.
+    pub const UNREAD: u64 = u64::MAX;
 
     /// A call begins.
     pub fn begin(&self) {
-        self.mark(Self::BEGUN);
+        self.mark(Self::UNREAD);
         for clock in [&self.waited, &self.yielded, &self.excused] {
             clock.store(0, Ordering::Relaxed);
         }
@@ -119,7 +118,7 @@ impl Bounds {
         std::future::poll_fn(|context| {
             if let Some(since) = stood.take() {
                 self.clock.waited.fetch_add(nanos(since.elapsed()), Ordering::Relaxed);
-                self.clock.mark(CallClock::RESUMED);
+                self.clock.mark(CallClock::UNREAD);
             }
             if let Poll::Ready(output) = call.as_mut().poll(context) {
                 return Poll::Ready(Ok(output));

@@ -10,7 +10,6 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{RequestOptions, WasiBody, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
 
 use super::clock::{CallClock, Crossed, Spent, nanos, thread_cpu_nanos};
-use super::engine::EPOCH_TICK;
 use super::outbound::{self, Outbound};
 use super::services::Services;
 use crate::pipeline::Caller;
@@ -130,8 +129,7 @@ impl StoreState {
     pub fn on_tick(&mut self) -> wasmtime::Result<UpdateDeadline> {
         let now = thread_cpu_nanos();
         let ran = match self.clock.cpu.load(Ordering::Relaxed) {
-            CallClock::BEGUN => EPOCH_TICK,
-            CallClock::RESUMED => Duration::ZERO,
+            CallClock::UNREAD => Duration::ZERO,
             at => Duration::from_nanos(now.saturating_sub(at)).max(Duration::from_micros(1)),
         };
         self.clock.mark(now);

@@ -1,6 +1,6 @@
 //! A request from its arrival to its end. The stages are the files of this folder, in this order:
 //!
-//! `route` → `incoming` → `dialect` → `hooks` → `attempt` → `upstream` → `filters` → `relay` (streams) or `answer` (complete answers) → `completion`
+//! `route` → `incoming` → `dialect` → `hooks` → `attempt` → `upstream` → `filters` → `relay` (streams, written by `encoder`) or `answer` (complete answers) → `completion`
 //!
 //! `inner` is the way of requests that extensions make: from `hooks` on, the same.
 //!
@@ -11,6 +11,7 @@ mod answer;
 mod attempt;
 mod completion;
 mod dialect;
+mod encoder;
 mod exchange;
 mod filters;
 mod guest_http;

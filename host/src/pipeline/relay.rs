@@ -1,7 +1,7 @@
 //! Stages 6 and 7 for streams: one read of the upstream, one batch of events, one write to the client.
 //!
-//! Same-format streams pass as they came, event by event, and are tapped for usage, errors and the end. Others are decoded
-//! here and written by the dialect's encoder. Either way a stream that breaks after its first byte ends with the dialect's
+//! Same-format streams that no filter looks at pass as they came, event by event, and are tapped for usage, errors and the end.
+//! Others are decoded here and written again (`encoder`). Either way a stream that breaks after its first byte ends with the dialect's
 //! error event, never with a clean end.
 
 use std::convert::Infallible;
@@ -17,11 +17,12 @@ use llm_codec::hub::{self, ChatError, StreamEvent};
 use llm_codec::passthrough::StreamTap;
 use llm_codec::{EventDecoder, Format};
 
-use super::filters::{Filtered, Filters, batch_size};
+use super::encoder::StreamEncoder;
+use super::filters::{Filtered, Filters};
 use super::upstream::Sent;
-use super::{Completion, Exchange, answer};
+use super::{Completion, Exchange};
+use crate::extensions::Extension;
 use crate::extensions::bindings::wasmgate::extension::request::Target;
-use crate::extensions::{Encoder, Extension};
 use crate::providers::{ByteStream, Provider, Upstream};
 
 /// A stream on its way.
@@ -47,15 +48,15 @@ const CLOSING: Duration = Duration::from_millis(250);
 enum Writer {
     /// They are the provider's.
     Tap(Box<StreamTap>),
-    /// The dialect writes them.
-    Dialect(Box<Translation>),
+    /// They are written anew.
+    Encoder(Box<Translation>),
 }
 
 /// From the provider's format to the client's.
 struct Translation {
     decoded: Decoded,
     /// Gone once it has written the end.
-    encoder: Option<Encoder>,
+    encoder: Option<StreamEncoder>,
 }
 
 /// From the provider's format to events that went through the filters.
@@ -100,8 +101,8 @@ impl Relay {
             }
             upstream => {
                 let (upstream, decoded) = Decoded::of(upstream, format, filters, &*provider)?;
-                let encoder = dialect.encoder(&exchange.trace, &answer::options(exchange)).await?;
-                (upstream, Writer::Dialect(Box::new(Translation { decoded, encoder: Some(encoder) })))
+                let encoder = StreamEncoder::open(exchange, dialect, same_format.then_some(format)).await?;
+                (upstream, Writer::Encoder(Box::new(Translation { decoded, encoder: Some(encoder) })))
             }
         };
         let mut relay = Box::new(Self {
@@ -189,7 +190,7 @@ impl Relay {
         let Self { upstream, writer, exchange, .. } = self;
         let step = match writer {
             Writer::Tap(tap) => tapped(tap, upstream.next().await, completion),
-            Writer::Dialect(translation) => translation.step(exchange, upstream, completion).await?,
+            Writer::Encoder(translation) => translation.step(exchange, upstream, completion).await?,
         };
         Ok(match step {
             Step::Failed { before, error } => Step::Failed { before, error: self.provider.tellable(error) },
@@ -199,17 +200,16 @@ impl Relay {
 
     /// The end of a stream that broke: what was still good of it, and the dialect's error event.
     async fn last_bytes(&mut self, mut before: Vec<u8>, error: &ChatError) -> Vec<u8> {
-        let trace = &self.exchange.trace;
         let encoder = match &mut self.writer {
-            Writer::Dialect(translation) => translation.encoder.take(),
+            Writer::Encoder(translation) => translation.encoder.take(),
             Writer::Tap(_) => None,
         };
         let encoder = match encoder {
             Some(encoder) => Ok(encoder),
-            None => self.dialect.encoder(trace, &answer::options(&self.exchange)).await,
+            None => StreamEncoder::open(&self.exchange, &self.dialect, None).await,
         };
         let written = match encoder {
-            Ok(encoder) => encoder.finish(trace, Some(error)).await,
+            Ok(encoder) => encoder.finish(&self.exchange, Some(error)).await,
             Err(e) => Err(e),
         };
         match written {
@@ -224,7 +224,7 @@ impl Relay {
     fn started(&self) -> bool {
         match &self.writer {
             Writer::Tap(tap) => tap.facts().started,
-            Writer::Dialect(_) => true,
+            Writer::Encoder(_) => true,
         }
     }
 
@@ -245,14 +245,14 @@ impl Translation {
         let Batch { events, end } = self.decoded.step(upstream, completion).await?;
         let mut bytes = Vec::new();
         if let (Some(encoder), false) = (self.encoder.as_mut(), events.is_empty()) {
-            bytes = encoder.events(&exchange.trace, &events, batch_size(&events)).await?;
+            bytes = encoder.events(exchange, &events).await?;
         }
         if let Some(Err(error)) = end {
             return Ok(Step::Failed { before: bytes, error });
         }
         match self.encoder.take_if(|_| end.is_some()) {
             Some(encoder) => {
-                bytes.extend(encoder.finish(&exchange.trace, None).await?);
+                bytes.extend(encoder.finish(exchange, None).await?);
                 Ok(Step::End(bytes))
             }
             None => Ok(Step::Bytes(bytes)),
