@@ -41,8 +41,22 @@ Options:
   --seconds N  how long each target runs [default: 60]
 ";
 
-/// How long `cargo xtask test` runs each target, in seconds.
-pub const IN_TESTS: u32 = 5;
+/// How long a target runs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Effort {
+    /// For so many seconds, on from what earlier runs found.
+    Seconds(u32),
+    /// As many inputs as a few seconds allow, always the same ones: a test says the same of the same code, however fast the machine is.
+    Test,
+}
+
+/// Inputs of a target in a test. Loading a component takes a millisecond, everything else a hundredth of that.
+fn inputs_in_tests(target: &str) -> u32 {
+    if target == "component" { 1_500 } else { 15_000 }
+}
+
+/// A slow machine ends a test's run here, in seconds.
+const LONGEST_TEST: u32 = 60;
 
 /// Longest input, in bytes. Longer recordings are left out: they cost speed and reach no more code.
 const LONGEST_INPUT: usize = 16 << 10;
@@ -94,7 +108,7 @@ pub fn main(repo: &Repo, args: Parser) -> Result<Finish> {
     }
     let plan = Plan::new(2);
     plan.step("build", |step| build(repo, step, &wanted))?;
-    let outcomes = plan.step("fuzz", |step| run_all(repo, step, &wanted, options.seconds))?;
+    let outcomes = plan.step("fuzz", |step| run_all(repo, step, &wanted, Effort::Seconds(options.seconds)))?;
     Ok(if outcomes.iter().all(Outcome::passed) { Finish::Done } else { Finish::Failed })
 }
 
@@ -120,7 +134,7 @@ pub fn check(repo: &Repo, step: &Step) -> Result<Run> {
     }
     let targets = targets(repo)?;
     build(repo, step, &targets)?;
-    run_all(repo, step, &targets, IN_TESTS).map(Run::Ran)
+    run_all(repo, step, &targets, Effort::Test).map(Run::Ran)
 }
 
 /// Lets a command check the crate of the targets where libFuzzer itself cannot be compiled.
@@ -195,7 +209,7 @@ fn binary(repo: &Repo, target: &str) -> PathBuf {
 }
 
 /// Runs targets side by side, as many as there are processors.
-fn run_all(repo: &Repo, step: &Step, targets: &[String], seconds: u32) -> Result<Vec<Outcome>> {
+fn run_all(repo: &Repo, step: &Step, targets: &[String], effort: Effort) -> Result<Vec<Outcome>> {
     let made = repo.target("fuzz/seeds");
     fresh_folder(&made)?;
     let recorded = seeds::write(repo, &made, LONGEST_INPUT)?;
@@ -211,7 +225,7 @@ fn run_all(repo: &Repo, step: &Step, targets: &[String], seconds: u32) -> Result
         for _ in 0..workers {
             scope.spawn(|| {
                 while let Some(target) = next() {
-                    let outcome = run(repo, target, seconds).unwrap_or_else(|error| Outcome::did_not_run(target, &error));
+                    let outcome = run(repo, target, effort).unwrap_or_else(|error| Outcome::did_not_run(target, &error));
                     step.note(&outcome.line());
                     outcomes.lock().expect("no thread panics with it").push(outcome);
                 }
@@ -225,9 +239,16 @@ fn run_all(repo: &Repo, step: &Step, targets: &[String], seconds: u32) -> Result
     Ok(outcomes)
 }
 
-fn run(repo: &Repo, target: &str, seconds: u32) -> Result<Outcome> {
+fn run(repo: &Repo, target: &str, effort: Effort) -> Result<Outcome> {
     let place = |kind: &str| repo.target("fuzz").join(kind).join(target);
-    let (corpus, artifacts, log) = (place("corpus"), place("artifacts"), place("logs"));
+    let corpus = match effort {
+        Effort::Seconds(_) => place("corpus"),
+        Effort::Test => place("corpus-of-tests"),
+    };
+    if effort == Effort::Test {
+        fresh_folder(&corpus)?;
+    }
+    let (artifacts, log) = (place("artifacts"), place("logs"));
     for folder in [&corpus, &artifacts, &repo.target("fuzz/logs")] {
         fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
     }
@@ -236,10 +257,13 @@ fn run(repo: &Repo, target: &str, seconds: u32) -> Result<Outcome> {
     command.arg(corpus);
     command.args([repo.path("tests/fuzz/seeds").join(target), repo.target("fuzz/seeds").join(target)].iter().filter(|f| f.is_dir()));
     command.arg(format!("-artifact_prefix={}/", artifacts.display()));
-    command.args([format!("-max_total_time={seconds}"), format!("-max_len={LONGEST_INPUT}")]);
-    if seconds <= IN_TESTS {
-        // A test says the same of the same code, as far as a time limit lets it.
-        command.arg("-seed=1");
+    command.arg(format!("-max_len={LONGEST_INPUT}"));
+    match effort {
+        Effort::Seconds(seconds) => drop(command.arg(format!("-max_total_time={seconds}"))),
+        Effort::Test => {
+            let runs = format!("-runs={}", inputs_in_tests(target));
+            command.args([runs, "-seed=1".into(), format!("-max_total_time={LONGEST_TEST}")]);
+        }
     }
     command.args(["-timeout=20", "-rss_limit_mb=4096", "-print_final_stats=1"]);
     let words = repo.target("fuzz/seeds").join(format!("{target}.dict"));

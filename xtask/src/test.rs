@@ -20,7 +20,7 @@ Usage: cargo xtask test [--quick] [FILTER…]
 
 Runs, in this order: cargo fmt, clippy, cargo-deny, tidy, wit, build (gateway and components), the installation of the
 real model and of the Python and Node SDKs, all tests (with cargo-nextest where it is installed), doc tests, each fuzz
-target for some seconds (`cargo xtask fuzz --help`). A failed step does not stop the others, except that nothing is tested
+target on some thousand inputs (`cargo xtask fuzz --help`). A failed step does not stop the others, except that nothing is tested
 that could not be built. It closes with a table of the steps and the line `N passed, N failed`; a step that is not a test
 run counts as one.
 

@@ -17,7 +17,7 @@ pub enum StreamEncoder {
     /// The host, in a format that it knows.
     Native(EventEncoder),
     /// The dialect, in an instance that is kept for it.
-    Dialect(Encoder),
+    Dialect(Box<Encoder>),
 }
 
 impl StreamEncoder {
@@ -29,7 +29,7 @@ impl StreamEncoder {
                 let EncodeOptions { include_usage, id, model, created } = options;
                 Self::Native(format.event_encoder(StreamOptions { include_usage, id, model, created }))
             }
-            None => Self::Dialect(dialect.encoder(&exchange.trace, &options).await?),
+            None => Self::Dialect(Box::new(dialect.encoder(&exchange.trace, &options).await?)),
         })
     }
 

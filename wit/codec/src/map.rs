@@ -55,16 +55,33 @@ impl<'a> Extras<'a> {
         }
     }
 
-    /// Writes what is left: not written yet, not `done`, no note, not of an object nested in this one.
-    pub fn rest(self, object: &mut Object<'_>, done: &[&str], nested: &[&str]) {
+    /// Writes what is left: not written yet, not `done`, no note.
+    pub fn rest(self, object: &mut Object<'_>, done: &[&str]) {
+        self.write_rest(object, done, &[], false);
+    }
+
+    /// The same for an object that was read with `rest_beside`; what is of the objects `nested` in it is left out.
+    pub fn rest_beside(self, object: &mut Object<'_>, done: &[&str], nested: &[&str]) {
+        self.write_rest(object, done, nested, true);
+    }
+
+    fn write_rest(self, object: &mut Object<'_>, done: &[&str], nested: &[&str], beside: bool) {
         for e in self.list {
-            let Some(name) = e.name.strip_prefix(self.prefix) else { continue };
+            let Some(mut name) = e.name.strip_prefix(self.prefix) else { continue };
             let elsewhere = self.prefix.is_empty() && (name.starts_with('$') || nested.iter().any(|p| name.starts_with(p)));
+            if self.prefix.is_empty() && beside {
+                name = plain_name(name);
+            }
             if !elsewhere && !done.contains(&name) && !object.wrote(name) {
                 object.json(name, &e.value);
             }
         }
     }
+}
+
+/// The name of a member that was read beside nested objects: a dot in front says that it has dots of its own.
+pub(crate) fn plain_name(name: &str) -> &str {
+    name.strip_prefix('.').unwrap_or(name)
 }
 
 /// What an encoder knows of its source, and the losses it meets.

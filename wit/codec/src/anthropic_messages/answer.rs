@@ -90,7 +90,7 @@ pub(crate) fn encode(a: &ChatAnswer, options: &StreamOptions) -> Encoded {
         None if c.same => extras.hint(&mut o, "usage"),
         None => o.raw("usage", r#"{"input_tokens":0,"output_tokens":0}"#),
     }
-    extras.rest(&mut o, &[], &[]);
+    extras.rest(&mut o, &[]);
     o.end();
     c.lose_extras("", &a.extras);
     for choice in a.choices.iter().take(1) {

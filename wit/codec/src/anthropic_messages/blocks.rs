@@ -198,7 +198,7 @@ pub(super) fn write(list: &mut Array<'_>, part: &Part, at: &str, c: &mut Crossin
     if let Some(cache) = &part.cache_control {
         o.json("cache_control", cache);
     }
-    extras.rest(&mut o, &[], &[]);
+    extras.rest(&mut o, &[]);
     o.end();
 }
 

@@ -342,7 +342,7 @@ fn write_opening(out: &mut Vec<u8>, part: &Part, at: BlockId, id: &str, c: &mut 
             if t.signature.is_some() || !c.same {
                 o.string("signature", "");
             }
-            extras.rest(&mut o, &[], &[]);
+            extras.rest(&mut o, &[]);
             o.end();
         }
         PartKind::ToolCall(call) => {
@@ -351,7 +351,7 @@ fn write_opening(out: &mut Vec<u8>, part: &Part, at: BlockId, id: &str, c: &mut 
             let fallback = format!("toolu_{id}_{}", at.block);
             blocks::call_head(&mut o, call, c.same, if call.id.is_empty() { &fallback } else { &call.id });
             o.raw("input", "{}");
-            extras.rest(&mut o, &[], &[]);
+            extras.rest(&mut o, &[]);
             o.end();
         }
         _ => {

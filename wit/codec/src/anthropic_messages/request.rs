@@ -111,7 +111,6 @@ pub(crate) fn encode(r: &ChatRequest, options: &EncodeOptions) -> Encoded {
     extras.rest(
         &mut o,
         &["tools", "tool_choice", "stop_sequences", "metadata", "thinking", "output_config", "output_format", "max_tokens", "system"],
-        &[],
     );
     if extras.get("system") == Some("null") && !o.wrote("system") {
         o.raw("system", "null");
@@ -212,7 +211,7 @@ fn write_turn(list: &mut Array<'_>, turn: &[(usize, &Message)], c: &mut Crossing
     };
     o.string("role", role);
     if blocks::write_content(&mut o, &parts, first.shape, c) {
-        c.extras(&first.extras).rest(&mut o, &[], &[]);
+        c.extras(&first.extras).rest(&mut o, &[]);
         o.end();
         list.element().extend_from_slice(&json);
     } else {

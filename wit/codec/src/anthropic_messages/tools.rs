@@ -93,7 +93,7 @@ fn write_tool(list: &mut Array<'_>, tool: &Tool, at: &str, c: &mut Crossing) {
     if let Some(cache) = &tool.cache_control {
         o.json("cache_control", cache);
     }
-    extras.rest(&mut o, &[], &[]);
+    extras.rest(&mut o, &[]);
     o.end();
 }
 

@@ -310,4 +310,12 @@ impl<'a> Fields<'a> {
     pub fn rest(self) -> Vec<Extra> {
         self.rest_with("")
     }
+
+    /// What was not taken, beside members of a nested object that are kept as `name.member`: a name that has a dot of its own gets one
+    /// in front, so that the two cannot be taken for each other.
+    pub fn rest_beside(self) -> Vec<Extra> {
+        let mut extras = self.rest();
+        extras.iter_mut().filter(|e| e.name.contains('.')).for_each(|e| e.name.insert(0, '.'));
+        extras
+    }
 }

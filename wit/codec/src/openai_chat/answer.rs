@@ -54,7 +54,7 @@ fn read_choice(value: Value<'_>, position: u32) -> Choice {
         m.lenient("role", |v| (v.text()? == "assistant").then_some(()));
         extras = m.rest_with("message.");
     }
-    extras.extend(f.rest());
+    extras.extend(f.rest_beside());
     Choice { index, parts, shape, finish, extras }
 }
 
@@ -83,7 +83,7 @@ pub(crate) fn encode(a: &ChatAnswer, options: &StreamOptions) -> Encoded {
     if let Some(usage) = &a.usage {
         usage::write(&mut o, usage, c.same);
     }
-    extras.rest(&mut o, &[], &[]);
+    extras.rest(&mut o, &[]);
     o.end();
     c.lose_extras("", &a.extras);
     Encoded { body, losses: c.losses }
@@ -97,7 +97,7 @@ fn write_choice(mut o: Object<'_>, choice: &Choice, c: &mut Crossing) {
     m.string("role", "assistant");
     let inner = extras.nested("message.");
     message::write_body(&mut m, &choice.parts, choice.shape, inner, Place::Answer, &at, c);
-    inner.rest(&mut m, message::BODY, &[]);
+    inner.rest(&mut m, message::BODY);
     m.end();
     if !c.same {
         // The official API always says so, and its clients' types promise it.
@@ -108,7 +108,7 @@ fn write_choice(mut o: Object<'_>, choice: &Choice, c: &mut Crossing) {
         None if extras.get("finish_reason").is_none() => o.raw("finish_reason", "null"),
         None => extras.hint(&mut o, "finish_reason"),
     }
-    extras.rest(&mut o, &["choice"], &["message."]);
+    extras.rest_beside(&mut o, &["choice"], &["message."]);
     o.end();
     c.lose_extras(&at, &choice.extras);
 }

@@ -185,7 +185,7 @@ impl Choice {
             _ => v.text().unwrap_or(Cow::Borrowed(v.raw())).into_owned(),
         });
         let mut extras = inner.map(|i| i.rest_with(if custom { "custom." } else { "function." })).unwrap_or_default();
-        extras.extend(f.rest());
+        extras.extend(f.rest_beside());
         extras.retain(|e| e.value != "null");
         let slot = self.slot(index, &id, &name);
         let call = &mut self.calls[slot];

@@ -7,7 +7,7 @@ use crate::hub::{
     ToolCallKind, Usage, extra, set_extra,
 };
 use crate::json::{Array, Fields, Object, Value, ensure_valid, write_raw, write_string};
-use crate::map::{Crossing, field_note};
+use crate::map::{Crossing, field_note, plain_name};
 use crate::{Format, Loss, StreamOptions};
 
 /// Hub events to chunks.
@@ -156,7 +156,7 @@ impl Encoder {
         out.push(b'}');
         for e in extras.iter().filter(|e| !["message.", "call.", "$"].iter().any(|p| e.name.starts_with(p))) {
             out.push(b',');
-            member(out, &e.name, &e.value);
+            member(out, plain_name(&e.name), &e.value);
         }
         match finish {
             None => out.extend_from_slice(b",\"finish_reason\":null}]"),
@@ -310,7 +310,7 @@ impl Encoder {
             let Some(mut c) = choice.object() else { continue };
             let index = c.take("index").and_then(Value::u64).and_then(|i| u32::try_from(i).ok()).unwrap_or(0);
             let mut extras = c.take("delta").and_then(Value::object).map(|d: Fields<'_>| d.rest_with("message.")).unwrap_or_default();
-            extras.extend(c.rest());
+            extras.extend(c.rest_beside());
             self.choice(index, out);
             self.chunk(index, &extras, None, out, |_| {});
         }

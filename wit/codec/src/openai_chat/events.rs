@@ -8,6 +8,7 @@ use super::blocks::Choice;
 use super::{NAME, read_finish, usage};
 use crate::hub::{ChatError, ErrorClass, Extra, FinishReason, OtherPart, StreamEvent, StreamFinish, StreamStart, extra, set_extra};
 use crate::json::{Document, Fields, Object, Value, write_string};
+use crate::map::plain_name;
 
 /// Chunk fields that hide the length of the text and carry nothing: OpenAI's `obfuscation` and Mistral's `p`.
 const PADDING: [&str; 2] = ["obfuscation", "p"];
@@ -126,7 +127,7 @@ impl Decoder {
         let finish = f.lenient("finish_reason", |v| v.text()).filter(|word| !word.is_empty());
         f.take("finish_reason");
         if f.untaken().any(|(_, value)| !value.is_null()) {
-            extras.extend(f.rest());
+            extras.extend(f.rest_beside());
         }
         extras.retain(|e| e.value != "null");
         if let Some(word) = finish.filter(|_| !choice.finished) {
@@ -176,7 +177,7 @@ fn choice_fragment(index: u32, extras: &[Extra]) -> String {
         }
     }
     delta.end();
-    extras.iter().filter(|e| !e.name.starts_with("message.")).for_each(|e| choice.raw(&e.name, &e.value));
+    extras.iter().filter(|e| !e.name.starts_with("message.")).for_each(|e| choice.raw(plain_name(&e.name), &e.value));
     choice.end();
     list.end();
     chunk.end();
@@ -189,7 +190,7 @@ pub(crate) fn fold(json: &str, answer: &mut Vec<Extra>, mut choice: impl FnMut(u
     for mut c in f.lenient("choices", Value::elements).into_iter().flatten().filter_map(Value::object) {
         let index = c.lenient("index", |v| u32::try_from(v.u64()?).ok()).unwrap_or(0);
         let mut extras = c.lenient("delta", Value::object).map(|d| d.rest_with("message.")).unwrap_or_default();
-        extras.extend(c.rest());
+        extras.extend(c.rest_beside());
         choice(index, extras);
     }
     for e in f.rest() {

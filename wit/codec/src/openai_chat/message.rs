@@ -120,7 +120,7 @@ fn read_call(value: Value<'_>, path: &Path<'_>) -> Result<Part, DecodeError> {
         },
     };
     extras.extend(inner.rest_with(if kind == ToolCallKind::Custom { "custom." } else { "function." }));
-    extras.extend(f.rest());
+    extras.extend(f.rest_beside());
     Ok(Part { kind: PartKind::ToolCall(ToolCall { id, name, arguments, kind }), cache_control: None, extras })
 }
 
@@ -286,8 +286,8 @@ fn write_call(mut o: Object<'_>, call: &ToolCall, extras: Extras<'_>) {
         _ => None,
     };
     nested.member(&mut inner, input, Some(call.arguments.clone()), as_text, |inner, text| inner.string(input, text));
-    nested.rest(&mut inner, &["name", input], &[]);
+    nested.rest(&mut inner, &["name", input]);
     inner.end();
-    extras.rest(&mut o, &[], &["function.", "custom."]);
+    extras.rest_beside(&mut o, &[], &["function.", "custom."]);
     o.end();
 }

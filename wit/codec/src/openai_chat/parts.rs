@@ -38,7 +38,7 @@ pub(super) fn read(value: Value<'_>, path: &Path<'_>) -> Result<Part, DecodeErro
         _ => return Ok(other(value)),
     };
     let cache_control = f.take_some("cache_control").map(|v| v.raw().to_owned());
-    extras.extend(f.rest());
+    extras.extend(f.rest_beside());
     Ok(Part { kind, cache_control, extras })
 }
 
@@ -126,7 +126,7 @@ pub(super) fn write(list: &mut Array<'_>, part: &Part, at: &str, c: &mut Crossin
                     if let Some(detail) = &m.detail {
                         image.string("detail", detail);
                     }
-                    extras.nested("image_url.").rest(&mut image, &["url"], &[]);
+                    extras.nested("image_url.").rest(&mut image, &["url"]);
                     image.end();
                 }
             }
@@ -139,7 +139,7 @@ pub(super) fn write(list: &mut Array<'_>, part: &Part, at: &str, c: &mut Crossin
                 audio.string("data", &inline.data);
                 audio.string("format", inline.media_type.strip_prefix("audio/").unwrap_or(&inline.media_type));
             }
-            extras.nested("input_audio.").rest(&mut audio, &["data", "format"], &[]);
+            extras.nested("input_audio.").rest(&mut audio, &["data", "format"]);
             audio.end();
         }
         PartKind::Document(m) => {
@@ -151,7 +151,7 @@ pub(super) fn write(list: &mut Array<'_>, part: &Part, at: &str, c: &mut Crossin
     if let Some(cache) = part.cache_control.as_ref().filter(|_| c.same) {
         o.json("cache_control", cache);
     }
-    extras.rest(&mut o, done, nested);
+    extras.rest_beside(&mut o, done, nested);
     o.end();
 }
 
@@ -182,7 +182,7 @@ fn write_document(o: &mut Object<'_>, m: &Media, extras: Extras<'_>, same: bool)
                 MediaSource::Url(url) => file.string("file_url", url),
                 MediaSource::Text(_) | MediaSource::Other(_) => {}
             }
-            extras.nested("file.").rest(&mut file, &[], &[]);
+            extras.nested("file.").rest(&mut file, &[]);
             file.end();
         }
     }

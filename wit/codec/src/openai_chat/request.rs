@@ -122,7 +122,7 @@ pub(crate) fn encode(r: &ChatRequest) -> Encoded {
         |o, on| o.bool("stream", *on),
     );
     params::write_stream_options(&mut o, r, extras);
-    extras.rest(&mut o, &["tools", "tool_choice", "stream", "stream_options", "max_completion_tokens", "stop", "response_format"], &[]);
+    extras.rest(&mut o, &["tools", "tool_choice", "stream", "stream_options", "max_completion_tokens", "stop", "response_format"]);
     o.end();
     c.lose_extras("", &r.extras);
     Encoded { body, losses: c.losses }
@@ -161,7 +161,7 @@ fn write_message(list: &mut Array<'_>, m: &Message, at: &str, c: &mut Crossing) 
     o.string("role", role);
     message::write_body(&mut o, parts, m.shape, extras, place, at, c);
     write_name(&mut o, m, extras);
-    extras.rest(&mut o, &[message::BODY, &["role", "name"]].concat(), &[]);
+    extras.rest(&mut o, &[message::BODY, &["role", "name"]].concat());
     o.end();
 }
 
@@ -212,6 +212,6 @@ fn write_result(list: &mut Array<'_>, m: &Message, part: &Part, result: &ToolRes
     let shape = if c.same { result.shape } else { ContentShape::Parts };
     message::write_body(&mut o, &content, shape, Extras::new(&[], true), Place::Request { media: false }, at, c);
     write_name(&mut o, m, extras);
-    extras.rest(&mut o, &["role", "name", "content"], &[]);
+    extras.rest(&mut o, &["role", "name", "content"]);
     o.end();
 }

@@ -35,7 +35,7 @@ fn read_tool(value: Value<'_>, path: &Path<'_>) -> Result<Tool, DecodeError> {
     };
     let cache_control = f.take_some("cache_control").map(|v| v.raw().to_owned());
     let mut extras = inner.rest_with("function.");
-    extras.extend(f.rest());
+    extras.extend(f.rest_beside());
     Ok(Tool { kind: ToolKind::Function(tool), cache_control, extras })
 }
 
@@ -127,11 +127,11 @@ fn write_tool(list: &mut Array<'_>, tool: &Tool, c: &Crossing) {
     if let Some(strict) = f.strict {
         inner.bool("strict", strict);
     }
-    extras.nested("function.").rest(&mut inner, &[], &[]);
+    extras.nested("function.").rest(&mut inner, &[]);
     inner.end();
     if let Some(cache) = tool.cache_control.as_ref().filter(|_| c.same) {
         o.json("cache_control", cache);
     }
-    extras.rest(&mut o, &["type"], &["function."]);
+    extras.rest_beside(&mut o, &["type"], &["function."]);
     o.end();
 }
