@@ -9,9 +9,10 @@ use std::time::Instant;
 use divan::Bencher;
 use llm_codec::hub::{BlockDelta, BlockId, BlockStart, Delta, Part, StreamEvent, StreamStart};
 use tokio::runtime::Runtime;
+use wasmgate::deploy::Sources;
 use wasmgate::extensions::bindings::exports::wasmgate::extension::dialect::{EncodeOptions, GenerateHead};
 use wasmgate::extensions::{Encoder, Extension};
-use wasmgate::gateway::{self, Gateway};
+use wasmgate::gateway::Gateway;
 use wasmgate::pipeline::{Context, Exchange, Incoming, Trace};
 
 fn main() {
@@ -44,21 +45,22 @@ impl Bench {
             .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/components")), PathBuf::from);
         let entry = |name| format!("  {name}: {{component: \"{}/fixtures/{name}.wasm\"}}\n", components.display());
         std::fs::write(&file, CONFIG.to_owned() + &FIXTURES.map(entry).concat()).expect("the configuration is written");
-        let checked = gateway::read(&file, &[], Some(&components)).unwrap_or_else(|e| panic!("run `cargo xtask build` first: {e}"));
+        let sources = Sources { config: file, set: Vec::new(), components: Some(components) };
+        let checked = sources.read().unwrap_or_else(|e| panic!("run `cargo xtask build` first: {e}"));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let gateway = runtime.block_on(Gateway::start(checked.config, checked.candidates)).expect("the gateway starts");
+        let gateway = runtime.block_on(Gateway::start(sources, checked)).expect("the gateway starts");
         Self { runtime, gateway }
     }
 
     fn extension(&self, name: &str) -> Arc<Extension> {
-        let generation = self.gateway.generation.load();
-        generation.extensions.all().iter().find(|e| e.name() == name).cloned().expect("it is configured")
+        self.gateway.deploy.live().stable.extensions.find(name).cloned().expect("it is configured")
     }
 
     fn exchange(&self, model: &str, bytes: usize) -> Arc<Exchange> {
         let head = GenerateHead { format: "openai-chat".into(), model: model.into(), stream: false, include_usage: false };
         let incoming = Arc::new(incoming(model, bytes));
-        let context = Context { gateway: Arc::clone(&self.gateway), generation: self.gateway.generation.load_full(), debug: false };
+        let context =
+            Context { gateway: Arc::clone(&self.gateway), generation: Arc::clone(&self.gateway.deploy.live().stable), debug: false };
         Arc::new(Exchange::new(context, "bench".into(), incoming, self.extension("openai-api"), head, Trace::default()))
     }
 }

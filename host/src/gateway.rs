@@ -4,23 +4,25 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::config::problems::{Problem, Severity};
 use crate::config::{Config, Reading, Rejected};
-use crate::extensions::{Extension, Hook, Registry, Runtime, plan};
+use crate::deploy::live::Who;
+use crate::deploy::{Deploy, Sources, pins};
+use crate::extensions::{Candidate, Extension, Hook, Registry, Runtime, plan};
 use crate::pipeline::{Recent, Routes};
 use crate::providers::Directory;
 use crate::storage::{self, Store};
 use crate::telemetry::ExtensionCosts;
-use crate::telemetry::metrics::Page;
+use crate::telemetry::metrics::{ExtensionSeries, Page};
 
-/// The process. There is one; everything that may change while it runs is in its [`Generation`].
+/// The process. There is one; everything that may change while it runs is in its [`Generation`]s.
 pub struct Gateway {
-    /// The current snapshot.
-    pub generation: ArcSwap<Generation>,
+    /// What serves, and what replaces it.
+    pub deploy: Arc<Deploy>,
     /// The last requests.
     pub recent: Recent,
     /// Work that goes on after a response was sent.
@@ -37,6 +39,8 @@ pub struct Gateway {
 /// Configuration, extensions, routes and providers as they were published together. Nothing in it changes; a request keeps the
 /// one that it began with.
 pub struct Generation {
+    /// Its number. Later ones have greater numbers, also after a restart if there is a `deploy.state`.
+    pub number: u64,
     /// The settings.
     pub config: Arc<Config>,
     /// The providers.
@@ -61,18 +65,23 @@ pub struct Generation {
     pub switchable: bool,
     /// All of them.
     pub extensions: Registry,
+    /// It was replaced, and the time of the requests that are still on it is up.
+    pub expired: CancellationToken,
+    gone: CancellationToken,
+    _tells_when_it_is_gone: DropGuard,
 }
 
 impl Gateway {
     /// Loads everything that a configuration asks for. It must run inside the runtime that will serve.
-    pub async fn start(config: Config, candidates: Vec<crate::extensions::Candidate>) -> anyhow::Result<Arc<Self>> {
-        let store = storage::open(&config.storage)?;
-        let cache = config.cache.clone().or_else(default_cache);
+    pub async fn start(sources: Sources, checked: Checked) -> anyhow::Result<Arc<Self>> {
+        let store = storage::open(&checked.config.storage)?;
+        let cache = checked.config.cache.clone().or_else(default_cache);
         let runtime = Runtime::start(cache.as_deref())?;
-        let generation = Generation::build(&runtime, config, candidates, &store).await?;
+        let series = Arc::clone(&runtime.series);
+        let deploy = Deploy::start(runtime, store.clone(), sources, checked).await?;
         Ok(Arc::new_cyclic(|gateway| Self {
-            metrics: metrics(gateway, &runtime),
-            generation: ArcSwap::from_pointee(generation),
+            metrics: metrics(gateway, series),
+            deploy,
             recent: Recent::default(),
             background: TaskTracker::new(),
             handle: Handle::current(),
@@ -85,7 +94,7 @@ impl Gateway {
     pub async fn shut_down(&self) {
         self.background.close();
         self.background.wait().await;
-        self.generation.load().extensions.shut_down().await;
+        self.deploy.shut_down().await;
         let kv = Arc::clone(&self.store.kv);
         // The store's last write may wait for the disk.
         let _ = tokio::task::spawn_blocking(move || kv.flush()).await;
@@ -93,38 +102,29 @@ impl Gateway {
 }
 
 /// The page of metrics.
-fn metrics(gateway: &Weak<Gateway>, runtime: &Runtime) -> Page {
+fn metrics(gateway: &Weak<Gateway>, series: Arc<ExtensionSeries>) -> Page {
     let mut page = Page::default();
     page.register(Box::new(ExtensionCosts(Weak::clone(gateway))));
-    page.register(Box::new(Arc::clone(&runtime.series)));
+    page.register(Box::new(series));
     page
 }
 
 impl Generation {
-    async fn build(
-        runtime: &Runtime,
-        config: Config,
-        candidates: Vec<crate::extensions::Candidate>,
-        store: &Store,
-    ) -> anyhow::Result<Self> {
-        let providers = Arc::new(Directory::build(&config)?);
-        let extensions = Registry::load(runtime, candidates, &config, &providers, store)
-            .await
-            .map_err(|(name, e)| anyhow::anyhow!("extension `{name}` {e}"))?;
-        let routes = match Routes::build(&extensions) {
-            Ok(routes) => routes,
-            Err(reason) => {
-                extensions.shut_down().await;
-                anyhow::bail!(reason);
-            }
-        };
+    /// Puts together what was loaded. Fails when two extensions want the same path.
+    pub fn assemble(number: u64, config: Arc<Config>, providers: Arc<Directory>, extensions: Registry) -> Result<Self, String> {
+        let routes = Routes::build(&extensions)?;
         let only = match providers.entries().collect::<Vec<_>>().as_slice() {
             [only] => Some(only.name.clone()),
             _ => None,
         };
         let mut after_generate = extensions.with(Hook::AfterGenerate);
         after_generate.reverse();
+        for extension in extensions.all() {
+            extension.since(number);
+        }
+        let gone = CancellationToken::new();
         Ok(Self {
+            number,
             default_provider: config.default_provider.clone().or(only),
             before_generate: extensions.with(Hook::BeforeGenerate),
             after_generate,
@@ -133,11 +133,19 @@ impl Generation {
             on_complete: extensions.with(Hook::OnComplete),
             judge: extensions.with(Hook::Judge).into_iter().next(),
             switchable: extensions.all().iter().any(|e| e.toggle.is_some()),
-            config: Arc::new(config),
+            config,
             providers,
             routes,
             extensions,
+            expired: CancellationToken::new(),
+            _tells_when_it_is_gone: gone.clone().drop_guard(),
+            gone,
         })
+    }
+
+    /// Cancelled when nobody holds this generation any more.
+    pub fn gone(&self) -> CancellationToken {
+        self.gone.clone()
     }
 }
 
@@ -146,7 +154,9 @@ pub struct Checked {
     /// The settings.
     pub config: Config,
     /// The components, in the order in which they run.
-    pub candidates: Vec<crate::extensions::Candidate>,
+    pub candidates: Vec<Candidate>,
+    /// Versions on which callers stay.
+    pub pinned: Vec<(Who, Candidate)>,
     /// What is not quite right.
     pub warnings: Vec<Problem>,
 }
@@ -158,12 +168,18 @@ pub fn read(file: &Path, set: &[String], components: Option<&Path>) -> Result<Ch
     if problems.iter().any(|p| p.severity == Severity::Error && p.path.is_empty() && p.place != "--set") {
         return Err(Rejected(problems));
     }
-    let folder = components.map(Path::to_owned).or_else(|| config.components.clone()).or_else(default_components);
+    let folder = components_folder(&config, components);
     let candidates = plan(&config, folder.as_deref(), &source, &mut problems);
+    let pinned = pins::find(&config, folder.as_deref(), &source, &candidates, &mut problems);
     if problems.iter().any(|p| p.severity == Severity::Error) {
         return Err(Rejected(problems));
     }
-    Ok(Checked { config, candidates, warnings: problems })
+    Ok(Checked { config, candidates, pinned, warnings: problems })
+}
+
+/// The folder of the components: the command line says it, or the configuration, or it is where they usually are.
+pub fn components_folder(config: &Config, given: Option<&Path>) -> Option<PathBuf> {
+    given.map(Path::to_owned).or_else(|| config.components.clone()).or_else(default_components)
 }
 
 /// Components beside the program, or where `cargo xtask build` leaves them.

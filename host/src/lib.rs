@@ -3,6 +3,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod deploy;
 pub mod extensions;
 pub mod gateway;
 mod ingress;

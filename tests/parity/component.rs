@@ -7,10 +7,11 @@ use std::time::Instant;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tracing_subscriber::fmt::MakeWriter;
+use wasmgate::deploy::Sources;
 use wasmgate::extensions::Extension;
 use wasmgate::extensions::bindings::exports::wasmgate::extension::dialect::GenerateHead;
 use wasmgate::extensions::bindings::wasmgate::extension::request::{CallInfo, Edit, Note};
-use wasmgate::gateway::{self, Gateway};
+use wasmgate::gateway::Gateway;
 use wasmgate::pipeline::{Context, Exchange, Incoming, Trace, serve_guest_http};
 use wasmgate_tests::repo;
 
@@ -36,9 +37,10 @@ impl Host {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let file = folder.path().join("parity.yaml");
         std::fs::write(&file, configuration(setup).to_string()).expect("a temporary file");
-        let checked = gateway::read(&file, &[], Some(&repo::components())).map_err(|e| e.to_string())?;
+        let sources = Sources { config: file, set: Vec::new(), components: Some(repo::components()) };
+        let checked = sources.read().map_err(|e| e.to_string())?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let gateway = runtime.block_on(Gateway::start(checked.config, checked.candidates)).map_err(|e| format!("{e:#}"))?;
+        let gateway = runtime.block_on(Gateway::start(sources, checked)).map_err(|e| format!("{e:#}"))?;
         Ok(Self { name: setup.name, runtime, gateway, log, _subscriber: subscriber })
     }
 
@@ -53,12 +55,11 @@ impl Host {
     }
 
     fn named(&self, name: &str) -> Arc<Extension> {
-        let generation = self.gateway.generation.load();
-        generation.extensions.all().iter().find(|e| e.name() == name).cloned().expect("it is configured")
+        self.gateway.deploy.live().stable.extensions.find(name).cloned().expect("it is configured")
     }
 
     fn context(&self) -> Context {
-        Context { gateway: Arc::clone(&self.gateway), generation: self.gateway.generation.load_full(), debug: false }
+        Context { gateway: Arc::clone(&self.gateway), generation: Arc::clone(&self.gateway.deploy.live().stable), debug: false }
     }
 
     /// A case as the pipeline would have it, and the scalars that hooks are given.

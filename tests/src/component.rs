@@ -35,18 +35,33 @@ pub fn with_manifest(component: &[u8], manifest: &Value) -> Vec<u8> {
 
 /// A component without its manifest, as one from somewhere else would be.
 pub fn without_manifest(component: &[u8]) -> Vec<u8> {
-    let (header, mut rest) = component.split_at(8);
-    let mut kept = header.to_vec();
-    while let [id, after @ ..] = rest {
-        let (length, read) = read_leb128(after);
-        let (section, next) = rest.split_at(1 + read + length);
-        let body = &section[1 + read..];
-        if *id != 0 || !body.get(1..).is_some_and(|b| b.starts_with(SECTION.as_bytes())) {
+    let mut kept = component[..8].to_vec();
+    for (section, manifest) in sections(component) {
+        if manifest.is_none() {
             kept.extend_from_slice(section);
         }
-        rest = next;
     }
     kept
+}
+
+/// The manifest of a component: the last one counts.
+pub fn manifest(component: &[u8]) -> Value {
+    let last = sections(component).filter_map(|(_, manifest)| manifest).last().expect("the component has a manifest");
+    serde_json::from_slice(last).expect("a manifest is JSON")
+}
+
+/// The outermost sections of a component, each whole, and with its content if it is a manifest.
+fn sections(component: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+    let mut rest = &component[8..];
+    std::iter::from_fn(move || {
+        let (id, after) = rest.split_first()?;
+        let (length, read) = read_leb128(after);
+        let (section, next) = rest.split_at(1 + read + length);
+        rest = next;
+        // The name is short, so its length is one byte.
+        let content = section[1 + read..].get(1..).and_then(|b| b.strip_prefix(SECTION.as_bytes()));
+        Some((section, content.filter(|_| *id == 0)))
+    })
 }
 
 fn read_leb128(bytes: &[u8]) -> (usize, usize) {

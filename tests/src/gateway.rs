@@ -1,7 +1,7 @@
 //! The real program, serving on a free port of loopback.
 
 use std::io::{BufRead as _, BufReader, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,12 +16,14 @@ pub struct Gateway {
     child: Option<Child>,
     address: String,
     log: Log,
-    _folder: TempDir,
+    started_as: Builder,
 }
 
 /// How a gateway is started.
+#[derive(Clone)]
 pub struct Builder {
-    config: String,
+    /// Where its configuration is and it runs in. It stays until the last gateway that was started there is gone.
+    folder: Arc<TempDir>,
     components: PathBuf,
     args: Vec<String>,
     environment: Vec<(String, String)>,
@@ -45,7 +47,20 @@ impl Gateway {
 
     /// For a start with more to say.
     pub fn builder(config: &str) -> Builder {
-        Builder { config: config.into(), components: repo::components(), args: Vec::new(), environment: Vec::new() }
+        let folder = Arc::new(tempfile::tempdir().expect("a temporary folder"));
+        let builder = Builder { folder, components: repo::components(), args: Vec::new(), environment: Vec::new() };
+        builder.configure(config);
+        builder
+    }
+
+    /// The folder that the gateway runs in; paths of its configuration are relative to it.
+    pub fn folder(&self) -> &Path {
+        self.started_as.folder()
+    }
+
+    /// Writes another configuration in the place of the one that the gateway was started with.
+    pub fn configure(&self, config: &str) {
+        self.started_as.configure(config);
     }
 
     /// `127.0.0.1:PORT`.
@@ -105,9 +120,27 @@ impl Gateway {
 
     /// Tells the gateway to stop, as a service manager does. It may take its time; [`Gateway::ended`] waits for it.
     pub fn terminate(&self) {
+        self.signal("-TERM");
+    }
+
+    /// Tells the gateway to read its configuration again, as a service manager does.
+    pub fn hang_up(&self) {
+        self.signal("-HUP");
+    }
+
+    fn signal(&self, name: &str) {
         let id = self.child.as_ref().expect("it has not ended").id();
-        let told = Command::new("kill").args(["-TERM", &id.to_string()]).status().expect("there is a `kill`");
+        let told = Command::new("kill").args([name, &id.to_string()]).status().expect("there is a `kill`");
         assert!(told.success(), "the gateway had ended already\n{}", self.log_text());
+    }
+
+    /// Ends the gateway at once, in the middle of whatever it does, as a power failure would. What is returned starts it again in the
+    /// same folder.
+    pub fn kill(mut self) -> Builder {
+        let mut child = self.child.take().expect("it ends once");
+        child.kill().expect("it has not ended");
+        child.wait().expect("it can be waited for");
+        self.started_as.clone()
     }
 
     /// Waits for the end of a gateway that was told to stop.
@@ -150,6 +183,16 @@ impl Drop for Gateway {
 // === impl Builder ===
 
 impl Builder {
+    /// The folder that the gateway will run in.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The configuration's file is replaced at once: nobody reads half of it.
+    fn configure(&self, config: &str) {
+        replace(&self.folder().join("gateway.yaml"), config.as_bytes());
+    }
+
     /// One more argument of the command line.
     pub fn arg(mut self, arg: impl Into<String>) -> Self {
         self.args.push(arg.into());
@@ -173,11 +216,22 @@ impl Builder {
         self
     }
 
+    /// A folder of components of its own, `components` in [`Builder::folder`], with what `extensions/` has and these besides.
+    pub fn own_components(self, more: &[(&str, &[u8])]) -> Self {
+        let folder = self.folder().join("components");
+        std::fs::create_dir(&folder).expect("a temporary folder");
+        for name in ["openai-api", "anthropic-api", "routing"] {
+            std::fs::copy(repo::component(name), folder.join(format!("{name}.wasm"))).expect("the component is built");
+        }
+        for (name, bytes) in more {
+            std::fs::write(folder.join(format!("{name}.wasm")), bytes).expect("a temporary file");
+        }
+        self.components(folder)
+    }
+
     /// Starts the gateway and waits until it listens.
     pub async fn start(self) -> Gateway {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let file = folder.path().join("gateway.yaml");
-        std::fs::write(&file, &self.config).expect("a temporary file");
+        let (file, folder) = (self.folder().join("gateway.yaml"), self.folder().to_owned());
         let program = repo::program();
         let mut command = Command::new(&program);
         command.arg("serve").arg("--config").arg(&file).arg("--components").arg(&self.components);
@@ -187,14 +241,21 @@ impl Builder {
         command.args(&self.args);
         clean_environment(&mut command);
         command.envs(self.environment.iter().map(|(n, v)| (n, v)));
-        command.current_dir(folder.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|e| panic!("{} does not start: {e}", program.display()));
         let log = Log::follow(child.stderr.take().expect("piped"));
-        let mut gateway = Gateway { child: Some(child), address: String::new(), log, _folder: folder };
+        let mut gateway = Gateway { child: Some(child), address: String::new(), log, started_as: self };
         let line = gateway.log_line("listening", |l| l["message"] == "listening").await;
         gateway.address = line["address"].as_str().expect("the line has the address").to_owned();
         gateway
     }
+}
+
+/// Writes a file beside the place and moves it there, as a deployment does.
+pub fn replace(file: &Path, bytes: &[u8]) {
+    let beside = file.with_extension("new");
+    std::fs::write(&beside, bytes).expect("a temporary file");
+    std::fs::rename(&beside, file).expect("it is the same folder");
 }
 
 /// Settings of whoever runs the tests are none of the gateway's.

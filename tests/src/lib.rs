@@ -11,10 +11,12 @@ pub mod dialect;
 pub mod gateway;
 pub mod model;
 pub mod node;
+pub mod operator;
 pub mod python;
 pub mod repo;
 mod sdk;
 pub mod upstream;
+pub mod versions;
 
 use std::future::Future;
 use std::time::Duration;
@@ -23,6 +25,7 @@ pub use client::{Answer, Client, Events};
 pub use dialect::Dialect;
 pub use gateway::Gateway;
 pub use upstream::{Gate, Received, Reply, Step, Upstream};
+pub use versions::Version;
 
 /// When to give up. A healthy gateway needs milliseconds; this is for a machine that compiles something else meanwhile.
 pub const DEADLINE: Duration = Duration::from_secs(30);

@@ -229,6 +229,15 @@ fn test_command(repo: &Repo, options: &Options) -> Command {
     command
 }
 
+/// The black-box tests alone, without nextest: for one test whose output is wanted. It is selected from the whole workspace, so that it is
+/// compiled with the same features as everything else.
+pub fn of_black_box(repo: &Repo, args: &[&str]) -> Command {
+    let mut command = repo.cargo(&["test", "--locked", "--workspace", "--exclude", "xtask", "--release", "--test", "black_box"]);
+    command.args(args);
+    environment(repo, &mut command);
+    command
+}
+
 /// In the profile that xtask runs in, for whose sake its dependencies are compiled already.
 fn xtask_test_command(repo: &Repo, options: &Options) -> Command {
     let mut command = repo.cargo(&["test", "--locked", "--package", "xtask", "--no-fail-fast", "--"]);

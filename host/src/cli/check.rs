@@ -3,12 +3,13 @@
 use std::process::ExitCode;
 
 use super::{SourceArgs, USAGE, reject};
-use crate::gateway::{self, Gateway};
+use crate::gateway::{Checked, Gateway};
 use crate::telemetry;
 
 /// Reads the configuration, loads its components, configures and tests them, and takes everything down again.
 pub fn run(source: &SourceArgs, strict: bool) -> ExitCode {
-    let checked = match gateway::read(&source.config, &source.set, source.components.as_deref()) {
+    let sources = source.sources();
+    let checked = match sources.read() {
         Ok(checked) => checked,
         Err(rejected) => return reject(&rejected),
     };
@@ -25,7 +26,9 @@ pub fn run(source: &SourceArgs, strict: bool) -> ExitCode {
             // Checking must not touch what a running gateway stores.
             let mut config = checked.config;
             config.storage.path = None;
-            let gateway = Gateway::start(config, checked.candidates).await?;
+            config.deploy.state = None;
+            config.deploy.watch = false;
+            let gateway = Gateway::start(sources, Checked { config, ..checked }).await?;
             gateway.shut_down().await;
             Ok(())
         })

@@ -1,12 +1,15 @@
 //! The command line.
 
 mod check;
+mod ext;
 mod serve;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+
+use crate::deploy::Sources;
 
 /// An LLM gateway whose features are sandboxed WebAssembly components.
 ///
@@ -30,7 +33,8 @@ Try it without any account:
 enum Command {
     /// Runs the gateway until it is interrupted.
     ///
-    /// SIGINT and SIGTERM let running requests finish (`server.shutdown_timeout`), then end it.
+    /// SIGINT and SIGTERM let running requests finish (`server.shutdown_timeout`), then end it. SIGHUP reads the configuration and its
+    /// components again; what is refused changes nothing.
     Serve {
         #[command(flatten)]
         source: SourceArgs,
@@ -45,6 +49,8 @@ enum Command {
         #[arg(long)]
         strict: bool,
     },
+    /// Looks at the extensions of a running gateway, swaps them, and takes a swap back.
+    Ext(ext::ExtArgs),
     /// Prints all settings of the configuration with their defaults, as Markdown.
     ConfigReference,
 }
@@ -64,6 +70,12 @@ struct SourceArgs {
     components: Option<PathBuf>,
 }
 
+impl SourceArgs {
+    fn sources(&self) -> Sources {
+        Sources { config: self.config.clone(), set: self.set.clone(), components: self.components.clone() }
+    }
+}
+
 /// Runs the program.
 pub fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -81,6 +93,7 @@ pub fn run() -> ExitCode {
     match cli.command {
         Command::Serve { source } => serve::run(&source),
         Command::Check { source, strict } => check::run(&source, strict),
+        Command::Ext(args) => ext::run(&args),
         Command::ConfigReference => {
             print!("{}", crate::config::reference());
             ExitCode::SUCCESS

@@ -1,16 +1,20 @@
 //! `wasmgate serve`
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{FAILURE, SourceArgs, reject};
-use crate::gateway::{self, Checked, Gateway};
+use crate::deploy::Sources;
+use crate::deploy::attempt::Trigger;
+use crate::gateway::{Checked, Gateway};
 use crate::{ingress, telemetry};
 
 /// Runs the gateway until a signal.
 pub fn run(source: &SourceArgs) -> ExitCode {
-    let checked = match gateway::read(&source.config, &source.set, source.components.as_deref()) {
+    let sources = source.sources();
+    let checked = match sources.read() {
         Ok(checked) => checked,
         Err(rejected) => return reject(&rejected),
     };
@@ -25,7 +29,7 @@ pub fn run(source: &SourceArgs) -> ExitCode {
     if checked.config.server.threads > 0 {
         runtime.worker_threads(checked.config.server.threads);
     }
-    let ended = runtime.enable_all().build().map_err(anyhow::Error::from).and_then(|r| r.block_on(serve(checked)));
+    let ended = runtime.enable_all().build().map_err(anyhow::Error::from).and_then(|r| r.block_on(serve(sources, checked)));
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
@@ -56,13 +60,19 @@ impl std::fmt::Display for NotStarted {
     }
 }
 
-async fn serve(Checked { config, candidates, .. }: Checked) -> anyhow::Result<()> {
+async fn serve(sources: Sources, checked: Checked) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let listener = ingress::bind(&config.server)
-        .await
-        .map_err(|e| anyhow::anyhow!("cannot listen on {}:{}: {e}", config.server.host, config.server.port))?;
-    let gateway = Gateway::start(config, candidates).await.map_err(|e| e.context(NotStarted))?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    let server = checked.config.server.clone();
+    let listener = ingress::bind(&server).await.map_err(|e| anyhow::anyhow!("cannot listen on {}:{}: {e}", server.host, server.port))?;
+    let gateway = Gateway::start(sources, checked).await.map_err(|e| e.context(NotStarted))?;
+    let deploy = Arc::clone(&gateway.deploy);
+    let reloads = tokio::spawn(async move {
+        while hang_up.recv().await.is_some() {
+            deploy.reload(Trigger::Reload).await;
+        }
+    });
     tracing::info!(address = %listener.address, "listening");
     let stop = async {
         tokio::select! {
@@ -72,6 +82,7 @@ async fn serve(Checked { config, candidates, .. }: Checked) -> anyhow::Result<()
         tracing::info!("stopping: running requests may finish");
     };
     listener.serve(gateway.clone(), stop).await;
+    reloads.abort();
     gateway.shut_down().await;
     Ok(())
 }

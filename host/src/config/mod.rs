@@ -69,6 +69,52 @@ section! {
 }
 
 section! {
+    /// How extensions are replaced while the gateway runs.
+    pub struct Deploy {
+        /// Folder for components that were put in place of those of the configuration, and for what was last published. Without it, a
+        /// restart goes back to what the configuration says.
+        state: Option<PathBuf> = None,
+        /// Whether the configuration file and the folder of the components are watched, and a change is put to work when it passes.
+        watch: bool = false,
+        /// How long requests may stay on a generation that was replaced; then they get an error.
+        drain_timeout: Duration = Duration::from_secs(600),
+        /// How long a component may take to compile.
+        compile_timeout: Duration = Duration::from_secs(120),
+        /// What is done with the recorded calls of the running version: `off`, `report` the differences, or `require` that there are none.
+        replay: ReplayMode = ReplayMode::Report,
+        /// Calls that are kept of each extension to be replayed; 0 records nothing.
+        record: usize = 256,
+        /// Whether calls that hold content of conversations are kept too. They stay in memory.
+        record_bodies: bool = false,
+        /// Calls of a new version that may trap or reach a limit before it is taken back.
+        error_budget: u64 = 5,
+        /// How many times the CPU time of the version before a call of a new version may take on average before it is taken back; 0 does not
+        /// look.
+        max_cost_ratio: f64 = 10.0,
+        /// Share of its calls in which a version in the shadow may differ before it is taken back.
+        max_divergence: f64 = 0.05,
+        /// How long a version is watched, and taken back by itself, after it took over.
+        observe: Duration = Duration::from_secs(60),
+        /// Callers that stay on a version.
+        pins: Vec<Pin> = Vec::new(),
+    }
+}
+
+section! {
+    /// A caller that stays on a version of an extension, found in the folder of the components or among those that ran before.
+    pub struct Pin {
+        /// The extension.
+        extension: String = String::new(),
+        /// Its version.
+        version: String = String::new(),
+        /// The caller's API key.
+        key: Option<Secret> = None,
+        /// Or a header field that tells a tenant: `NAME: VALUE`. For networks in which callers do not choose it themselves.
+        header: Option<String> = None,
+    }
+}
+
+section! {
     /// Where requests are sent.
     pub struct ProviderConfig {
         /// What it speaks: `openai` (any OpenAI-compatible host), `anthropic`, or `echo` (built in, for trying out).
@@ -249,6 +295,18 @@ words! {
     }
 }
 
+words! {
+    /// What is done with recorded calls.
+    pub enum ReplayMode {
+        /// Nothing.
+        Off = "off",
+        /// Differences are told.
+        Report = "report",
+        /// A difference refuses the version.
+        Require = "require",
+    }
+}
+
 /// What becomes of a request when a hook fails, hook by hook.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OnErrors {
@@ -326,7 +384,7 @@ words! {
 }
 
 /// The whole configuration.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// The listener.
     pub server: Server,
@@ -334,6 +392,8 @@ pub struct Config {
     pub logging: Logging,
     /// What outlives a restart.
     pub storage: Storage,
+    /// How extensions are replaced.
+    pub deploy: Deploy,
     /// Folder of the components.
     pub components: Option<PathBuf>,
     /// Folder for compiled code; without it, the user's cache folder.
@@ -349,7 +409,7 @@ pub struct Config {
 }
 
 /// Names at the top that are the host's own.
-const OWN: [&str; 8] = ["server", "logging", "storage", "components", "cache", "default_provider", "providers", "extensions"];
+const OWN: [&str; 9] = ["server", "logging", "storage", "deploy", "components", "cache", "default_provider", "providers", "extensions"];
 
 /// A configuration that was read, with what is wrong with it so far.
 pub struct Reading {
@@ -378,6 +438,7 @@ impl Reading {
             server: at.field("server", Server::default),
             logging: at.field("logging", Logging::default),
             storage: at.field("storage", Storage::default),
+            deploy: at.field("deploy", Deploy::default),
             components: at.field("components", || None),
             cache: at.field("cache", || None),
             default_provider: at.field("default_provider", || None),
@@ -389,6 +450,7 @@ impl Reading {
             check_providers(&config, &mut at);
             check_limits(&config, &mut at);
             check_http(&config, &mut at);
+            check_pins(&config, &mut at);
         }
         Self { config, problems, source }
     }
@@ -464,14 +526,33 @@ fn check_http(config: &Config, at: &mut Cursor<'_>) {
     }
 }
 
+fn check_pins(config: &Config, at: &mut Cursor<'_>) {
+    let Some(mut at) = at.member("deploy").filter(|_| !config.deploy.pins.is_empty()) else { return };
+    let Some(mut at) = at.member("pins") else { return };
+    for pin in &config.deploy.pins {
+        let name = &pin.extension;
+        if name.is_empty() || pin.version.is_empty() {
+            at.error("each pin names an `extension` and its `version`.".into());
+        }
+        if pin.key.is_some() == pin.header.is_some() {
+            at.error(format!("the pin of `{name}` says whom it is for: either by `key` or by `header`."));
+        }
+        if pin.header.as_ref().is_some_and(|h| !h.contains(':')) {
+            at.error(format!("the pin of `{name}` has a `header` that is not `NAME: VALUE`."));
+        }
+    }
+}
+
 /// The reference of all settings, as Markdown.
 pub fn reference() -> String {
     let top = "\nAt the top: `components` (folder of the components), `cache` (folder for compiled code), `default_provider` (where requests go that no \
                extension sent anywhere; the only provider when there is one), and the sections below. Other names belong to extensions.\n";
-    let groups: [(&str, Vec<reader::FieldDoc>); 7] = [
+    let groups: [(&str, Vec<reader::FieldDoc>); 9] = [
         ("server", Server::fields()),
         ("logging", Logging::fields()),
         ("storage", Storage::fields()),
+        ("deploy", Deploy::fields()),
+        ("deploy.pins", Pin::fields()),
         ("providers.NAME", ProviderConfig::fields()),
         ("extensions.NAME", ExtensionConfig::fields()),
         ("extensions.NAME.limits", LimitsConfig::fields()),

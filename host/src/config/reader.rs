@@ -131,7 +131,7 @@ fn shown(value: &Value) -> String {
 macro_rules! section {
     ($(#[doc = $sdoc:literal])* pub struct $name:ident { $($(#[doc = $doc:literal])* $field:ident : $ty:ty = $default:expr),* $(,)? }) => {
         $(#[doc = $sdoc])*
-        #[derive(Debug, Clone)]
+        #[derive(Debug, Clone, PartialEq)]
         pub struct $name { $($(#[doc = $doc])* pub $field: $ty),* }
 
         impl $crate::config::reader::Section for $name {
@@ -234,6 +234,24 @@ macro_rules! numbers {
 }
 
 numbers!(u16, u32, u64, usize);
+
+impl Setting for f64 {
+    fn expected() -> String {
+        "a number".into()
+    }
+
+    fn read(at: &mut Cursor<'_>) -> Option<Self> {
+        let number = match at.value {
+            Value::String(text) => text.parse().ok()?,
+            value => value.as_f64()?,
+        };
+        Some(number).filter(|n: &f64| n.is_finite() && *n >= 0.0)
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
 
 impl Setting for PathBuf {
     fn expected() -> String {

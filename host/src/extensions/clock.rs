@@ -33,6 +33,14 @@ impl Spent {
     }
 }
 
+impl std::ops::Add for Spent {
+    type Output = Self;
+
+    fn add(self, more: Self) -> Self {
+        Self { guest: self.guest + more.guest, host: self.host + more.host, waited: self.waited + more.waited }
+    }
+}
+
 /// The clocks of a call. They are shared with whoever polls the call, because only that one knows when it stood still.
 #[derive(Debug, Default)]
 pub struct CallClock {

@@ -25,11 +25,20 @@ pub fn refusal(
     granted: &[Capability],
 ) -> Option<String> {
     let first = linker.instantiate_pre(component).err()?;
+    let component = component.component_type();
+    let reason = missing(component.imports(engine).map(|(name, _)| name), manifest, granted);
+    Some(reason.unwrap_or_else(|| format!("{first:#}")))
+}
+
+/// What a component imports without having asked for it, or without having been granted it; nothing when all is well.
+pub fn missing<'a>(imports: impl Iterator<Item = &'a str>, manifest: &Manifest, granted: &[Capability]) -> Option<String> {
     // Who gets the standard interfaces gets that one too; without the grant it refuses every request.
     let has = |c: Capability| granted.contains(&c) || c == Capability::Log || granted.contains(&Capability::Wasi) && c == Capability::Http;
+    // Whoever may make requests needs the interfaces that they are made of.
+    let has = |c: Capability| has(c) || c == Capability::Wasi && granted.contains(&Capability::Http);
     let mut unasked = Vec::new();
     let mut ungranted = Vec::new();
-    for (import, _) in component.component_type().imports(engine) {
+    for import in imports {
         let Some(needs) = Capability::of_import(import).filter(|c| !has(*c)) else { continue };
         let line = format!("`{import}` needs the capability `{}`", needs.name());
         if manifest.capabilities.contains(&needs) { ungranted.push((needs, line)) } else { unasked.push(line) }
@@ -38,7 +47,7 @@ pub fn refusal(
         return Some(format!("it imports what its manifest does not ask for: {}", unasked.join(", ")));
     }
     if ungranted.is_empty() {
-        return Some(format!("{first:#}"));
+        return None;
     }
     let mut wanted: Vec<Capability> = granted.iter().copied().chain(ungranted.iter().map(|(c, _)| *c)).collect();
     wanted.sort_unstable();
@@ -71,6 +80,7 @@ mod tests {
         for (import, expect) in [
             ("wasmgate:extension/generate@0.1.0", Some(Capability::Generate)),
             ("wasmgate:extension/request@0.1.0", None),
+            ("wasmgate:extension/http@0.1.0", None),
             ("wasi:keyvalue/atomics@0.2.0-draft2", Some(Capability::Kv)),
             ("wasi:http/outgoing-handler@0.2.0", Some(Capability::Http)),
             ("wasi:http/types@0.2.0", Some(Capability::Wasi)),

@@ -1,9 +1,9 @@
-//! Calls of hooks: typed in, typed out, with handles made before and taken back after.
+//! Calls of hooks: typed in, typed out, bounded, counted, and recorded where somebody wants that.
 
 use std::sync::Arc;
 
 use llm_codec::hub::{ChatAnswer, ChatError, ChatRequest, ErrorClass, StreamEvent};
-use wasmtime::component::{Resource, ResourceAny};
+use wasmtime::component::ResourceAny;
 
 use super::bindings::exports::wasmgate::extension::after_generate::Verdict;
 use super::bindings::exports::wasmgate::extension::before_generate::Decision;
@@ -18,7 +18,10 @@ use super::clock::TookTooLong;
 use super::imports::http::IncomingHandle;
 use super::imports::request::{AnswerHandle, RequestHandle};
 use super::instance::{Extension, Lease};
+use super::recording::{Given, Step};
+use super::shown::Shown;
 use super::stats::Hook;
+use super::tape::Content;
 use crate::pipeline::{Exchange, Incoming, Trace};
 
 /// Why a call gave nothing.
@@ -74,30 +77,20 @@ impl Extension {
     /// `dialect.accept`.
     pub async fn accept(self: &Arc<Self>, trace: &Trace, incoming: &Arc<Incoming>) -> HookResult<Result<Accepted, ChatError>> {
         let mut lease = self.check_out().await?;
+        lease.record(Hook::Accept, 0, Some(&incoming.head.headers), || Given::Accept);
         let (instance, bounds) = lease.begin(Hook::Accept, 0, None);
-        let result = async {
-            let handle = instance.store.data_mut().table.push(IncomingHandle(Arc::clone(incoming)))?;
-            let borrow = Resource::new_borrow(handle.rep());
-            let guest = instance.guests.dialect.as_ref().ok_or_else(missing)?;
-            let accepted = guest.call_accept(&mut instance.store, borrow).await?;
-            instance.store.data_mut().table.delete(handle)?;
-            Ok(accepted)
-        };
-        let result = bounds.run(result).await;
-        settle(&mut lease, trace, Hook::Accept, result)
+        let result = bounds.run(instance.accept(IncomingHandle::Live(Arc::clone(incoming)))).await;
+        settle(lease, trace, Hook::Accept, result)
     }
 
     /// `dialect.decode`.
     pub async fn decode(self: &Arc<Self>, trace: &Trace, body: &[u8]) -> HookResult<Result<ChatRequest, ChatError>> {
         let mut lease = self.check_out().await?;
+        lease.record(Hook::Decode, body.len(), None, || Given::Decode(Content(body.to_vec())));
         let (instance, bounds) = lease.begin(Hook::Decode, body.len(), None);
         instance.store.data_mut().given(body.len());
-        let result = async {
-            let guest = instance.guests.dialect.as_ref().ok_or_else(missing)?;
-            guest.call_decode(&mut instance.store, body).await
-        };
-        let result = bounds.run(result).await;
-        settle(&mut lease, trace, Hook::Decode, result)
+        let result = bounds.run(instance.decode(body)).await;
+        settle(lease, trace, Hook::Decode, result)
     }
 
     /// `dialect.encode-answer`. `bytes` is about how long the answer is.
@@ -109,42 +102,30 @@ impl Extension {
         bytes: usize,
     ) -> HookResult<Vec<u8>> {
         let mut lease = self.check_out().await?;
+        let given = || Given::EncodeAnswer { options: options.clone(), answer: answer.clone() };
+        lease.record(Hook::EncodeAnswer, bytes, None, given);
         let (instance, bounds) = lease.begin(Hook::EncodeAnswer, bytes, None);
         instance.store.data_mut().given(bytes);
-        let result = async {
-            let guest = instance.guests.dialect.as_ref().ok_or_else(missing)?;
-            guest.call_encode_answer(&mut instance.store, options, answer).await
-        };
-        let result = bounds.run(result).await;
-        settle(&mut lease, trace, Hook::EncodeAnswer, result)
+        let result = bounds.run(instance.encode_answer(options, answer)).await;
+        settle(lease, trace, Hook::EncodeAnswer, result)
     }
 
     /// `dialect.encode-error`.
     pub async fn encode_error(self: &Arc<Self>, trace: &Trace, error: &ChatError) -> HookResult<Reply> {
         let mut lease = self.check_out().await?;
+        lease.record(Hook::EncodeError, 0, None, || Given::EncodeError(error.clone()));
         let (instance, bounds) = lease.begin(Hook::EncodeError, 0, None);
-        let result = async {
-            let guest = instance.guests.dialect.as_ref().ok_or_else(missing)?;
-            guest.call_encode_error(&mut instance.store, error).await
-        };
-        let result = bounds.run(result).await;
-        settle(&mut lease, trace, Hook::EncodeError, result)
+        let result = bounds.run(instance.encode_error(error)).await;
+        settle(lease, trace, Hook::EncodeError, result)
     }
 
     /// `before-generate`.
     pub async fn before_generate(self: &Arc<Self>, exchange: &Arc<Exchange>, call: &CallInfo) -> HookResult<Decision> {
         let mut lease = self.check_out().await?;
+        lease.record_of(Hook::BeforeGenerate, exchange.size(), exchange, || Given::BeforeGenerate { call: call.clone() });
         let (instance, bounds) = lease.begin(Hook::BeforeGenerate, exchange.size(), Some(exchange.into()));
-        let result = async {
-            let handle = instance.store.data_mut().table.push(RequestHandle(Arc::clone(exchange)))?;
-            let borrow = Resource::new_borrow(handle.rep());
-            let guest = instance.guests.before_generate.as_ref().ok_or_else(missing)?;
-            let decision = guest.call_before_generate(&mut instance.store, call, borrow).await?;
-            instance.store.data_mut().table.delete(handle)?;
-            Ok(decision)
-        };
-        let result = bounds.run(result).await;
-        settle(&mut lease, &exchange.trace, Hook::BeforeGenerate, result)
+        let result = bounds.run(instance.before_generate(exchange.into(), call)).await;
+        settle(lease, &exchange.trace, Hook::BeforeGenerate, result)
     }
 
     /// `after-generate`.
@@ -155,21 +136,10 @@ impl Extension {
         answer: &Arc<ChatAnswer>,
     ) -> HookResult<Verdict> {
         let mut lease = self.check_out().await?;
+        lease.record_of(Hook::AfterGenerate, exchange.size(), exchange, || Given::AfterGenerate { call: call.clone() });
         let (instance, bounds) = lease.begin(Hook::AfterGenerate, exchange.size(), Some(exchange.into()));
-        let result = async {
-            let table = &mut instance.store.data_mut().table;
-            let request = table.push(RequestHandle(Arc::clone(exchange)))?;
-            let answer = table.push(AnswerHandle(Arc::clone(answer)))?;
-            let (request_borrow, answer_borrow) = (Resource::new_borrow(request.rep()), Resource::new_borrow(answer.rep()));
-            let guest = instance.guests.after_generate.as_ref().ok_or_else(missing)?;
-            let verdict = guest.call_after_generate(&mut instance.store, call, request_borrow, answer_borrow).await?;
-            let table = &mut instance.store.data_mut().table;
-            table.delete(request)?;
-            table.delete(answer)?;
-            Ok(verdict)
-        };
-        let result = bounds.run(result).await;
-        settle(&mut lease, &exchange.trace, Hook::AfterGenerate, result)
+        let result = bounds.run(instance.after_generate(exchange.into(), AnswerHandle::Live(Arc::clone(answer)), call)).await;
+        settle(lease, &exchange.trace, Hook::AfterGenerate, result)
     }
 
     /// `provider-events.on-provider-selected`, or with an error `on-provider-error`.
@@ -181,20 +151,11 @@ impl Extension {
         error: Option<&ChatError>,
     ) -> HookResult<Reaction> {
         let mut lease = self.check_out().await?;
+        let given = || Given::ProviderEvent { call: call.clone(), attempt: attempt.clone(), error: error.cloned() };
+        lease.record_of(Hook::ProviderEvents, exchange.size(), exchange, given);
         let (instance, bounds) = lease.begin(Hook::ProviderEvents, exchange.size(), Some(exchange.into()));
-        let result = async {
-            let handle = instance.store.data_mut().table.push(RequestHandle(Arc::clone(exchange)))?;
-            let borrow = Resource::new_borrow(handle.rep());
-            let guest = instance.guests.provider_events.as_ref().ok_or_else(missing)?;
-            let reaction = match error {
-                None => guest.call_on_provider_selected(&mut instance.store, call, borrow, attempt).await?,
-                Some(error) => guest.call_on_provider_error(&mut instance.store, call, borrow, attempt, error).await?,
-            };
-            instance.store.data_mut().table.delete(handle)?;
-            Ok(reaction)
-        };
-        let result = bounds.run(result).await;
-        settle(&mut lease, &exchange.trace, Hook::ProviderEvents, result)
+        let result = bounds.run(instance.provider_event(exchange.into(), call, attempt, error)).await;
+        settle(lease, &exchange.trace, Hook::ProviderEvents, result)
     }
 
     /// `judge`. `bytes` is about how long the candidates are together.
@@ -205,64 +166,51 @@ impl Extension {
         bytes: usize,
     ) -> HookResult<Result<Vec<Score>, ChatError>> {
         let mut lease = self.check_out().await?;
+        let call = exchange.call_info();
+        lease.record_of(Hook::Judge, bytes, exchange, || Given::Judge { call: call.clone(), candidates: candidates.to_vec() });
         let (instance, bounds) = lease.begin(Hook::Judge, bytes, Some(exchange.into()));
         instance.store.data_mut().given(bytes);
-        let result = async {
-            let handle = instance.store.data_mut().table.push(RequestHandle(Arc::clone(exchange)))?;
-            let borrow = Resource::new_borrow(handle.rep());
-            let guest = instance.guests.judge.as_ref().ok_or_else(missing)?;
-            let scores = guest.call_judge(&mut instance.store, &exchange.call_info(), borrow, candidates).await?;
-            instance.store.data_mut().table.delete(handle)?;
-            Ok(scores)
-        };
-        let result = bounds.run(result).await;
-        settle(&mut lease, &exchange.trace, Hook::Judge, result)
+        let result = bounds.run(instance.judge(exchange.into(), &call, candidates)).await;
+        settle(lease, &exchange.trace, Hook::Judge, result)
     }
 
     /// `on-complete`.
     pub async fn on_complete(self: &Arc<Self>, exchange: &Arc<Exchange>, call: &CallInfo, outcome: &Outcome) -> HookResult<()> {
         let mut lease = self.check_out().await?;
+        lease.record_of(Hook::OnComplete, 0, exchange, || Given::OnComplete { call: call.clone(), outcome: outcome.clone() });
         let (instance, bounds) = lease.begin(Hook::OnComplete, 0, Some(exchange.into()));
-        let result = async {
-            let handle = instance.store.data_mut().table.push(RequestHandle(Arc::clone(exchange)))?;
-            let borrow = Resource::new_borrow(handle.rep());
-            let guest = instance.guests.on_complete.as_ref().ok_or_else(missing)?;
-            guest.call_on_complete(&mut instance.store, call, borrow, outcome).await?;
-            instance.store.data_mut().table.delete(handle)?;
-            Ok(())
-        };
-        let result = bounds.run(result).await;
-        settle(&mut lease, &exchange.trace, Hook::OnComplete, result)
+        let result = bounds.run(instance.on_complete(exchange.into(), call, outcome)).await;
+        settle(lease, &exchange.trace, Hook::OnComplete, result)
     }
 
     /// `stream-filter.open`: takes an instance for the life of the answer, if the extension wants to see it.
     pub async fn open_filter(self: &Arc<Self>, exchange: &Arc<Exchange>, call: &CallInfo) -> HookResult<Option<Filter>> {
         let mut lease = self.check_out().await?;
+        lease.record_of(Hook::StreamFilter, exchange.size(), exchange, || Given::StreamFilter { call: call.clone() });
         let (instance, bounds) = lease.begin(Hook::StreamFilter, exchange.size(), Some(exchange.into()));
-        let result = async {
-            let handle = instance.store.data_mut().table.push(RequestHandle(Arc::clone(exchange)))?;
-            let borrow = Resource::new_borrow(handle.rep());
-            let guest = instance.guests.stream_filter.as_ref().ok_or_else(missing)?;
-            let opened = guest.call_open(&mut instance.store, call, borrow).await?;
-            instance.store.data_mut().table.delete(handle)?;
-            Ok(opened)
-        };
-        let result = bounds.run(result).await;
-        let opened = settle(&mut lease, &exchange.trace, Hook::StreamFilter, result)?;
-        Ok(opened.map(|handle| Filter { lease, handle, exchange: Arc::clone(exchange), finished: false }))
+        let result = bounds.run(instance.open_filter(exchange.into(), call)).await;
+        match end(&mut lease, &exchange.trace, Hook::StreamFilter, result) {
+            Ok(Some(handle)) => Ok(Some(Filter { lease, handle, exchange: Arc::clone(exchange), finished: false })),
+            closed => {
+                lease.keep_recording();
+                closed.map(|_| None)
+            }
+        }
     }
 
     /// `dialect.encoder`: takes an instance for the life of a stream.
     pub async fn encoder(self: &Arc<Self>, trace: &Trace, options: &EncodeOptions) -> HookResult<Encoder> {
         let mut lease = self.check_out().await?;
+        lease.record(Hook::Encoder, 0, None, || Given::Encoder { options: options.clone() });
         let (instance, bounds) = lease.begin(Hook::Encoder, 0, None);
-        let result = async {
-            let guest = instance.guests.dialect.as_ref().ok_or_else(missing)?;
-            guest.encoder().call_constructor(&mut instance.store, options).await
-        };
-        let result = bounds.run(result).await;
-        let handle = settle(&mut lease, trace, Hook::Encoder, result)?;
-        Ok(Encoder { lease, handle, finished: false })
+        let result = bounds.run(instance.open_encoder(options)).await;
+        match end(&mut lease, trace, Hook::Encoder, result) {
+            Ok(handle) => Ok(Encoder { lease, handle, finished: false }),
+            Err(e) => {
+                lease.keep_recording();
+                Err(e)
+            }
+        }
     }
 }
 
@@ -276,36 +224,27 @@ pub struct Encoder {
 impl Encoder {
     /// Bytes for a batch of events.
     pub async fn events(&mut self, trace: &Trace, events: &[StreamEvent], bytes: usize) -> HookResult<Vec<u8>> {
-        let handle = self.handle;
+        self.lease.record_step(|| Step::Events { events: events.to_vec(), bytes, last: false });
         let (instance, bounds) = self.lease.begin(Hook::Encoder, bytes, None);
         instance.store.data_mut().given(bytes);
-        let result = async {
-            let guest = instance.guests.dialect.as_ref().ok_or_else(missing)?;
-            guest.encoder().call_events(&mut instance.store, handle, events).await
-        };
-        let result = bounds.run(result).await;
-        settle(&mut self.lease, trace, Hook::Encoder, result)
+        let result = bounds.run(instance.encoder_events(self.handle, events)).await;
+        end(&mut self.lease, trace, Hook::Encoder, result)
     }
 
     /// Bytes for the end. Takes the encoder back from the guest, so that its instance can be used again.
     pub async fn finish(mut self, trace: &Trace, error: Option<&ChatError>) -> HookResult<Vec<u8>> {
-        let handle = self.handle;
+        self.lease.record_step(|| Step::End(error.cloned()));
         let (instance, bounds) = self.lease.begin(Hook::Encoder, 0, None);
-        let result = async {
-            let guest = instance.guests.dialect.as_ref().ok_or_else(missing)?;
-            let bytes = guest.encoder().call_finish(&mut instance.store, handle, error).await?;
-            handle.resource_drop_async(&mut instance.store).await?;
-            Ok(bytes)
-        };
-        let result = bounds.run(result).await;
+        let result = bounds.run(instance.encoder_finish(self.handle, error)).await;
         self.finished = true;
-        settle(&mut self.lease, trace, Hook::Encoder, result)
+        end(&mut self.lease, trace, Hook::Encoder, result)
     }
 }
 
 impl Drop for Encoder {
     /// A stream that was left in the middle: its state is still in the guest, so the instance is not used again.
     fn drop(&mut self) {
+        self.lease.keep_recording();
         if !self.finished {
             self.lease.retire();
         }
@@ -323,20 +262,12 @@ pub struct Filter {
 impl Filter {
     /// What becomes of a batch. After the last one the filter is closed and its instance can be used again.
     pub async fn events(&mut self, events: &[StreamEvent], bytes: usize, last: bool) -> HookResult<Vec<BatchEdit>> {
-        let handle = self.handle;
+        self.lease.record_step(|| Step::Events { events: events.to_vec(), bytes, last });
         let (instance, bounds) = self.lease.begin(Hook::StreamFilter, bytes, Some((&self.exchange).into()));
         instance.store.data_mut().given(bytes);
-        let result = async {
-            let guest = instance.guests.stream_filter.as_ref().ok_or_else(missing)?;
-            let edits = guest.filter().call_events(&mut instance.store, handle, events, last).await?;
-            if last {
-                handle.resource_drop_async(&mut instance.store).await?;
-            }
-            Ok(edits)
-        };
-        let result = bounds.run(result).await;
+        let result = bounds.run(instance.filter_events(self.handle, events, last)).await;
         self.finished |= last;
-        settle(&mut self.lease, &self.exchange.trace, Hook::StreamFilter, result)
+        end(&mut self.lease, &self.exchange.trace, Hook::StreamFilter, result)
     }
 
     /// The extension that the filter is of.
@@ -348,18 +279,37 @@ impl Filter {
 impl Drop for Filter {
     /// See [`Encoder`]'s.
     fn drop(&mut self) {
+        self.lease.keep_recording();
         if !self.finished {
             self.lease.retire();
         }
     }
 }
 
-fn settle<R>(lease: &mut Lease, trace: &Trace, hook: Hook, result: Result<wasmtime::Result<R>, TookTooLong>) -> HookResult<R> {
-    let (result, spent) = lease.end(result);
-    trace.record(lease.extension().name(), hook, spent.work());
+impl Lease {
+    /// Begins the recording of a call that sees a request.
+    fn record_of(&mut self, hook: Hook, bytes: usize, exchange: &Exchange, given: impl FnOnce() -> Given) {
+        self.record(hook, bytes, Some(&exchange.incoming.head.headers), given);
+    }
+}
+
+impl From<&Arc<Exchange>> for RequestHandle {
+    fn from(exchange: &Arc<Exchange>) -> Self {
+        Self::Live(Arc::clone(exchange))
+    }
+}
+
+/// The end of a call, and of its lease.
+fn settle<R: Shown>(mut lease: Lease, trace: &Trace, hook: Hook, result: Result<wasmtime::Result<R>, TookTooLong>) -> HookResult<R> {
+    let result = end(&mut lease, trace, hook, result);
+    lease.keep_recording();
     result
 }
 
-fn missing() -> wasmtime::Error {
-    wasmtime::Error::msg("the interface is not exported")
+/// The end of a call.
+fn end<R: Shown>(lease: &mut Lease, trace: &Trace, hook: Hook, result: Result<wasmtime::Result<R>, TookTooLong>) -> HookResult<R> {
+    let (result, spent) = lease.end(result);
+    trace.record(lease.extension().name(), hook, spent.work());
+    lease.record_end(&result, spent);
+    result
 }

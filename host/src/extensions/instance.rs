@@ -3,9 +3,12 @@
 //! Instances are kept warm and checked out per call; a stream checks one out for its life. An instance whose call trapped, ran
 //! over a limit, or was abandoned in the middle is dropped with its store and never used again.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use http::HeaderMap;
 use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::{Engine, Store};
 use wasmtime_wasi_http::p2::bindings::exports::wasi::http::incoming_handler;
@@ -15,16 +18,21 @@ use super::clock::{Bounds, Spent, TookTooLong};
 use super::hooks::CallError;
 use super::limits::Limits;
 use super::manifest::{Capability, Manifest, Toggle};
+use super::recording::{Given, Recorder, Step};
 use super::services::Services;
+use super::shown::Shown;
 use super::state::StoreState;
 use super::stats::{Hook, Stats};
-use super::{grants, imports};
-use crate::config::{Isolation, OnErrors};
+use super::surface::Surface;
+use super::tape::Tape;
+use super::{grants, imports, registry};
+use crate::config::{ExtensionConfig, Isolation, OnErrors};
 use crate::pipeline::Caller;
 
-/// Package and version of the contract that this host speaks.
-const CONTRACT: &str = "wasmgate:extension";
-const CONTRACT_VERSION: &str = "0.1.0";
+/// Package of the contract that this host speaks.
+pub const CONTRACT: &str = "wasmgate:extension";
+/// Its version.
+pub const CONTRACT_VERSION: &str = "0.1.0";
 
 /// Why a component was refused.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +83,8 @@ pub enum LoadError {
 pub struct Extension {
     /// What it says about itself.
     pub manifest: Manifest,
+    /// What it was made from.
+    pub source: Source,
     /// What its calls cost.
     pub stats: Arc<Stats>,
     /// What becomes of a request when one of its hooks fails.
@@ -83,15 +93,43 @@ pub struct Extension {
     pub granted: Vec<Capability>,
     /// Whether callers may switch it for a request, and what holds when they say nothing.
     pub toggle: Option<Toggle>,
+    /// Its last calls.
+    pub recorder: Arc<Recorder>,
     pub(super) exports: Exports,
     pub(super) services: Arc<Services>,
-    isolation: Isolation,
     engine: Engine,
     pre: InstancePre<StoreState>,
-    config: String,
     routes: std::sync::OnceLock<Vec<own::lifecycle::Route>>,
     configured: Vec<own::lifecycle::Route>,
+    handover: Option<Handover>,
+    /// The first generation that it was part of.
+    since: std::sync::OnceLock<u64>,
     idle: Mutex<Vec<Instance>>,
+}
+
+/// What an extension was made from: equal ones are the same extension.
+pub struct Source {
+    /// `sha256:` and the digest of the component in hex.
+    pub digest: String,
+    /// The component itself, for those who have to keep it.
+    pub bytes: Bytes,
+    /// The names of what it imports and exports.
+    pub surface: Surface,
+    /// Where it is from.
+    pub file: PathBuf,
+    /// What the configuration says of it.
+    pub config: ExtensionConfig,
+    /// Its own settings with the sections that belong to it, as JSON.
+    pub settings: String,
+}
+
+/// What the version before left for this one.
+#[derive(Clone)]
+pub struct Handover {
+    /// The version that it is from.
+    pub from: String,
+    /// What it saved.
+    pub bytes: Arc<[u8]>,
 }
 
 /// What a loaded extension is made from.
@@ -100,20 +138,16 @@ pub struct Parts {
     pub manifest: Manifest,
     /// Its code.
     pub component: Component,
-    /// Its configuration, as JSON.
-    pub config: String,
+    /// What it is made from.
+    pub source: Source,
     /// What the host offers it.
     pub services: Arc<Services>,
-    /// Paths that the configuration gives it.
-    pub routes: Vec<own::lifecycle::Route>,
-    /// What becomes of a request when one of its hooks fails.
-    pub on_error: OnErrors,
     /// What it was granted.
     pub granted: Vec<Capability>,
-    /// Whether callers may switch it for a request.
-    pub toggle: bool,
-    /// Whether instances are used again.
-    pub isolation: Isolation,
+    /// What the version before left for it.
+    pub handover: Option<Handover>,
+    /// Keeps its last calls.
+    pub recorder: Arc<Recorder>,
 }
 
 /// The hooks that a component exports; each is probed by itself.
@@ -126,6 +160,7 @@ pub struct Exports {
     provider_events: Option<own::provider_events::GuestIndices>,
     judge: Option<own::judge::GuestIndices>,
     on_complete: Option<own::on_complete::GuestIndices>,
+    handover: Option<own::handover::GuestIndices>,
     http: Option<incoming_handler::GuestIndices>,
 }
 
@@ -139,6 +174,7 @@ pub struct Guests {
     pub provider_events: Option<own::provider_events::Guest>,
     pub judge: Option<own::judge::Guest>,
     pub on_complete: Option<own::on_complete::Guest>,
+    pub handover: Option<own::handover::Guest>,
     pub http: Option<incoming_handler::Guest>,
 }
 
@@ -178,6 +214,7 @@ impl Exports {
             provider_events: one(component, name("provider-events"), || own::provider_events::GuestIndices::new(pre))?,
             judge: one(component, name("judge"), || own::judge::GuestIndices::new(pre))?,
             on_complete: one(component, name("on-complete"), || own::on_complete::GuestIndices::new(pre))?,
+            handover: one(component, name("handover"), || own::handover::GuestIndices::new(pre))?,
             http: one(component, "wasi:http/incoming-handler@0.2.0".into(), || incoming_handler::GuestIndices::new(pre))?,
         };
         let any = exports.dialect.is_some()
@@ -201,6 +238,7 @@ impl Exports {
             provider_events: self.provider_events.as_ref().map(|i| i.load(&mut *store, instance)).transpose()?,
             judge: self.judge.as_ref().map(|i| i.load(&mut *store, instance)).transpose()?,
             on_complete: self.on_complete.as_ref().map(|i| i.load(&mut *store, instance)).transpose()?,
+            handover: self.handover.as_ref().map(|i| i.load(&mut *store, instance)).transpose()?,
             http: self.http.as_ref().map(|i| i.load(&mut *store, instance)).transpose()?,
         })
     }
@@ -209,9 +247,10 @@ impl Exports {
 // === impl Extension ===
 
 impl Extension {
-    /// Links, configures and tests an extension. It takes no traffic before this returns.
-    pub async fn load(engine: &Engine, parts: Parts) -> Result<Arc<Self>, LoadError> {
-        let Parts { manifest, component, config, services, routes: configured, on_error, granted, toggle, isolation } = parts;
+    /// Links a component. Nothing of it runs before [`Extension::start`].
+    pub fn link(engine: &Engine, parts: Parts) -> Result<Arc<Self>, LoadError> {
+        let Parts { manifest, component, source, services, granted, handover, recorder } = parts;
+        let config = &source.config;
         let mut linker = Linker::new(engine);
         imports::link(&mut linker, &granted).map_err(|e| LoadError::Link(format!("{e:#}")))?;
         if let Some(reason) = grants::refusal(engine, &component, &linker, &manifest, &granted) {
@@ -219,33 +258,62 @@ impl Extension {
         }
         let pre = linker.instantiate_pre(&component).map_err(|e| LoadError::Link(format!("{e:#}")))?;
         let exports = Exports::probe(&component, &pre)?;
-        let extension = Arc::new(Self {
-            toggle: manifest.toggle.filter(|_| toggle),
+        Ok(Arc::new(Self {
+            toggle: manifest.toggle.filter(|_| config.toggle),
             manifest,
             stats: Arc::clone(&services.stats),
-            on_error,
+            on_error: config.on_error.clone(),
             granted,
             exports,
             services,
-            isolation,
             engine: engine.clone(),
             pre,
-            config,
             routes: std::sync::OnceLock::new(),
-            configured,
+            configured: config.routes.iter().map(|r| registry::http_route(r)).collect(),
+            handover,
+            recorder,
+            since: std::sync::OnceLock::new(),
             idle: Mutex::new(Vec::new()),
-        });
-        extension.self_test().await?;
-        Ok(extension)
+            source,
+        }))
     }
 
-    /// Lets an instance test itself.
-    pub async fn self_test(self: &Arc<Self>) -> Result<(), LoadError> {
-        let mut lease = self.check_out().await.map_err(|e| match e {
+    /// Makes the first instance, which takes the configuration and says what it answers.
+    pub async fn start(self: &Arc<Self>) -> Result<(), LoadError> {
+        // It goes to the warm ones.
+        self.check_out().await.map(drop).map_err(|e| match e {
             CallError::Refused(reason) => LoadError::Configure(reason),
             other => LoadError::Call(other.to_string()),
-        })?;
+        })
+    }
+
+    /// Lets an instance test itself. It takes no traffic before.
+    pub async fn self_test(self: &Arc<Self>) -> Result<(), LoadError> {
+        let mut lease = self.check_out().await.map_err(|e| LoadError::Call(e.to_string()))?;
         lease.self_test().await
+    }
+
+    /// What an instance leaves for the next version, if the extension does that.
+    pub async fn save(self: &Arc<Self>) -> Result<Option<Handover>, LoadError> {
+        if self.exports.handover.is_none() {
+            return Ok(None);
+        }
+        let mut lease = self.check_out().await.map_err(|e| LoadError::Call(e.to_string()))?;
+        let saved = lease.save().await?;
+        Ok(saved.map(|bytes| Handover { from: self.manifest.version.clone(), bytes: bytes.into() }))
+    }
+
+    /// Calls, those that trapped or reached a limit, and their cost in seconds of CPU time.
+    pub fn totals(&self) -> (u64, u64, f64) {
+        self.stats
+            .hooks()
+            .filter(|(hook, _)| *hook != Hook::Configure)
+            .fold((0, 0, 0.0), |(calls, failures, cost), (_, t)| (calls + t.calls, failures + t.failures, cost + t.guest + t.host))
+    }
+
+    /// The first generation that it was part of; this one, when it was of none before.
+    pub fn since(&self, generation: u64) -> u64 {
+        *self.since.get_or_init(|| generation)
     }
 
     /// Its name.
@@ -283,7 +351,7 @@ impl Extension {
         let warm = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let instance = match warm {
             Some(instance) => instance,
-            None => self.instantiate().await?,
+            None => self.fresh(StoreState::new(Arc::clone(&self.services))).await?,
         };
         Ok(Lease { extension: Arc::clone(self), instance: Some(instance), call: None, broken: false })
     }
@@ -299,9 +367,9 @@ impl Extension {
     }
 
     /// A new instance, configured.
-    async fn instantiate(self: &Arc<Self>) -> Result<Instance, CallError> {
+    pub(super) async fn fresh(self: &Arc<Self>, state: StoreState) -> Result<Instance, CallError> {
         let begin = Instant::now();
-        let mut store = Store::new(&self.engine, StoreState::new(Arc::clone(&self.services)));
+        let mut store = Store::new(&self.engine, state);
         store.limiter(|state| state.limiter());
         store.epoch_deadline_callback(|mut context| context.data_mut().on_tick());
         store.call_hook(|mut context, hook| {
@@ -317,9 +385,9 @@ impl Extension {
         if let Some(lifecycle) = &instance.guests.lifecycle {
             instance.store.data_mut().begin(START_CPU);
             instance.store.set_epoch_deadline(1);
-            let call = lifecycle.call_configure(&mut instance.store, &self.config);
+            let call = lifecycle.call_configure(&mut instance.store, &self.source.settings);
             let registration = match tokio::time::timeout(self.services.limits.wall.max(START_CPU), call).await {
-                Err(_) => return Err(self.stopped(Hook::Configure, "wall_ms")),
+                Err(_) => return Err(self.limited(&instance.store, Hook::Configure, "wall_ms")),
                 Ok(Err(e)) => return Err(self.failed(&instance.store, Hook::Configure, e)),
                 Ok(Ok(Err(reason))) => return Err(CallError::Refused(reason)),
                 Ok(Ok(Ok(registration))) => registration,
@@ -327,30 +395,53 @@ impl Extension {
             // The first instance speaks for all: configuration is all that routes may depend on.
             let _ = self.routes.set(registration.routes);
         }
+        if let (Some(guest), Some(left)) = (&instance.guests.handover, &self.handover) {
+            instance.store.data_mut().begin(START_CPU);
+            instance.store.set_epoch_deadline(1);
+            instance.store.set_hostcall_fuel(self.services.limits.host_call_bytes);
+            let call = guest.call_load(&mut instance.store, &left.from, &left.bytes);
+            match tokio::time::timeout(self.services.limits.wall.max(START_CPU), call).await {
+                Err(_) => return Err(self.limited(&instance.store, Hook::Configure, "wall_ms")),
+                Ok(Err(e)) => return Err(self.failed(&instance.store, Hook::Configure, e)),
+                Ok(Ok(Err(reason))) => return Err(CallError::Refused(format!("what version {} left: {reason}", left.from))),
+                Ok(Ok(Ok(()))) => {}
+            }
+        }
         let state = instance.store.data();
-        self.stats.record(Hook::Configure, state.spent(begin.elapsed()), state.crossed, false);
+        if !state.is_replay() {
+            self.stats.record(Hook::Configure, state.spent(begin.elapsed()), state.crossed, false);
+        }
         Ok(instance)
     }
 
-    /// Turns what wasmtime says into what the gateway says, and tells the operator.
+    /// Turns what wasmtime says into what the gateway says. Unless it happened in a replay, it is counted, and the operator told.
     pub(super) fn failed(&self, store: &Store<StoreState>, hook: Hook, error: wasmtime::Error) -> CallError {
         let state = store.data();
         let extension = self.name().to_owned();
         // The engine has no type for this one.
         let copied = || format!("{error:#}").contains("fuel allocated for hostcalls").then_some("host_call_bytes");
         if let Some(limit) = state.exhausted().or_else(copied) {
-            return self.stopped(hook, limit);
+            return self.limited(store, hook, limit);
         }
         if let Some(wasmtime::PoolConcurrencyLimitError { .. }) = error.downcast_ref() {
             tracing::error!(extension, "no instance is free");
             return CallError::Exhausted { extension };
         }
         let panic = state.panic.as_deref().unwrap_or_default();
-        self.stats.trap();
-        tracing::error!(extension, hook = hook.name(), panic, error = %format!("{error:#}"), "extension trapped");
+        if !state.is_replay() {
+            self.stats.trap();
+            tracing::error!(extension, hook = hook.name(), panic, error = %format!("{error:#}"), "extension trapped");
+        }
         // The guest's own words say more than the engine's. Callers see neither.
         let reason = if panic.is_empty() { error.root_cause().to_string() } else { panic.to_owned() };
         CallError::Trap { extension, hook, reason }
+    }
+
+    fn limited(&self, store: &Store<StoreState>, hook: Hook, limit: &'static str) -> CallError {
+        if store.data().is_replay() {
+            return CallError::Limit { extension: self.name().to_owned(), hook, limit };
+        }
+        self.stopped(hook, limit)
     }
 }
 
@@ -370,23 +461,66 @@ const RECORDS_PER_TEXT: usize = 8;
 /// Guest time to start and configure an instance. Larger than a call's: it happens once, and may read a long configuration.
 const START_CPU: Duration = Duration::from_millis(500);
 
+// === impl Instance ===
+
+impl Instance {
+    /// Begins a call that has to read about this many bytes, in somebody's name or in nobody's.
+    pub fn begin(&mut self, limits: &Limits, bytes: usize, caller: Option<Caller>) -> Bounds {
+        let state = self.store.data_mut();
+        state.begin(limits.cpu_for(bytes));
+        state.caller = caller;
+        let bounds = Bounds { began: Instant::now(), wall: limits.wall, clock: state.clock() };
+        self.store.set_epoch_deadline(1);
+        // What a guest was given to read it may give back, in records that are larger than their text.
+        self.store.set_hostcall_fuel(limits.host_call_bytes + bytes * RECORDS_PER_TEXT);
+        bounds
+    }
+}
+
 // === impl Lease ===
 
 impl Lease {
-    /// Begins a call that has to read about this many bytes, in somebody's name or in nobody's.
+    /// Begins a call, see [`Instance::begin`].
     pub fn begin(&mut self, hook: Hook, bytes: usize, caller: Option<Caller>) -> (&mut Instance, Bounds) {
-        let limits = self.extension.services.limits;
         let instance = self.instance.as_mut().expect("a lease holds its instance until it is dropped");
-        let state = instance.store.data_mut();
-        state.begin(limits.cpu_for(bytes));
-        state.caller = caller;
-        let began = Instant::now();
-        let bounds = Bounds { began, wall: limits.wall, clock: state.clock() };
-        instance.store.set_epoch_deadline(1);
-        // What a guest was given to read it may give back, in records that are larger than their text.
-        instance.store.set_hostcall_fuel(limits.host_call_bytes + bytes * RECORDS_PER_TEXT);
-        self.call = Some((hook, began));
+        let bounds = instance.begin(&self.extension.services.limits, bytes, caller);
+        self.call = Some((hook, bounds.began));
         (instance, bounds)
+    }
+
+    /// Begins the recording of the calls that follow, if somebody wants them.
+    pub fn record(&mut self, hook: Hook, bytes: usize, headers: Option<&HeaderMap>, given: impl FnOnce() -> Given) {
+        if let Some(draft) = self.extension.recorder.begin(hook, bytes, headers, given) {
+            self.state().record(draft);
+        }
+    }
+
+    /// A stream that may be recorded goes on.
+    pub fn record_step(&mut self, step: impl FnOnce() -> Step) {
+        self.state().draft(|draft| draft.step(step()));
+    }
+
+    /// A call that may be recorded is over.
+    pub fn record_end<R: Shown>(&mut self, result: &Result<R, CallError>, spent: Spent) {
+        self.state().draft(|draft| match result {
+            Ok(result) => draft.gave(&result.shown(), spent),
+            Err(error) => draft.failed(error, spent),
+        });
+    }
+
+    /// What was recorded is complete.
+    pub fn keep_recording(&mut self) {
+        let state = self.state();
+        if let Some(Tape::Recording(draft)) = state.tape.take().map(|tape| *tape)
+            // No replay could be answered by the network.
+            && !state.sent_requests()
+        {
+            self.extension.recorder.keep(*draft);
+        }
+    }
+
+    fn state(&mut self) -> &mut StoreState {
+        self.instance.as_mut().expect("a lease holds its instance until it is dropped").store.data_mut()
     }
 
     /// Ends the call: counts it, and turns a failure into an error.
@@ -433,6 +567,14 @@ impl Lease {
         }
     }
 
+    async fn save(&mut self) -> Result<Option<Vec<u8>>, LoadError> {
+        let (instance, bounds) = self.begin(Hook::Configure, 0, None);
+        instance.store.data_mut().begin(START_CPU);
+        let guest = instance.guests.handover.as_ref().expect("probed by the caller");
+        let result = bounds.run(guest.call_save(&mut instance.store)).await;
+        self.end(result).0.map_err(|e| LoadError::Call(e.to_string()))
+    }
+
     async fn shut_down(&mut self) {
         let (instance, bounds) = self.begin(Hook::Configure, 0, None);
         let Some(lifecycle) = instance.guests.lifecycle.as_ref() else { return };
@@ -446,7 +588,7 @@ impl Drop for Lease {
     fn drop(&mut self) {
         let abandoned = self.call.is_some();
         let Some(instance) = self.instance.take() else { return };
-        if abandoned || self.broken || self.extension.isolation == Isolation::PerRequest {
+        if abandoned || self.broken || self.extension.source.config.isolation == Isolation::PerRequest {
             return;
         }
         let mut idle = self.extension.idle.lock().unwrap_or_else(PoisonError::into_inner);

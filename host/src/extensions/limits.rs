@@ -37,6 +37,30 @@ pub struct Limits {
     pub warm_instances: usize,
 }
 
+impl Limits {
+    /// As JSON, by the names of the settings.
+    pub fn to_json(&self) -> serde_json::Value {
+        let ms = |d: Duration| d.as_millis() as u64;
+        serde_json::json!({
+            "cpu_ms": ms(self.cpu),
+            "cpu_ms_per_mib": ms(self.cpu_per_mib),
+            "wall_ms": ms(self.wall),
+            "memory_mb": self.memory_bytes >> 20,
+            "table_elements": self.table_elements,
+            "handles": self.handles,
+            "host_call_bytes": self.host_call_bytes,
+            "log_lines_per_second": self.log_lines_per_second,
+            "hold_bytes": self.hold_bytes,
+            "hold_ms": ms(self.hold),
+            "generate_depth": self.generate_depth,
+            "generate_calls": self.generate_calls,
+            "generate_tokens": self.generate_tokens,
+            "generate_ms": ms(self.generate),
+            "warm_instances": self.warm_instances,
+        })
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

@@ -140,7 +140,8 @@ impl Capability {
             ("wasi:random", _) => Self::Random,
             ("wasi:http", "outgoing-handler") => Self::Http,
             ("wasi:cli" | "wasi:filesystem" | "wasi:io" | "wasi:sockets" | "wasi:http", _) => Self::Wasi,
-            ("wasmgate:extension", name) => return Self::ALL.iter().copied().find(|c| c.name() == name),
+            // Its `http` is a few types, not the capability of that name.
+            ("wasmgate:extension", name) => return Self::ALL.iter().copied().find(|c| c.name() == name && *c != Self::Http),
             _ => return None,
         })
     }

@@ -5,24 +5,35 @@
 
 pub mod bindings;
 mod cache;
+mod calls;
 mod clock;
+mod differences;
 mod engine;
-mod grants;
+pub mod grants;
 mod hooks;
 pub mod imports;
 mod instance;
 pub mod limits;
 mod manifest;
 pub mod outbound;
+mod recording;
 pub mod registry;
+mod replay;
 pub mod services;
+mod shown;
 mod state;
 mod stats;
+mod surface;
+mod tape;
+mod tripwire;
 
 pub use clock::Spent;
 pub use engine::MAX_MEMORY;
 pub use hooks::{CallError, Encoder, Filter, HookResult};
-pub use instance::{Extension, LoadError};
+pub use instance::{CONTRACT, CONTRACT_VERSION, Extension, Handover, LoadError};
 pub use manifest::{Capability, Manifest, ManifestError, Toggle, read as read_manifest};
-pub use registry::{Candidate, Registry, Runtime, plan};
+pub use recording::{Case, Recorder, Shadow};
+pub use registry::{Candidate, MAX_COMPONENT, Registry, Runtime, Surroundings, plan};
+pub use replay::{Comparison, Difference, Replayed, compare, compare_with};
 pub use stats::{Hook, HookTotals, Stats};
+pub use surface::Surface;

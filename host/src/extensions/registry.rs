@@ -4,20 +4,27 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::Semaphore;
 use wasmtime::Engine;
+use wasmtime::component::Component;
 
 use super::bindings::exports::wasmgate::extension::lifecycle::{Route, RouteKind};
-use super::cache::CodeCache;
-use super::instance::{Extension, LoadError, Parts};
+use super::cache::{CodeCache, Origin};
+use super::instance::{Extension, Handover, LoadError, Parts, Source};
 use super::manifest::{self, Capability, Manifest, ManifestError};
 use super::outbound::Outbound;
+use super::recording::Recorder;
 use super::services::{Entrusted, LogGate, Services};
 use super::stats::Hook;
+use super::surface::Surface;
 use super::{engine, grants};
 use crate::config::problems::{Problem, Severity, suggestion};
-use crate::config::{Config, ExtensionConfig, Source, own_names};
+use crate::config::{self, Config, ExtensionConfig, own_names};
 use crate::providers::Directory;
 use crate::storage::Store;
 use crate::telemetry::metrics::ExtensionSeries;
@@ -29,6 +36,8 @@ pub struct Runtime {
     cache: CodeCache,
     /// Numbers of extensions for the operator's monitoring; they go on when an extension is replaced.
     pub series: Arc<ExtensionSeries>,
+    /// Compiling takes whole processors: one at a time.
+    compiling: Arc<Semaphore>,
 }
 
 impl Runtime {
@@ -36,27 +45,100 @@ impl Runtime {
     pub fn start(cache: Option<&Path>) -> anyhow::Result<Self> {
         let engine = engine::build()?;
         engine::start_clock(&engine);
-        Ok(Self { engine, cache: CodeCache::open(cache), series: Arc::default() })
+        Ok(Self { engine, cache: CodeCache::open(cache), series: Arc::default(), compiling: Arc::new(Semaphore::new(1)) })
+    }
+}
+
+impl Runtime {
+    /// Compiles a component, or finds it compiled, off the request path. What takes too long is left to end by itself; until then nothing
+    /// else is compiled.
+    pub async fn compile(&self, bytes: Bytes, limit: Duration) -> Result<(Component, Origin), LoadError> {
+        let (engine, cache) = (self.engine.clone(), self.cache.clone());
+        let permit = Arc::clone(&self.compiling).acquire_owned();
+        let compiled = async {
+            let permit = permit.await;
+            tokio::task::spawn_blocking(move || {
+                let _one_at_a_time = permit;
+                cache.load(&engine, &bytes)
+            })
+            .await
+        };
+        match tokio::time::timeout(limit, compiled).await {
+            Err(_) => Err(LoadError::Compile(format!("it took longer than {limit:?} (`deploy.compile_timeout`)"))),
+            Ok(Err(e)) => Err(LoadError::Compile(e.to_string())),
+            Ok(Ok(result)) => result.map_err(|e| LoadError::Compile(format!("{e:#}"))),
+        }
     }
 }
 
 /// The extensions of a generation, in the order in which they run.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub struct Registry {
     extensions: Vec<Arc<Extension>>,
 }
 
 /// A component that the configuration wants, before anything of it was compiled.
+#[derive(Clone)]
 pub struct Candidate {
-    manifest: Manifest,
-    bytes: Vec<u8>,
-    file: PathBuf,
-    config: ExtensionConfig,
+    /// What it says about itself.
+    pub manifest: Manifest,
+    /// The component.
+    pub bytes: Bytes,
+    /// `sha256:` and the digest of the bytes in hex.
+    pub digest: String,
+    /// Where it is from.
+    pub file: PathBuf,
+    /// What the configuration says of it.
+    pub config: ExtensionConfig,
+}
+
+/// What extensions are loaded into.
+pub struct Surroundings<'a> {
+    /// The engine and what goes with it.
+    pub runtime: &'a Runtime,
+    /// The settings.
+    pub config: &'a Config,
+    /// The providers.
+    pub providers: &'a Arc<Directory>,
+    /// The store.
+    pub store: &'a Store,
+}
+
+/// What has a place in the order.
+pub trait Ordered {
+    /// It says after whom.
+    fn manifest(&self) -> &Manifest;
+}
+
+impl Ordered for Candidate {
+    fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+}
+
+impl Ordered for Arc<Extension> {
+    fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+}
+
+impl Candidate {
+    /// With the digest of its bytes.
+    pub fn new(manifest: Manifest, bytes: impl Into<Bytes>, file: PathBuf, config: ExtensionConfig) -> Self {
+        let bytes = bytes.into();
+        Self { manifest, digest: digest(&bytes), bytes, file, config }
+    }
+}
+
+/// How components are told apart: `sha256:` and hex.
+pub fn digest(bytes: &[u8]) -> String {
+    let hex: String = Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect();
+    format!("sha256:{hex}")
 }
 
 /// Finds the wanted components, reads their manifests, gives every section of the configuration to its owner, and orders them.
 /// Compiles and runs nothing.
-pub fn plan(config: &Config, folder: Option<&Path>, source: &Source, problems: &mut Vec<Problem>) -> Vec<Candidate> {
+pub fn plan(config: &Config, folder: Option<&Path>, source: &config::Source, problems: &mut Vec<Problem>) -> Vec<Candidate> {
     let mut report = |severity, path: String, message: String| {
         problems.push(Problem { severity, place: source.place(&path), path, message });
     };
@@ -76,7 +158,7 @@ pub fn plan(config: &Config, folder: Option<&Path>, source: &Source, problems: &
         }
         match found {
             Some((file, Ok((bytes, manifest)))) if manifest.name == *name => {
-                candidates.push(Candidate { manifest, bytes, file, config: extension.clone() });
+                candidates.push(Candidate::new(manifest, bytes, file, extension.clone()));
             }
             Some((file, Ok((_, manifest)))) => {
                 report(Severity::Error, path, format!("`{}` is the extension `{}`, not `{name}`.", file.display(), manifest.name));
@@ -101,7 +183,7 @@ pub fn plan(config: &Config, folder: Option<&Path>, source: &Source, problems: &
     let called = available.into_iter().filter(|(name, (_, _, manifest))| {
         !disabled.contains(name) && manifest.sections.keys().any(|s| section(&config.sections, s).is_some())
     });
-    candidates.extend(called.map(|(_, (file, bytes, manifest))| Candidate { manifest, bytes, file, config: ExtensionConfig::default() }));
+    candidates.extend(called.map(|(_, (file, bytes, manifest))| Candidate::new(manifest, bytes, file, ExtensionConfig::default())));
 
     for (name, value) in &config.sections {
         let mut owned = candidates.iter().flat_map(|c| c.manifest.sections.keys()).filter_map(|s| s.split('.').next());
@@ -133,9 +215,17 @@ fn unclaimed(name: &str, value: &Value, candidates: &[Candidate]) -> Vec<String>
 fn available(folder: Option<&Path>, broken: &mut dyn FnMut(&Path, String)) -> BTreeMap<String, (PathBuf, Vec<u8>, Manifest)> {
     let mut found = BTreeMap::new();
     let Some(Ok(entries)) = folder.map(std::fs::read_dir) else { return found };
-    for file in entries.flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "wasm")) {
+    let mut files: Vec<PathBuf> = entries.flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "wasm")).collect();
+    files.sort();
+    for file in files {
         match read(&file) {
-            Ok((bytes, manifest)) => drop(found.insert(manifest.name.clone(), (file, bytes, manifest))),
+            Ok((bytes, manifest)) => {
+                // Other versions may lie beside it; the one that has the extension's name is meant.
+                let is_meant = file.file_stem().is_some_and(|stem| *stem == *manifest.name);
+                if is_meant || !found.contains_key(&manifest.name) {
+                    found.insert(manifest.name.clone(), (file, bytes, manifest));
+                }
+            }
             Err(reason) => broken(&file, format!("is skipped: {reason}.")),
         }
     }
@@ -143,10 +233,10 @@ fn available(folder: Option<&Path>, broken: &mut dyn FnMut(&Path, String)) -> BT
 }
 
 /// Longest component, in bytes. Those with a whole interpreter of Python in them have 40 MiB.
-const MAX_COMPONENT: u64 = 256 << 20;
+pub const MAX_COMPONENT: u64 = 256 << 20;
 
 /// The bytes of a component's file, which must be an ordinary one and not too long.
-fn bytes(file: &Path) -> Result<Vec<u8>, LoadError> {
+pub fn bytes(file: &Path) -> Result<Vec<u8>, LoadError> {
     // Before it is opened: a pipe would wait for somebody who writes.
     let meta = std::fs::metadata(file)?;
     if !meta.is_file() {
@@ -160,7 +250,8 @@ fn bytes(file: &Path) -> Result<Vec<u8>, LoadError> {
     Ok(bytes)
 }
 
-fn read(file: &Path) -> Result<(Vec<u8>, Manifest), LoadError> {
+/// A component's file, with its manifest.
+pub fn read(file: &Path) -> Result<(Vec<u8>, Manifest), LoadError> {
     let bytes = bytes(file)?;
     let manifest = manifest::read(&bytes)?;
     Ok((bytes, manifest))
@@ -187,20 +278,20 @@ fn section<'a>(sections: &'a BTreeMap<String, Value>, path: &str) -> Option<&'a 
 }
 
 /// Sorts by dependencies, then priority, then name. What cannot be ordered is reported with the whole chain.
-fn order(candidates: Vec<Candidate>, report: &mut dyn FnMut(Severity, &str, String)) -> Vec<Candidate> {
-    let mut waiting: BTreeMap<(i32, String), Candidate> =
-        candidates.into_iter().map(|c| ((c.manifest.priority, c.manifest.name.clone()), c)).collect();
+pub fn order<T: Ordered>(candidates: Vec<T>, report: &mut dyn FnMut(Severity, &str, String)) -> Vec<T> {
+    let mut waiting: BTreeMap<(i32, String), T> =
+        candidates.into_iter().map(|c| ((c.manifest().priority, c.manifest().name.clone()), c)).collect();
     let present: BTreeSet<String> = waiting.keys().map(|(_, n)| n.clone()).collect();
     for candidate in waiting.values() {
-        for missing in candidate.manifest.dependencies.iter().filter(|d| !present.contains(*d)) {
-            let name = &candidate.manifest.name;
+        for missing in candidate.manifest().dependencies.iter().filter(|d| !present.contains(*d)) {
+            let name = &candidate.manifest().name;
             report(Severity::Error, name, format!("`{name}` depends on the extension `{missing}`, which is not loaded."));
         }
     }
-    let mut ordered: Vec<Candidate> = Vec::new();
+    let mut ordered: Vec<T> = Vec::new();
     loop {
-        let done: BTreeSet<&str> = ordered.iter().map(|c| c.manifest.name.as_str()).collect();
-        let ready = |c: &Candidate| before(&c.manifest, &present).all(|d| done.contains(d));
+        let done: BTreeSet<&str> = ordered.iter().map(|c| c.manifest().name.as_str()).collect();
+        let ready = |c: &T| before(c.manifest(), &present).all(|d| done.contains(d));
         let Some(next) = waiting.iter().find(|(_, c)| ready(c)).map(|(k, _)| k.clone()) else { break };
         ordered.extend(waiting.remove(&next));
     }
@@ -217,8 +308,8 @@ fn before<'a>(manifest: &'a Manifest, present: &'a BTreeSet<String>) -> impl Ite
     all.filter(|d| present.contains(*d)).map(String::as_str)
 }
 
-fn cycle(start: &str, waiting: &BTreeMap<(i32, String), Candidate>, present: &BTreeSet<String>) -> Vec<String> {
-    let by_name: BTreeMap<&str, &Manifest> = waiting.values().map(|c| (c.manifest.name.as_str(), &c.manifest)).collect();
+fn cycle<T: Ordered>(start: &str, waiting: &BTreeMap<(i32, String), T>, present: &BTreeSet<String>) -> Vec<String> {
+    let by_name: BTreeMap<&str, &Manifest> = waiting.values().map(|c| (c.manifest().name.as_str(), c.manifest())).collect();
     let mut chain = vec![start.to_owned()];
     loop {
         let last = chain.last().expect("it begins with one name").clone();
@@ -237,17 +328,11 @@ fn cycle(start: &str, waiting: &BTreeMap<(i32, String), Candidate>, present: &BT
 impl Registry {
     /// Compiles, links, configures and tests the candidates in their order. When one refuses, those before it are shut down
     /// again, in reverse, and the error names the extension.
-    pub async fn load(
-        runtime: &Runtime,
-        candidates: Vec<Candidate>,
-        config: &Config,
-        providers: &Arc<Directory>,
-        store: &Store,
-    ) -> Result<Self, (String, LoadError)> {
+    pub async fn load(candidates: Vec<Candidate>, into: &Surroundings<'_>) -> Result<Self, (String, LoadError)> {
         let mut registry = Self::default();
         for candidate in candidates {
             let name = candidate.manifest.name.clone();
-            match load_one(runtime, candidate, config, providers, store).await {
+            match load_whole(candidate, into).await {
                 Ok(extension) => registry.extensions.push(extension),
                 Err(e) => {
                     registry.shut_down().await;
@@ -256,6 +341,24 @@ impl Registry {
             }
         }
         Ok(registry)
+    }
+
+    /// Extensions that are loaded already, put in order.
+    pub fn of(extensions: Vec<Arc<Extension>>) -> Result<Self, String> {
+        let mut problems = Vec::new();
+        let extensions = order(extensions, &mut |_, _, message| problems.push(message));
+        if problems.is_empty() { Ok(Self { extensions }) } else { Err(problems.join(" ")) }
+    }
+
+    /// The same with another version of one extension.
+    pub fn with_version(&self, version: &Arc<Extension>) -> Result<Self, String> {
+        let others = self.extensions.iter().filter(|e| e.name() != version.name()).cloned();
+        Self::of(others.chain([Arc::clone(version)]).collect())
+    }
+
+    /// The extension of a name.
+    pub fn find(&self, name: &str) -> Option<&Arc<Extension>> {
+        self.extensions.iter().find(|e| e.name() == name)
     }
 
     /// All extensions, in the order in which they run.
@@ -276,19 +379,35 @@ impl Registry {
     }
 }
 
-async fn load_one(
-    runtime: &Runtime,
+/// Loads a candidate whole: when this returns, it has passed its self-test.
+pub async fn load_whole(candidate: Candidate, into: &Surroundings<'_>) -> Result<Arc<Extension>, LoadError> {
+    let begin = Instant::now();
+    let (component, origin) = into.runtime.compile(candidate.bytes.clone(), into.config.deploy.compile_timeout).await?;
+    let (file, extension) = (candidate.file.clone(), load(candidate, component, None, into)?);
+    extension.start().await?;
+    extension.self_test().await?;
+    tracing::info!(
+        extension = extension.name(),
+        version = extension.manifest.version,
+        file = %file.display(),
+        code = ?origin,
+        ms = begin.elapsed().as_millis() as u64,
+        "extension loaded"
+    );
+    Ok(extension)
+}
+
+/// Links a compiled component. Nothing of it has run when this returns.
+pub fn load(
     candidate: Candidate,
-    config: &Config,
-    providers: &Arc<Directory>,
-    store: &Store,
+    component: Component,
+    handover: Option<Handover>,
+    into: &Surroundings<'_>,
 ) -> Result<Arc<Extension>, LoadError> {
-    let Candidate { manifest, bytes, file, config: own } = candidate;
-    let begin = std::time::Instant::now();
-    let (engine, cache) = (runtime.engine.clone(), runtime.cache.clone());
-    let compiled = tokio::task::spawn_blocking(move || cache.load(&engine, &bytes)).await;
-    let (component, origin) = compiled.map_err(|e| LoadError::Compile(e.to_string()))?.map_err(|e| LoadError::Compile(format!("{e:#}")))?;
-    let settings = settings(&manifest, &own, &config.sections);
+    let Surroundings { runtime, config, providers, store } = into;
+    let settings = settings(&candidate.manifest, &candidate.config, &config.sections);
+    let Candidate { manifest, bytes, digest, file, config: own } = candidate;
+    let surface = Surface::read(&bytes).map_err(LoadError::Manifest)?;
     let limits = own.limits.limits();
     let granted = grants::granted(&manifest, own.grant.as_deref());
     let secrets: BTreeMap<_, _> =
@@ -313,32 +432,24 @@ async fn load_one(
         providers: Arc::clone(providers),
         log: LogGate::new(limits.log_lines_per_second),
     });
-    let routes = own.routes.iter().map(|r| http_route(r)).collect();
-    let parts = Parts {
-        component,
-        config: settings.to_string(),
-        services,
-        routes,
-        on_error: own.on_error,
-        granted,
-        toggle: own.toggle,
-        isolation: own.isolation,
-        manifest,
-    };
-    let extension = Extension::load(&runtime.engine, parts).await?;
-    tracing::info!(
-        extension = extension.name(),
-        version = extension.manifest.version,
-        file = %file.display(),
-        code = ?origin,
-        ms = begin.elapsed().as_millis() as u64,
-        "extension loaded"
-    );
-    Ok(extension)
+    let source = Source { digest, surface, bytes, file, config: own, settings: settings.to_string() };
+    let recorder = Arc::new(Recorder::new(config.deploy.record, config.deploy.record_bodies));
+    let parts = Parts { manifest, component, source, services, granted, handover, recorder };
+    Extension::link(&runtime.engine, parts)
+}
+
+/// Whether a loaded extension is what a candidate would become.
+pub fn is_same(extension: &Extension, candidate: &Candidate, into: &Surroundings<'_>) -> bool {
+    let source = &extension.source;
+    let settings = settings(&candidate.manifest, &candidate.config, &into.config.sections).to_string();
+    source.digest == candidate.digest
+        && source.config == candidate.config
+        && source.settings == settings
+        && Arc::ptr_eq(&extension.services.providers, into.providers)
 }
 
 /// A route of the configuration: `GET /path`, or `/path` for every method.
-fn http_route(text: &str) -> Route {
+pub fn http_route(text: &str) -> Route {
     let (method, path) = text.split_once(' ').map_or((None, text), |(m, p)| (Some(m.to_ascii_uppercase()), p.trim_start()));
     Route { method, path: path.to_owned(), kind: RouteKind::Http }
 }
@@ -372,12 +483,7 @@ mod tests {
     fn candidate(name: &str, priority: i32, dependencies: &[&str]) -> Candidate {
         let manifest =
             serde_json::json!({"name": name, "version": "0.1.0", "description": "d", "priority": priority, "dependencies": dependencies});
-        Candidate {
-            manifest: serde_json::from_value(manifest).unwrap(),
-            bytes: Vec::new(),
-            file: PathBuf::new(),
-            config: ExtensionConfig::default(),
-        }
+        Candidate::new(serde_json::from_value(manifest).unwrap(), Vec::new(), PathBuf::new(), ExtensionConfig::default())
     }
 
     /// Order, or what is reported.

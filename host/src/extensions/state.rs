@@ -10,8 +10,11 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{RequestOptions, WasiBody, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
 
 use super::clock::{CallClock, Crossed, Spent, nanos, thread_cpu_nanos};
+use super::imports::{clocks, random};
 use super::outbound::{self, Outbound};
+use super::recording::Draft;
 use super::services::Services;
+use super::tape::{Playback, Tape};
 use crate::pipeline::Caller;
 
 /// Data of a store. One store holds one instance and dies with it.
@@ -39,6 +42,8 @@ pub struct StoreState {
     pub limit_hit: Option<&'static str>,
     /// Last panic message that the guest reported.
     pub panic: Option<String>,
+    /// What calls of the host are noted on, or answered from; none in most calls.
+    pub tape: Option<Box<Tape>>,
 }
 
 /// Which part of the state an import works on: the whole.
@@ -67,7 +72,35 @@ impl StoreState {
             host_since: None,
             limit_hit: None,
             panic: None,
+            tape: None,
         }
+    }
+
+    /// The state of a new instance in which a call of this time (Unix) is made again. It has no effect on anything.
+    pub fn replaying(services: Arc<Services>, at: Duration) -> Self {
+        Self { tape: Some(Box::new(Tape::Quiet)), wasi: Some(Box::new(Wasi::fixed(at))), ..Self::new(services) }
+    }
+
+    /// The call that begins is recorded.
+    pub fn record(&mut self, draft: Draft) {
+        self.set_tape(Tape::Recording(Box::new(draft)));
+    }
+
+    /// The call that begins is a replay.
+    pub fn replay(&mut self, playback: Playback) {
+        self.set_tape(Tape::Replaying(Box::new(playback)));
+    }
+
+    fn set_tape(&mut self, tape: Tape) {
+        if let Some(wasi) = &mut self.wasi {
+            wasi.outbound.sent = false;
+        }
+        self.tape = Some(Box::new(tape));
+    }
+
+    /// Whether the guest sent requests into the network, or tried to, since the tape began.
+    pub fn sent_requests(&self) -> bool {
+        self.wasi.as_ref().is_some_and(|wasi| wasi.outbound.sent)
     }
 
     /// A call begins: it may use this much guest CPU time.
@@ -219,12 +252,28 @@ struct Wasi {
 
 impl Wasi {
     fn new(services: &Services) -> Self {
-        Self { ctx: WasiCtx::builder().build(), http: wasmtime_wasi_http::WasiHttpCtx::new(), outbound: Gate(services.outbound.clone()) }
+        Self::with(WasiCtx::builder().build(), services.outbound.clone())
+    }
+
+    /// For a replay: the same at any time, and nothing leaves the machine.
+    fn fixed(at: Duration) -> Self {
+        let mut context = WasiCtx::builder();
+        clocks::fix(&mut context, at);
+        random::fix(&mut context);
+        Self::with(context.build(), None)
+    }
+
+    fn with(ctx: WasiCtx, outbound: Option<Arc<Outbound>>) -> Self {
+        Self { ctx, http: wasmtime_wasi_http::WasiHttpCtx::new(), outbound: Gate { outbound, sent: false } }
     }
 }
 
 /// Outbound requests of guests: the configuration says where to; without a grant every one is refused as a value.
-struct Gate(Option<Arc<Outbound>>);
+struct Gate {
+    outbound: Option<Arc<Outbound>>,
+    /// Whether there was one.
+    sent: bool,
+}
 
 impl WasiHttpHooks for Gate {
     fn send_request(
@@ -233,7 +282,8 @@ impl WasiHttpHooks for Gate {
         options: Option<RequestOptions>,
         _sent: Box<dyn Future<Output = Result<(), wasmtime_wasi_http::Error>> + Send>,
     ) -> outbound::SendFuture {
-        match &self.0 {
+        self.sent = true;
+        match &self.outbound {
             Some(outbound) => outbound::send_for_guest(Arc::clone(outbound), request, options),
             None => Box::new(async { Err(wasmtime_wasi_http::Error::HttpRequestDenied) }),
         }

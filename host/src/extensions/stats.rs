@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use serde_json::{Value, json};
 
 use super::clock::{Crossed, Spent, nanos};
+use super::tripwire::Tripwire;
 
 /// Places where the host calls an extension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -101,6 +102,7 @@ pub struct Stats {
     peak_memory: AtomicU64,
     traps: AtomicU64,
     limits: Mutex<BTreeMap<&'static str, u64>>,
+    tripwire: Tripwire,
 }
 
 /// What one hook has cost so far. Times in seconds, content in bytes.
@@ -152,12 +154,19 @@ impl Stats {
 
     /// A call ended in a trap that no limit explains.
     pub fn trap(&self) {
+        self.tripwire.failure();
         self.traps.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A limit was hit.
     pub fn limit(&self, limit: &'static str) {
+        self.tripwire.failure();
         *self.limits.lock().unwrap_or_else(PoisonError::into_inner).entry(limit).or_default() += 1;
+    }
+
+    /// What closes the way to a version that fails too often.
+    pub fn tripwire(&self) -> &Tripwire {
+        &self.tripwire
     }
 
     /// How often limits were hit, by the setting's name.

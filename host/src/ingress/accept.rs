@@ -43,7 +43,7 @@ pub async fn bind(server: &Server) -> std::io::Result<Listener> {
 impl Listener {
     /// Serves until `stop` resolves, then lets running requests finish for as long as the configuration allows.
     pub async fn serve(self, gateway: Arc<Gateway>, stop: impl Future<Output = ()>) {
-        let settings = gateway.generation.load().config.server.clone();
+        let settings = gateway.deploy.live().stable.config.server.clone();
         let connections = GracefulShutdown::new();
         let site = serve::Site { gateway, local_only: self.address.ip().is_loopback() };
         let protocols = Arc::new(Protocols::new(&settings));

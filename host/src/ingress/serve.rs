@@ -59,21 +59,27 @@ fn request_id(headers: &HeaderMap) -> String {
 
 async fn route(site: Site, id: String, request: Request<HyperBody>) -> Response {
     let received = Instant::now();
-    let generation = site.gateway.generation.load_full();
     let (mut head, body) = request.into_parts();
-    if let Some(response) = admin::answer(&site, &generation, &head) {
-        return response;
+    if let Some(inside) = admin::Inside::of(head.uri.path()) {
+        return admin::answer(&site, inside, &head, body).await;
     }
+    let generation = Arc::clone(site.gateway.deploy.live().choose(&head.headers, &id));
+    let number = generation.number;
     // A HEAD is a GET whose body is not sent.
     if head.method == Method::HEAD {
         head.method = Method::GET;
     }
-    match generation.routes.find(&head.method, head.uri.path()) {
+    let mut response = match generation.routes.find(&head.method, head.uri.path()) {
         Match::Found(route, params) => answer(site, generation, id, route, params, received, head, body).await,
         Match::WrongMethod(methods) => wrong_method(&head.method, &methods),
         Match::None => pipeline::plain(&not_found(head.uri.path())),
-    }
+    };
+    response.headers_mut().insert(GENERATION, HeaderValue::from(number));
+    response
 }
+
+/// The generation that made an answer.
+const GENERATION: HeaderName = HeaderName::from_static("x-wasmgate-generation");
 
 #[expect(clippy::too_many_arguments, reason = "the pieces of one request, taken apart once")]
 async fn answer(

@@ -99,7 +99,13 @@ pub async fn serve(context: Context, id: String, dialect: Arc<Extension>, arrive
     }
     let exchange = Arc::new(Exchange::new(context, id, incoming, Arc::clone(&dialect), head, trace));
     let mut completion = Completion::new(Arc::clone(&exchange));
-    let ready = match generate(&exchange, &mut completion).await {
+    let expired = exchange.generation().expired.clone();
+    let generated = tokio::select! {
+        biased;
+        generated = generate(&exchange, &mut completion) => generated,
+        () = expired.cancelled() => Err(self::expired().into()),
+    };
+    let ready = match generated {
         Ok(Ready::Answer(answer)) => answer.finish(&exchange, &dialect).await.map(Ready::Answer).map_err(Stop::from),
         ready => ready,
     };
@@ -165,6 +171,14 @@ async fn generate(exchange: &Arc<Exchange>, completion: &mut Completion) -> Resu
         }
     }
     unreachable!("the loop ends by its own returns")
+}
+
+/// The error of requests that were on a replaced generation for too long.
+fn expired() -> ChatError {
+    ChatError::new(
+        ErrorClass::Overloaded,
+        "The gateway was changed while this request ran, and the time to finish it is over; send it again.",
+    )
 }
 
 /// A stream for an extension, although a client asked. It cannot be.

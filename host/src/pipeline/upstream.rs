@@ -4,8 +4,10 @@
 //! model name (and for OpenAI streams the wish for usage) spliced in; nobody reads the rest.
 
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::Bytes;
+use futures_util::stream;
 use http::{HeaderName, HeaderValue};
 use llm_codec::hub::{ChatError, ErrorClass};
 use llm_codec::{EncodeOptions, Format, passthrough};
@@ -13,7 +15,7 @@ use llm_codec::{EncodeOptions, Format, passthrough};
 use super::{Completion, Exchange};
 use crate::extensions::bindings::wasmgate::extension::request::Target;
 use crate::gateway::Generation;
-use crate::providers::{Entry, Outgoing, Provider, Upstream};
+use crate::providers::{ByteStream, Entry, Outgoing, Provider, Upstream};
 
 /// What came back, before any of it was read.
 pub struct Sent {
@@ -47,9 +49,21 @@ pub async fn send(exchange: &Arc<Exchange>, target: Target, completion: &mut Com
     let (body, dropped) = body(exchange, entry, &target.model, same_format).await?;
     let headers = if same_format { format_headers(exchange, format) } else { Vec::new() };
     completion.attempt(target.clone());
-    let upstream = entry.provider.send(Outgoing { body, stream: exchange.head.stream, headers }).await?;
+    let upstream = match entry.provider.send(Outgoing { body, stream: exchange.head.stream, headers }).await? {
+        Upstream::Events(events) => Upstream::Events(until_expired(events, &generation)),
+        answer => answer,
+    };
     completion.answered();
     Ok(Sent { upstream, format, same_format, dropped, target, provider: Arc::clone(&entry.provider) })
+}
+
+/// A stream that ends with an error when its generation was replaced and its time is up.
+fn until_expired(mut events: ByteStream, generation: &Generation) -> ByteStream {
+    let mut expired = Box::pin(generation.expired.clone().cancelled_owned());
+    Box::pin(stream::poll_fn(move |context| match events.as_mut().poll_next(context) {
+        Poll::Pending => expired.as_mut().poll(context).map(|()| Some(Err(super::expired()))),
+        ready => ready,
+    }))
 }
 
 /// The provider's entry. Which one is the hooks' business; the host only knows what to do when they said nothing.

@@ -10,7 +10,7 @@ use prometheus_client::metrics::MetricType;
 use crate::extensions::{Extension, HookTotals};
 use crate::gateway::Gateway;
 
-/// The extensions of the generation that is current when the page is made.
+/// The extensions of the generation that serves everybody when the page is made.
 #[derive(Debug)]
 pub struct ExtensionCosts(pub Weak<Gateway>);
 
@@ -30,8 +30,8 @@ const PER_HOOK: [PerHook; 7] = [
 impl Collector for ExtensionCosts {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let Some(gateway) = self.0.upgrade() else { return Ok(()) };
-        let generation = gateway.generation.load();
-        let extensions = generation.extensions.all();
+        let live = gateway.deploy.live();
+        let extensions = live.stable.extensions.all();
         for (name, help, value) in PER_HOOK {
             let name = format!("wasmgate_extension_{name}");
             let mut family = encoder.encode_descriptor(&name, help, None, MetricType::Counter)?;

@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use wasmgate::config::{Config, Reading, Source};
-use wasmgate::extensions::{Registry, Runtime, plan};
+use wasmgate::extensions::{Registry, Runtime, Surroundings, plan};
 use wasmgate::providers::Directory;
 use wasmgate::storage::{self, Store};
 
@@ -71,7 +71,8 @@ impl Loader {
         let candidates = plan(&self.config, None, &self.source, &mut problems);
         assert_eq!(candidates.is_empty(), !problems.is_empty(), "{problems:?}");
         self.threads.block_on(async {
-            match Registry::load(&self.runtime, candidates, &self.config, &self.providers, &self.store).await {
+            let Self { runtime, config, providers, store, .. } = self;
+            match Registry::load(candidates, &Surroundings { runtime, config, providers, store }).await {
                 Ok(registry) => registry.shut_down().await,
                 Err((name, error)) => {
                     assert_eq!(name, "fuzz");

@@ -19,6 +19,7 @@ pub mod exports {
     pub use super::after_generate::exports::wasmgate::extension::after_generate;
     pub use super::before_generate::exports::wasmgate::extension::before_generate;
     pub use super::dialect::exports::wasmgate::extension::dialect;
+    pub use super::handover::exports::wasmgate::extension::handover;
     pub use super::judge::exports::wasmgate::extension::judge;
     pub use super::lifecycle::exports::wasmgate::extension::lifecycle;
     pub use super::on_complete::exports::wasmgate::extension::on_complete;
@@ -33,6 +34,15 @@ pub mod lifecycle {
         with: { "wasmgate:extension/hub@0.1.0": llm_codec::hub },
         pub_export_macro: true,
         export_macro_name: "export_lifecycle",
+    });
+}
+
+pub mod handover {
+    wit_bindgen::generate!({
+        path: "../../../wit",
+        world: "wasmgate:extension/handover-export",
+        pub_export_macro: true,
+        export_macro_name: "export_handover",
     });
 }
 

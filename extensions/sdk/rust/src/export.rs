@@ -2,7 +2,7 @@
 
 /// Exports an extension: `export!(MyType: before_generate, on_complete)`.
 ///
-/// Hooks are `dialect`, `before_generate`, `after_generate`, `stream_filter`, `provider_events`, `judge`, `on_complete` and `http`. Start and end (`configure`, `self_test`,
+/// Hooks are `dialect`, `before_generate`, `after_generate`, `stream_filter`, `provider_events`, `judge`, `on_complete`, `handover` and `http`. Start and end (`configure`, `self_test`,
 /// `shutdown`) are always exported. Natively nothing is exported; the type is only checked.
 #[macro_export]
 macro_rules! export {
@@ -160,6 +160,18 @@ macro_rules! __wasmgate_export_hook {
         }
         bindings::dialect::export_dialect!($component with_types_in bindings::dialect);
     };
+    (handover, $component:ident, $ty:ty) => {
+        impl bindings::exports::handover::Guest for $component {
+            fn save() -> ::std::option::Option<::std::vec::Vec<u8>> {
+                $crate::Handover::save(instance())
+            }
+
+            fn load(from_version: ::std::string::String, saved: ::std::vec::Vec<u8>) -> ::std::result::Result<(), ::std::string::String> {
+                $crate::Handover::load(instance(), &from_version, &saved)
+            }
+        }
+        bindings::handover::export_handover!($component with_types_in bindings::handover);
+    };
     (http, $component:ident, $ty:ty) => {
         impl $crate::wasip2::exports::http::incoming_handler::Guest for $component {
             fn handle(request: $crate::wasip2::http::types::IncomingRequest, out: $crate::wasip2::http::types::ResponseOutparam) {
@@ -194,6 +206,10 @@ macro_rules! __wasmgate_check_hook {
     (stream_filter, $ty:ty) => {
         fn stream_filter<T: $crate::StreamFilter>() {}
         stream_filter::<$ty>();
+    };
+    (handover, $ty:ty) => {
+        fn handover<T: $crate::Handover>() {}
+        handover::<$ty>();
     };
     (http, $ty:ty) => {
         fn http<T: $crate::Http>() {}

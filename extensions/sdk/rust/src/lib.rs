@@ -78,8 +78,8 @@ pub mod prelude {
     pub use crate::fake::{FakeHost, FakeIncoming, FakeRequest};
     pub use crate::{
         Accepted, Answer, AttemptInfo, BatchEdit, CallInfo, Candidate, ChatAnswer, ChatError, ChatRequest, Decision, Dialect, Edit,
-        EncodeOptions, Ending, ErrorClass, Extension, Filter, GenerateHead, Header, Incoming, Judge, Note, Outcome, Placed, Reaction,
-        Reply, Request, Route, RouteKind, Score, StreamEvent, StreamFilter, Target, Verdict,
+        EncodeOptions, Ending, ErrorClass, Extension, Filter, GenerateHead, Handover, Header, Incoming, Judge, Note, Outcome, Placed,
+        Reaction, Reply, Request, Route, RouteKind, Score, StreamEvent, StreamFilter, Target, Verdict,
     };
 }
 
@@ -180,6 +180,16 @@ pub trait Filter: 'static {
 pub trait Judge: Extension {
     /// One score for each candidate, in their order.
     fn judge(&self, call: &CallInfo, request: &Request, candidates: &[Candidate]) -> Result<Vec<Score>, ChatError>;
+}
+
+/// Hands something over to the next version of the extension. Export as `handover`. State that must not be lost belongs to [`kv`], which
+/// stays as it is; this is for what an instance would have to learn again.
+pub trait Handover: Extension {
+    /// What this instance leaves, if anything. One instance is asked when another version takes over.
+    fn save(&self) -> Option<Vec<u8>>;
+
+    /// Takes what the version before left, on every instance, after `configure`. An error refuses this version.
+    fn load(&self, from_version: &str, saved: &[u8]) -> Result<(), String>;
 }
 
 /// Answers whole HTTP requests, through the standard `wasi:http/incoming-handler`. Export as `http`.

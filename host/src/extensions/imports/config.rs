@@ -1,4 +1,5 @@
-//! `wasi:config`: the extension's own configuration, by top-level key.
+//! `wasi:config`: the extension's own configuration, by top-level key. It is not on the tape of a call: in a replay a version reads its own,
+//! as it does when it is configured.
 
 use crate::extensions::bindings::wasi::config::store::{Error, Host};
 use crate::extensions::state::StoreState;

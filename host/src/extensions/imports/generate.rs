@@ -11,10 +11,15 @@ use crate::extensions::bindings::wasmgate::extension::request::Target;
 use crate::extensions::clock::CallClock;
 use crate::extensions::services::Services;
 use crate::extensions::state::StoreState;
+use crate::extensions::tape::{Function, taped};
 use crate::pipeline::{self, Asking, Caller, answer_size, batch_size};
 
 /// An answer on its way to the guest.
-pub struct AnswerStream(pipeline::AnswerStream);
+pub struct AnswerStream {
+    /// None in a replay: the recording answers.
+    live: Option<pipeline::AnswerStream>,
+    served_by: Option<Target>,
+}
 
 /// Whose call this is, taken out of the instance so that it may wait.
 struct Asker {
@@ -54,22 +59,28 @@ impl Asker {
 
 impl Host for &mut StoreState {
     async fn unary(&mut self, request: ChatRequest, options: GenerateOptions) -> wasmtime::Result<Result<Generated, ChatError>> {
-        let asker = match self.asker() {
-            Ok(asker) => asker,
-            Err(e) => return Ok(Err(e)),
-        };
-        let answer = asker.ask(async |asking| asking.unary(request, options).await).await;
-        Ok(answer.map(|g| self.generated(g)))
+        Ok(taped!(self, Function::generation("generate.unary"), (&request, &options), {
+            match self.asker() {
+                Ok(asker) => {
+                    let answer = asker.ask(async |asking| asking.unary(request, options).await).await;
+                    answer.map(|g| self.generated(g))
+                }
+                Err(e) => Err(e),
+            }
+        }))
     }
 
     async fn many(&mut self, jobs: Vec<Job>) -> wasmtime::Result<Vec<Result<Generated, ChatError>>> {
-        let asker = match self.asker() {
-            Ok(asker) => asker,
-            Err(e) => return Ok(jobs.iter().map(|_| Err(e.clone())).collect()),
-        };
-        let jobs = jobs.into_iter().map(|job| (job.request, job.options)).collect();
-        let answers = asker.ask(async |asking| asking.many(jobs).await).await;
-        Ok(answers.into_iter().map(|answer| answer.map(|g| self.generated(g))).collect())
+        Ok(taped!(self, Function::generation("generate.many"), (&jobs,), {
+            match self.asker() {
+                Ok(asker) => {
+                    let jobs = jobs.into_iter().map(|job| (job.request, job.options)).collect();
+                    let answers = asker.ask(async |asking| asking.many(jobs).await).await;
+                    answers.into_iter().map(|answer| answer.map(|g| self.generated(g))).collect()
+                }
+                Err(e) => jobs.iter().map(|_| Err(e.clone())).collect(),
+            }
+        }))
     }
 
     async fn open(
@@ -77,41 +88,50 @@ impl Host for &mut StoreState {
         request: ChatRequest,
         options: GenerateOptions,
     ) -> wasmtime::Result<Result<Resource<AnswerStream>, ChatError>> {
-        let asker = match self.asker() {
-            Ok(asker) => asker,
-            Err(e) => return Ok(Err(e)),
-        };
-        match asker.ask(async |asking| asking.open(request, options).await).await {
-            Ok(stream) => {
-                Ok(self.table.push(AnswerStream(stream)).map_err(|_| ChatError::new(ErrorClass::Internal, "Too many open handles.")))
+        let mut live = None;
+        let opened = taped!(self, Function::generation("generate.open"), (&request, &options), {
+            match self.asker() {
+                Ok(asker) => asker.ask(async |asking| asking.open(request, options).await).await.map(|stream| {
+                    let served_by = stream.served_by().cloned();
+                    live = Some(stream);
+                    served_by
+                }),
+                Err(e) => Err(e),
             }
-            Err(e) => Ok(Err(e)),
-        }
+        });
+        let pushed = opened.map(|served_by| self.table.push(AnswerStream { live, served_by }));
+        Ok(pushed.and_then(|handle| handle.map_err(|_| ChatError::new(ErrorClass::Internal, "Too many open handles."))))
     }
 
     async fn judge(&mut self, request: ChatRequest, entries: Vec<Entry>) -> wasmtime::Result<Result<Vec<Score>, ChatError>> {
-        let asker = match self.asker() {
-            Ok(asker) => asker,
-            Err(e) => return Ok(Err(e)),
-        };
-        let candidate = |e: Entry| Candidate { answer: e.answer, served_by: e.served_by, duration_us: e.duration_us };
-        let candidates: Vec<Candidate> = entries.into_iter().map(candidate).collect();
-        let scores = asker.ask(async |asking| asking.judge(request, &candidates).await).await;
-        Ok(scores.map(|scores| scores.into_iter().map(|s| Score { value: s.value, reason: s.reason }).collect()))
+        Ok(taped!(self, Function::generation("generate.judge"), (&request, &entries), {
+            match self.asker() {
+                Ok(asker) => {
+                    let candidate = |e: Entry| Candidate { answer: e.answer, served_by: e.served_by, duration_us: e.duration_us };
+                    let candidates: Vec<Candidate> = entries.into_iter().map(candidate).collect();
+                    let scores = asker.ask(async |asking| asking.judge(request, &candidates).await).await;
+                    scores.map(|scores| scores.into_iter().map(|s| Score { value: s.value, reason: s.reason }).collect())
+                }
+                Err(e) => Err(e),
+            }
+        }))
     }
 }
 
 impl HostAnswerStream for &mut StoreState {
     async fn next(&mut self, stream: Resource<AnswerStream>) -> wasmtime::Result<Result<Vec<StreamEvent>, ChatError>> {
-        let clock = self.clock();
-        let stream = self.table.get_mut(&stream)?;
-        let events = clock.excuse(stream.0.next()).await;
+        let events = taped!(self, Function::content("answer-stream.next"), (), {
+            let clock = self.clock();
+            let live = self.table.get_mut(&stream)?.live.as_mut();
+            let live = live.ok_or_else(|| wasmtime::Error::msg("the recording answers for this stream"))?;
+            clock.excuse(live.next()).await
+        });
         self.given(events.as_ref().map_or(0, |e| batch_size(e)));
         Ok(events)
     }
 
     fn served_by(&mut self, stream: Resource<AnswerStream>) -> wasmtime::Result<Option<Target>> {
-        Ok(self.table.get(&stream)?.0.served_by().cloned())
+        Ok(self.table.get(&stream)?.served_by.clone())
     }
 
     fn drop(&mut self, stream: Resource<AnswerStream>) -> wasmtime::Result<()> {

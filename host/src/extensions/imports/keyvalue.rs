@@ -4,6 +4,7 @@ use wasmtime::component::Resource;
 
 use crate::extensions::bindings::wasi::keyvalue::{atomics, batch, store};
 use crate::extensions::state::StoreState;
+use crate::extensions::tape::{Content, Function, acted, taped};
 use crate::storage::{Key, KvError, Swap};
 
 /// Keys in one page of `list-keys`.
@@ -51,21 +52,26 @@ impl store::Host for &mut StoreState {
 impl store::HostBucket for &mut StoreState {
     fn get(&mut self, bucket: Resource<Bucket>, key: String) -> wasmtime::Result<Result<Option<Vec<u8>>, store::Error>> {
         let key = self.key(&bucket, key)?;
-        Ok(Ok(self.value(&key)))
+        let value = taped!(self, Function::fact("kv.get"), (&key.bucket, &key.key), self.value(&key).map(Content));
+        Ok(Ok(value.map(|v| v.0)))
     }
 
     fn set(&mut self, bucket: Resource<Bucket>, key: String, value: Vec<u8>) -> wasmtime::Result<Result<(), store::Error>> {
         self.taken(value.len());
-        Ok(self.services.kv.set(self.key(&bucket, key)?, value).map_err(refused))
+        let key = self.key(&bucket, key)?;
+        let arguments = (key.bucket.as_str(), key.key.as_str(), Content(&value));
+        Ok(acted!(self, Function::effect("kv.set"), arguments, Ok(()), self.services.kv.set(key, value)).map_err(refused))
     }
 
     fn delete(&mut self, bucket: Resource<Bucket>, key: String) -> wasmtime::Result<Result<(), store::Error>> {
-        self.services.kv.delete(&self.key(&bucket, key)?);
+        let key = self.key(&bucket, key)?;
+        acted!(self, Function::effect("kv.delete"), (&key.bucket, &key.key), (), self.services.kv.delete(&key));
         Ok(Ok(()))
     }
 
     fn exists(&mut self, bucket: Resource<Bucket>, key: String) -> wasmtime::Result<Result<bool, store::Error>> {
-        Ok(Ok(self.services.kv.value(&self.key(&bucket, key)?).is_some()))
+        let key = self.key(&bucket, key)?;
+        Ok(Ok(taped!(self, Function::fact("kv.exists"), (&key.bucket, &key.key), self.services.kv.value(&key).is_some())))
     }
 
     fn list_keys(
@@ -74,7 +80,9 @@ impl store::HostBucket for &mut StoreState {
         cursor: Option<String>,
     ) -> wasmtime::Result<Result<store::KeyResponse, store::Error>> {
         let key = self.key(&bucket, String::new())?;
-        let keys = self.services.kv.keys(&key.namespace, &key.bucket, cursor.as_deref(), PAGE);
+        let keys = taped!(self, Function::fact("kv.list-keys"), (&key.bucket, &cursor), {
+            self.services.kv.keys(&key.namespace, &key.bucket, cursor.as_deref(), PAGE)
+        });
         let cursor = keys.last().filter(|_| keys.len() == PAGE).cloned();
         Ok(Ok(store::KeyResponse { keys, cursor }))
     }
@@ -87,13 +95,19 @@ impl store::HostBucket for &mut StoreState {
 
 impl atomics::Host for &mut StoreState {
     fn increment(&mut self, bucket: Resource<Bucket>, key: String, delta: i64) -> wasmtime::Result<Result<i64, store::Error>> {
-        Ok(self.services.kv.increment(self.key(&bucket, key)?, delta).map_err(refused))
+        let key = self.key(&bucket, key)?;
+        let arguments = (key.bucket.as_str(), key.key.as_str(), delta);
+        Ok(acted!(self, Function::effect("kv.increment"), arguments, Ok(delta), self.services.kv.increment(key, delta)).map_err(refused))
     }
 
     fn swap(&mut self, cas: Resource<Cas>, value: Vec<u8>) -> wasmtime::Result<Result<(), atomics::CasError>> {
         self.taken(value.len());
         let Cas { key, seen } = self.table.delete(cas)?;
-        match self.services.kv.swap(key.clone(), seen.as_deref(), value) {
+        let arguments = (&key.bucket, &key.key, Content(&value));
+        let swapped = acted!(self, Function::effect("kv.swap"), arguments, Ok(Swap::Done), {
+            self.services.kv.swap(key.clone(), seen.as_deref(), value)
+        });
+        match swapped {
             Ok(Swap::Done) => Ok(Ok(())),
             Ok(Swap::Changed(seen)) => Ok(Err(atomics::CasError::CasFailed(self.table.push(Cas { key, seen })?))),
             Err(e) => Ok(Err(atomics::CasError::StoreError(refused(e)))),
@@ -104,7 +118,7 @@ impl atomics::Host for &mut StoreState {
 impl atomics::HostCas for &mut StoreState {
     fn new(&mut self, bucket: Resource<Bucket>, key: String) -> wasmtime::Result<Result<Resource<Cas>, store::Error>> {
         let key = self.key(&bucket, key)?;
-        let seen = self.services.kv.value(&key);
+        let seen = taped!(self, Function::fact("kv.cas"), (&key.bucket, &key.key), self.services.kv.value(&key).map(Content)).map(|v| v.0);
         Ok(self.table.push(Cas { key, seen }).map_err(no_more_handles))
     }
 
@@ -120,43 +134,71 @@ impl atomics::HostCas for &mut StoreState {
     }
 }
 
+/// What is found under a key: the key with its value.
+type Found = Option<(String, Content)>;
+
 /// A key with its value.
 type Pair = (String, Vec<u8>);
 
 impl batch::Host for &mut StoreState {
     fn get_many(&mut self, bucket: Resource<Bucket>, keys: Vec<String>) -> wasmtime::Result<Result<Vec<Option<Pair>>, store::Error>> {
-        let mut values = Vec::with_capacity(keys.len());
-        let mut left = self.services.limits.host_call_bytes;
-        for key in keys {
-            let full = self.key(&bucket, key)?;
-            let value = self.value(&full);
-            // The same long value may be asked for any number of times.
-            let Some(rest) = left.checked_sub(value.as_ref().map_or(0, Vec::len)) else {
-                return Ok(Err(store::Error::Other(format!(
-                    "the values are longer than {} bytes together",
-                    self.services.limits.host_call_bytes
-                ))));
-            };
-            left = rest;
-            values.push(value.map(|value| (full.key, value)));
-        }
-        Ok(Ok(values))
+        let name = self.table.get(&bucket)?.name.clone();
+        let values = taped!(self, Function::fact("kv.get-many"), (&name, &keys), self.values(&bucket, keys)?);
+        let pair = |(key, value): (String, Content)| (key, value.0);
+        Ok(values.map(|all| all.into_iter().map(|v| v.map(pair)).collect()).map_err(store::Error::Other))
     }
 
     fn set_many(&mut self, bucket: Resource<Bucket>, key_values: Vec<Pair>) -> wasmtime::Result<Result<(), store::Error>> {
-        for (key, value) in key_values {
-            self.taken(value.len());
-            if let Err(e) = self.services.kv.set(self.key(&bucket, key)?, value) {
-                return Ok(Err(refused(e)));
+        let name = self.table.get(&bucket)?.name.clone();
+        let set = acted!(self, Function::effect("kv.set-many"), (&name, Pairs(&key_values)), Ok(()), {
+            let mut done = Ok(());
+            for (key, value) in key_values {
+                self.taken(value.len());
+                done = self.services.kv.set(self.key(&bucket, key)?, value);
+                if done.is_err() {
+                    break;
+                }
             }
-        }
-        Ok(Ok(()))
+            done
+        });
+        Ok(set.map_err(refused))
     }
 
     fn delete_many(&mut self, bucket: Resource<Bucket>, keys: Vec<String>) -> wasmtime::Result<Result<(), store::Error>> {
-        for key in keys {
-            self.services.kv.delete(&self.key(&bucket, key)?);
-        }
+        let name = self.table.get(&bucket)?.name.clone();
+        acted!(self, Function::effect("kv.delete-many"), (&name, &keys), (), {
+            for key in keys {
+                self.services.kv.delete(&self.key(&bucket, key)?);
+            }
+        });
         Ok(Ok(()))
+    }
+}
+
+impl StoreState {
+    /// The values of many keys, or why not.
+    fn values(&mut self, bucket: &Resource<Bucket>, keys: Vec<String>) -> wasmtime::Result<Result<Vec<Found>, String>> {
+        let mut values = Vec::with_capacity(keys.len());
+        let mut left = self.services.limits.host_call_bytes;
+        for key in keys {
+            let full = self.key(bucket, key)?;
+            let value = self.value(&full);
+            // The same long value may be asked for any number of times.
+            let Some(rest) = left.checked_sub(value.as_ref().map_or(0, Vec::len)) else {
+                return Ok(Err(format!("the values are longer than {} bytes together", self.services.limits.host_call_bytes)));
+            };
+            left = rest;
+            values.push(value.map(|value| (full.key, Content(value))));
+        }
+        Ok(Ok(values))
+    }
+}
+
+/// Pairs that are shown as text.
+struct Pairs<'a>(&'a [Pair]);
+
+impl std::fmt::Debug for Pairs<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_map().entries(self.0.iter().map(|(key, value)| (key, Content(value)))).finish()
     }
 }

@@ -17,7 +17,9 @@ impl Host for &mut StoreState {
     fn log(&mut self, level: Level, context: String, message: String) -> wasmtime::Result<()> {
         let (context, message) = (one_line(context, MAX_CONTEXT), one_line(message, MAX_LINE));
         let extension = &*self.services.name;
-        match self.services.log.ask() {
+        // What a replay says is of no matter, and may differ.
+        let verdict = if self.is_replay() { LogVerdict::Drop } else { self.services.log.ask() };
+        match verdict {
             LogVerdict::Write => write(level, extension, &context, &message),
             LogVerdict::FirstDrop => {
                 tracing::warn!(extension, limit = "log_lines_per_second", "log lines dropped");

@@ -1,5 +1,6 @@
 //! Host side of the contract's imports: one file per interface. Denied or impossible requests are error values, never traps.
 
+pub mod clocks;
 pub mod config;
 pub mod generate;
 pub mod http;
@@ -8,6 +9,7 @@ pub mod limiter;
 pub mod logging;
 pub mod metrics;
 pub mod providers;
+pub mod random;
 pub mod records;
 pub mod request;
 pub mod secrets;
@@ -23,7 +25,6 @@ use super::state::{State, StoreState};
 /// them makes the component fail to load, with the import's name.
 pub fn link(linker: &mut Linker<StoreState>, granted: &[Capability]) -> wasmtime::Result<()> {
     use wasmtime_wasi::p2::bindings as wasi;
-    use wasmtime_wasi::{WasiCtxView, WasiView as _};
 
     own::http::add_to_linker::<_, State>(linker, |s| s)?;
     own::request::add_to_linker::<_, State>(linker, |s| s)?;
@@ -34,6 +35,12 @@ pub fn link(linker: &mut Linker<StoreState>, granted: &[Capability]) -> wasmtime
         // Clocks and random come with it.
         wasmtime_wasi::p2::add_to_linker_async(linker)?;
         wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
+        // Of them, those that a replay has to repeat go through the host's own hands.
+        linker.allow_shadowing(true);
+        wasi::clocks::wall_clock::add_to_linker::<_, State>(linker, |s| s)?;
+        wasi::clocks::monotonic_clock::add_to_linker::<_, State>(linker, |s| s)?;
+        wasi::random::random::add_to_linker::<_, State>(linker, |s| s)?;
+        linker.allow_shadowing(false);
     }
     for capability in granted {
         match capability {
@@ -49,18 +56,8 @@ pub fn link(linker: &mut Linker<StoreState>, granted: &[Capability]) -> wasmtime
             Capability::Generate => own::generate::add_to_linker::<_, State>(linker, |s| s)?,
             Capability::Secrets => own::secrets::add_to_linker::<_, State>(linker, |s| s)?,
             Capability::Clock | Capability::Random if standard => {}
-            Capability::Clock => {
-                wasi::clocks::wall_clock::add_to_linker::<_, wasmtime_wasi::clocks::WasiClocks>(
-                    linker,
-                    wasmtime_wasi::clocks::WasiClocksView::clocks,
-                )?;
-            }
-            Capability::Random => {
-                wasi::random::random::add_to_linker::<_, wasmtime_wasi::random::WasiRandom>(linker, |s: &mut StoreState| {
-                    let WasiCtxView { ctx, .. } = s.ctx();
-                    ctx.random()
-                })?;
-            }
+            Capability::Clock => wasi::clocks::wall_clock::add_to_linker::<_, State>(linker, |s| s)?,
+            Capability::Random => wasi::random::random::add_to_linker::<_, State>(linker, |s| s)?,
             Capability::Records => own::records::add_to_linker::<_, State>(linker, |s| s)?,
             Capability::Metrics => own::metrics::add_to_linker::<_, State>(linker, |s| s)?,
             // Linked above; what leaves the machine is decided request by request.

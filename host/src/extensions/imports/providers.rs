@@ -2,15 +2,16 @@
 
 use crate::extensions::bindings::wasmgate::extension::providers::{Host, ProviderInfo};
 use crate::extensions::state::StoreState;
+use crate::extensions::tape::{Function, taped};
 use crate::providers::Entry;
 
 impl Host for &mut StoreState {
     fn all(&mut self) -> wasmtime::Result<Vec<ProviderInfo>> {
-        Ok(self.services.providers.entries().map(info).collect())
+        Ok(taped!(self, Function::fact("providers.all"), (), self.services.providers.entries().map(info).collect()))
     }
 
     fn find(&mut self, name: String) -> wasmtime::Result<Option<ProviderInfo>> {
-        Ok(self.services.providers.find(&name).map(info))
+        Ok(taped!(self, Function::fact("providers.find"), (&name,), self.services.providers.find(&name).map(info)))
     }
 }
 

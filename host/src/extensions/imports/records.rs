@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use crate::extensions::bindings::wasmgate::extension::records as wit;
 use crate::extensions::state::StoreState;
+use crate::extensions::tape::{Function, acted, taped};
 use crate::storage::records::{self, Comparison, FieldValue, Filter, Group, Grouping, Page, Records, RecordsError, Row, Selection};
 
 impl wit::Host for &mut StoreState {
     fn append(&mut self, table: String, rows: Vec<wit::Row>) -> wasmtime::Result<Result<(), String>> {
         self.taken(rows.iter().flat_map(|r| &r.fields).map(|f| f.name.len() + size(&f.value)).sum());
-        let rows = rows.into_iter().map(row).collect();
-        Ok(self.services.records.append(&self.services.name, &table, rows).map_err(|e| e.to_string()))
+        Ok(acted!(self, Function::effect("records.append"), (&table, &rows), Ok(()), {
+            let rows = rows.into_iter().map(row).collect();
+            self.services.records.append(&self.services.name, &table, rows).map_err(|e| e.to_string())
+        }))
     }
 
     async fn query(
@@ -19,9 +22,11 @@ impl wit::Host for &mut StoreState {
         limit: u32,
         cursor: Option<String>,
     ) -> wasmtime::Result<Result<wit::Page, String>> {
-        let (selection, limit) = (own_selection(selection), (limit as usize).clamp(1, records::MAX_PAGE));
-        let page = self.read(move |records, name| records.query(name, &selection, limit, cursor.as_deref())).await;
-        Ok(page.map(|Page { rows, cursor }| wit::Page { rows: rows.into_iter().map(wit_row).collect(), cursor }))
+        Ok(taped!(self, Function::fact("records.query"), (&selection, limit, &cursor), {
+            let (selection, limit) = (own_selection(selection), (limit as usize).clamp(1, records::MAX_PAGE));
+            let page = self.read(move |records, name| records.query(name, &selection, limit, cursor.as_deref())).await;
+            page.map(|Page { rows, cursor }| wit::Page { rows: rows.into_iter().map(wit_row).collect(), cursor })
+        }))
     }
 
     async fn summarise(
@@ -31,9 +36,11 @@ impl wit::Host for &mut StoreState {
         every_ms: Option<u64>,
         sums: Vec<String>,
     ) -> wasmtime::Result<Result<Vec<wit::Group>, String>> {
-        let (selection, grouping) = (own_selection(selection), Grouping { by: group_by, every_ms, sums });
-        let groups = self.read(move |records, name| records.summarise(name, &selection, &grouping)).await;
-        Ok(groups.map(|groups| groups.into_iter().map(wit_group).collect()))
+        Ok(taped!(self, Function::fact("records.summarise"), (&selection, &group_by, every_ms, &sums), {
+            let (selection, grouping) = (own_selection(selection), Grouping { by: group_by, every_ms, sums });
+            let groups = self.read(move |records, name| records.summarise(name, &selection, &grouping)).await;
+            groups.map(|groups| groups.into_iter().map(wit_group).collect())
+        }))
     }
 }
 

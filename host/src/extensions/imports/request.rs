@@ -10,17 +10,38 @@ use wasmtime::component::Resource;
 
 use crate::extensions::bindings::wasmgate::extension::request::{Host, HostAnswer, HostRequest};
 use crate::extensions::state::StoreState;
+use crate::extensions::tape::{Function, taped};
 use crate::pipeline::Exchange;
 
 /// What the guest holds of a request.
-pub struct RequestHandle(pub Arc<Exchange>);
+pub enum RequestHandle {
+    /// One in the pipeline.
+    Live(Arc<Exchange>),
+    /// One of a recording, which answers for it.
+    Replayed,
+}
 
 /// What the guest holds of an answer.
-pub struct AnswerHandle(pub Arc<ChatAnswer>);
+pub enum AnswerHandle {
+    /// One in the pipeline.
+    Live(Arc<ChatAnswer>),
+    /// One of a recording, which answers for it.
+    Replayed,
+}
 
 impl StoreState {
     fn exchange(&self, handle: &Resource<RequestHandle>) -> wasmtime::Result<Arc<Exchange>> {
-        Ok(Arc::clone(&self.table.get(handle)?.0))
+        match self.table.get(handle)? {
+            RequestHandle::Live(exchange) => Ok(Arc::clone(exchange)),
+            RequestHandle::Replayed => Err(nothing_behind()),
+        }
+    }
+
+    fn answer(&self, handle: &Resource<AnswerHandle>) -> wasmtime::Result<&ChatAnswer> {
+        match self.table.get(handle)? {
+            AnswerHandle::Live(answer) => Ok(answer),
+            AnswerHandle::Replayed => Err(nothing_behind()),
+        }
     }
 
     async fn chat(&mut self, handle: &Resource<RequestHandle>) -> wasmtime::Result<Result<Arc<ChatRequest>, ChatError>> {
@@ -28,35 +49,43 @@ impl StoreState {
     }
 }
 
+fn nothing_behind() -> wasmtime::Error {
+    wasmtime::Error::msg("the recording answers for this handle")
+}
+
 impl Host for &mut StoreState {}
 
 impl HostRequest for &mut StoreState {
     fn header(&mut self, request: Resource<RequestHandle>, name: String) -> wasmtime::Result<Option<String>> {
-        Ok(self.exchange(&request)?.incoming.header(&name).map(str::to_owned))
+        self.taped_header(Function::fact("request.header"), &name, |state| {
+            Ok(state.exchange(&request)?.incoming.header(&name).map(str::to_owned))
+        })
     }
 
     fn path(&mut self, request: Resource<RequestHandle>) -> wasmtime::Result<String> {
-        Ok(self.exchange(&request)?.incoming.head.uri.path().to_owned())
+        Ok(taped!(self, Function::fact("request.path"), (), self.exchange(&request)?.incoming.head.uri.path().to_owned()))
     }
 
     async fn message_count(&mut self, request: Resource<RequestHandle>) -> wasmtime::Result<Result<u32, ChatError>> {
-        Ok(self.chat(&request).await?.map(|c| c.messages.len() as u32))
+        let count = Function::fact("request.message-count");
+        Ok(taped!(self, count, (), self.chat(&request).await?.map(|c| c.messages.len() as u32)))
     }
 
     async fn message(&mut self, request: Resource<RequestHandle>, index: u32) -> wasmtime::Result<Result<Option<hub::Message>, ChatError>> {
-        Ok(self.chat(&request).await?.map(|c| c.messages.get(index as usize).cloned()))
+        let message = Function::content("request.message");
+        Ok(taped!(self, message, (index,), self.chat(&request).await?.map(|c| c.messages.get(index as usize).cloned())))
     }
 
     async fn tools(&mut self, request: Resource<RequestHandle>) -> wasmtime::Result<Result<Vec<hub::Tool>, ChatError>> {
-        Ok(self.chat(&request).await?.map(|c| c.tools.clone()))
+        Ok(taped!(self, Function::content("request.tools"), (), self.chat(&request).await?.map(|c| c.tools.clone())))
     }
 
     async fn params(&mut self, request: Resource<RequestHandle>) -> wasmtime::Result<Result<hub::Params, ChatError>> {
-        Ok(self.chat(&request).await?.map(|c| c.params.clone()))
+        Ok(taped!(self, Function::content("request.params"), (), self.chat(&request).await?.map(|c| c.params.clone())))
     }
 
     fn metadata(&mut self, request: Resource<RequestHandle>, key: String) -> wasmtime::Result<Option<String>> {
-        Ok(self.exchange(&request)?.note(&key))
+        Ok(taped!(self, Function::fact("request.metadata"), (&key,), self.exchange(&request)?.note(&key)))
     }
 
     fn drop(&mut self, request: Resource<RequestHandle>) -> wasmtime::Result<()> {
@@ -67,27 +96,28 @@ impl HostRequest for &mut StoreState {
 
 impl HostAnswer for &mut StoreState {
     fn usage(&mut self, answer: Resource<AnswerHandle>) -> wasmtime::Result<Option<hub::Usage>> {
-        Ok(self.table.get(&answer)?.0.usage.clone())
+        Ok(taped!(self, Function::fact("answer.usage"), (), self.answer(&answer)?.usage.clone()))
     }
 
     fn finish(&mut self, answer: Resource<AnswerHandle>) -> wasmtime::Result<Option<hub::FinishReason>> {
-        Ok(self.table.get(&answer)?.0.choices.first().and_then(|c| c.finish.clone()))
+        let finish = Function::fact("answer.finish");
+        Ok(taped!(self, finish, (), self.answer(&answer)?.choices.first().and_then(|c| c.finish.clone())))
     }
 
     fn text(&mut self, answer: Resource<AnswerHandle>) -> wasmtime::Result<String> {
-        let answer = &self.table.get(&answer)?.0;
-        let parts = answer.choices.first().map_or(&[][..], |c| &c.parts);
-        Ok(parts
-            .iter()
-            .filter_map(|p| match &p.kind {
-                hub::PartKind::Text(text) => Some(text.as_str()),
+        Ok(taped!(self, Function::content("answer.text"), (), {
+            let answer = self.answer(&answer)?;
+            let parts = answer.choices.first().map_or(&[][..], |c| &c.parts);
+            let text = |p: &hub::Part| match &p.kind {
+                hub::PartKind::Text(text) => Some(text.clone()),
                 _ => None,
-            })
-            .collect())
+            };
+            parts.iter().filter_map(text).collect()
+        }))
     }
 
     fn value(&mut self, answer: Resource<AnswerHandle>) -> wasmtime::Result<ChatAnswer> {
-        Ok((*self.table.get(&answer)?.0).clone())
+        Ok(taped!(self, Function::content("answer.value"), (), self.answer(&answer)?.clone()))
     }
 
     fn drop(&mut self, answer: Resource<AnswerHandle>) -> wasmtime::Result<()> {

@@ -10,13 +10,24 @@ use wasmtime::component::Resource;
 use crate::extensions::bindings::wasmgate::extension::secrets::{Host, HostSecret};
 use crate::extensions::services::Entrusted;
 use crate::extensions::state::StoreState;
+use crate::extensions::tape::{Content, Function, taped};
 
-/// What the guest holds.
-pub struct SecretHandle(Arc<Entrusted>);
+/// What the guest holds. In a replay there may be nothing behind it.
+pub struct SecretHandle(Option<Arc<Entrusted>>);
+
+impl StoreState {
+    fn secret(&self, handle: &Resource<SecretHandle>) -> wasmtime::Result<&Entrusted> {
+        self.table.get(handle)?.0.as_deref().ok_or_else(|| wasmtime::Error::msg("there is no such secret"))
+    }
+}
 
 impl Host for &mut StoreState {
     fn find(&mut self, name: String) -> wasmtime::Result<Option<Resource<SecretHandle>>> {
-        let Some(secret) = self.services.secrets.get(&name).cloned() else { return Ok(None) };
+        let found = taped!(self, Function::fact("secrets.find"), (&name,), self.services.secrets.contains_key(&name));
+        if !found {
+            return Ok(None);
+        }
+        let secret = self.services.secrets.get(&name).cloned();
         // Without a free handle there is no secret either: an extension that holds that many does something wrong.
         Ok(self.table.push(SecretHandle(secret)).ok())
     }
@@ -24,17 +35,21 @@ impl Host for &mut StoreState {
 
 impl HostSecret for &mut StoreState {
     fn placeholder(&mut self, secret: Resource<SecretHandle>) -> wasmtime::Result<String> {
-        Ok(self.table.get(&secret)?.0.placeholder.clone())
+        Ok(taped!(self, Function::fact("secret.placeholder"), (), self.secret(&secret)?.placeholder.clone()))
     }
 
     fn matches(&mut self, secret: Resource<SecretHandle>, text: String) -> wasmtime::Result<bool> {
-        let key = &self.table.get(&secret)?.0.secret;
-        // Of two tags under the same key, so that not even the length shows.
-        Ok(tag(key.expose(), text.as_bytes()).ct_eq(&tag(key.expose(), key.expose().as_bytes())).into())
+        Ok(taped!(self, Function::fact("secret.matches"), (&text,), {
+            let key = &self.secret(&secret)?.secret;
+            // Of two tags under the same key, so that not even the length shows.
+            tag(key.expose(), text.as_bytes()).ct_eq(&tag(key.expose(), key.expose().as_bytes())).into()
+        }))
     }
 
     fn sign(&mut self, secret: Resource<SecretHandle>, data: Vec<u8>) -> wasmtime::Result<Vec<u8>> {
-        Ok(tag(self.table.get(&secret)?.0.secret.expose(), &data))
+        let signed =
+            taped!(self, Function::fact("secret.sign"), (Content(&data),), Content(tag(self.secret(&secret)?.secret.expose(), &data)));
+        Ok(signed.0)
     }
 
     fn drop(&mut self, secret: Resource<SecretHandle>) -> wasmtime::Result<()> {

@@ -1,0 +1,151 @@
+//! What a restart has to know: the components that were put in place of those of the configuration, and the history.
+//!
+//! One file says what was published last. It is replaced as a whole, by a rename, so whenever the process is killed there is a complete one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::attempt::Attempt;
+use crate::extensions::registry::digest;
+
+const FILE: &str = "published.json";
+
+/// The folder; without one, the memory of the process, so that a reload finds what it needs.
+#[derive(Debug)]
+pub struct Kept {
+    folder: Option<PathBuf>,
+    memory: Mutex<BTreeMap<String, Bytes>>,
+}
+
+/// What was published last.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Published {
+    /// Number of the generation.
+    pub generation: u64,
+    /// Components that stand in place of those of the configuration, by extension.
+    pub overrides: BTreeMap<String, Override>,
+    /// The last attempts.
+    pub history: Vec<Attempt>,
+}
+
+/// A component in place of the configuration's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Override {
+    /// Its digest, under which it is kept.
+    pub digest: String,
+    /// Its version.
+    pub version: String,
+    /// The digest of the component that the configuration had then. When that is another one, the configuration has moved on, and this
+    /// no longer holds.
+    pub base: String,
+    /// Capabilities that were granted with it, by name.
+    pub grant: Option<Vec<String>>,
+}
+
+impl Kept {
+    /// Opens the folder, which is created when missing, and reads what was published last.
+    pub fn open(folder: Option<&Path>) -> anyhow::Result<(Self, Published)> {
+        let Some(folder) = folder else { return Ok((Self { folder: None, memory: Mutex::default() }, Published::default())) };
+        let failed = || format!("`deploy.state`: the folder `{}` cannot be used", folder.display());
+        std::fs::create_dir_all(folder).with_context(failed)?;
+        let published = match std::fs::read(folder.join(FILE)) {
+            Ok(text) => serde_json::from_slice(&text).with_context(failed)?,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Published::default(),
+            Err(e) => return Err(e).with_context(failed),
+        };
+        Ok((Self { folder: Some(folder.to_owned()), memory: Mutex::default() }, published))
+    }
+
+    /// Whether anything outlives the process.
+    pub fn is_used(&self) -> bool {
+        self.folder.is_some()
+    }
+
+    /// A component that was kept, and where it is, when it is what it was.
+    pub fn component(&self, name: &str) -> io::Result<(PathBuf, Bytes)> {
+        let Some(folder) = &self.folder else {
+            let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+            let bytes = memory.get(name).cloned().ok_or(io::ErrorKind::NotFound)?;
+            return Ok((PathBuf::from("upload"), bytes));
+        };
+        let file = folder.join(file_name(name));
+        let bytes = std::fs::read(&file)?;
+        if digest(&bytes) != name {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("`{}` is damaged", file.display())));
+        }
+        Ok((file, bytes.into()))
+    }
+
+    /// Writes the components that are still needed, then what is published, and removes other components. Blocking.
+    pub fn write(&self, published: &Published, components: &BTreeMap<String, Bytes>) -> io::Result<()> {
+        let Some(folder) = &self.folder else {
+            self.memory.lock().unwrap_or_else(PoisonError::into_inner).clone_from(components);
+            return Ok(());
+        };
+        for (digest, bytes) in components {
+            let file = folder.join(file_name(digest));
+            if !file.is_file() {
+                write(folder, &file, bytes)?;
+            }
+        }
+        write(folder, &folder.join(FILE), &serde_json::to_vec_pretty(published)?)?;
+        let needed: BTreeSet<String> = components.keys().map(|d| file_name(d)).collect();
+        for entry in std::fs::read_dir(folder)?.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.ends_with(".wasm") && !needed.contains(&name) {
+                std::fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn file_name(digest: &str) -> String {
+    format!("{}.wasm", digest.trim_start_matches("sha256:"))
+}
+
+/// A file that is there whole or not at all, also after a loss of power.
+fn write(folder: &Path, file: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut new = tempfile::NamedTempFile::new_in(folder)?;
+    new.write_all(bytes)?;
+    new.as_file().sync_all()?;
+    new.persist(file)?;
+    std::fs::File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_published_is_there_again_and_components_nobody_needs_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        let (kept, empty) = Kept::open(Some(&path)).unwrap();
+        assert!(empty.overrides.is_empty());
+        let (a, b) = (digest(b"a"), digest(b"b"));
+        let both = BTreeMap::from([(a.clone(), Bytes::from("a")), (b.clone(), Bytes::from("b"))]);
+        kept.write(&Published::default(), &both).unwrap();
+        let own = Override { digest: a.clone(), version: "1".into(), base: "x".into(), grant: Some(vec!["kv".into()]) };
+        let published = Published { generation: 7, overrides: BTreeMap::from([("e".into(), own.clone())]), history: Vec::new() };
+        kept.write(&published, &BTreeMap::from([(a.clone(), Bytes::from("a"))])).unwrap();
+
+        let (kept, again) = Kept::open(Some(&path)).unwrap();
+        assert_eq!((again.generation, &again.overrides["e"]), (7, &own));
+        assert_eq!(kept.component(&a).unwrap().1, "a");
+        assert!(kept.component(&b).is_err());
+        std::fs::write(path.join(file_name(&a)), "other").unwrap();
+        assert!(kept.component(&a).unwrap_err().to_string().contains("damaged"));
+
+        let (memory, _) = Kept::open(None).unwrap();
+        memory.write(&published, &BTreeMap::from([(a.clone(), Bytes::from("a"))])).unwrap();
+        assert_eq!(memory.component(&a).unwrap().1, "a");
+        assert!(memory.component(&b).is_err());
+    }
+}

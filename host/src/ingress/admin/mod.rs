@@ -1,0 +1,181 @@
+//! What the host answers itself: liveness, and what operators see and change.
+
+mod extensions;
+mod generations;
+mod query;
+
+use std::net::IpAddr;
+
+use axum::body::Body;
+use axum::response::Response;
+use http::header::{ALLOW, CONTENT_TYPE, HOST};
+use http::request::Parts;
+use http::uri::Authority;
+use http::{HeaderValue, Method, StatusCode};
+use hyper::body::Incoming as HyperBody;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::serve::{self, Site};
+use crate::deploy::Denied;
+use crate::deploy::attempt::{Attempt, Outcome, Trigger};
+use crate::telemetry::metrics;
+
+/// Paths of the host. Other paths under `/api/` are free for extensions.
+pub enum Inside {
+    /// `/health`, for everybody.
+    Health,
+    /// `/metrics`
+    Metrics,
+    /// `/api/requests/{id}`
+    Request(String),
+    /// `/api/extensions`
+    Extensions,
+    /// `/api/extensions/{name}`
+    Extension(String),
+    /// `/api/extensions/{name}/promote`
+    Promote(String),
+    /// `/api/extensions/{name}/rollback`
+    RollBack(String),
+    /// `/api/generations`
+    Generations,
+    /// `/api/config/reload`
+    Reload,
+}
+
+impl Inside {
+    /// What a path is, if it is one of the host's.
+    pub fn of(path: &str) -> Option<Self> {
+        match path {
+            "/health" => return Some(Self::Health),
+            "/metrics" => return Some(Self::Metrics),
+            _ => {}
+        }
+        let parts: Vec<&str> = path.strip_prefix("/api/")?.split('/').collect();
+        Some(match parts.as_slice() {
+            ["requests", id] => Self::Request((*id).to_owned()),
+            ["extensions"] => Self::Extensions,
+            ["extensions", name] => Self::Extension((*name).to_owned()),
+            ["extensions", name, "promote"] => Self::Promote((*name).to_owned()),
+            ["extensions", name, "rollback"] => Self::RollBack((*name).to_owned()),
+            ["generations"] => Self::Generations,
+            ["config", "reload"] => Self::Reload,
+            _ => return None,
+        })
+    }
+
+    fn methods(&self) -> &'static [Method] {
+        match self {
+            Self::Health | Self::Metrics | Self::Request(_) | Self::Extensions | Self::Generations => &[Method::GET],
+            Self::Extension(_) => &[Method::GET, Method::PUT],
+            Self::Promote(_) | Self::RollBack(_) | Self::Reload => &[Method::POST],
+        }
+    }
+}
+
+/// The answer. What tells about the inside or changes it is not for everybody.
+pub async fn answer(site: &Site, inside: Inside, head: &Parts, body: HyperBody) -> Response {
+    if let Inside::Health = inside {
+        return serve::json(StatusCode::OK, &json!({"status": "ok"}));
+    }
+    if !is_operator(site, head) {
+        let message = "The operators' interface answers programs of this machine only, when `server.host` is a loopback address.";
+        return failure(StatusCode::FORBIDDEN, "forbidden", message, &Value::Null);
+    }
+    if !inside.methods().contains(&head.method) {
+        let methods = inside.methods().iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
+        let mut response = failure(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", &format!("Use {methods}."), &Value::Null);
+        response.headers_mut().extend(HeaderValue::try_from(methods).map(|m| (ALLOW, m)));
+        return response;
+    }
+    let deploy = &site.gateway.deploy;
+    match inside {
+        Inside::Health => unreachable!("answered above"),
+        Inside::Metrics => {
+            let mut page = Response::new(Body::from(site.gateway.metrics.render()));
+            page.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE));
+            page
+        }
+        Inside::Request(id) => match site.gateway.recent.find(&id) {
+            Some(data) => success(&data),
+            None => not_found("No such request is remembered; only the last ones are."),
+        },
+        Inside::Extensions => success(&extensions::list(deploy)),
+        Inside::Extension(name) if head.method == Method::PUT => extensions::put(deploy, name, head, body).await,
+        Inside::Extension(name) => match extensions::one(deploy, &name) {
+            Some(data) => success(&data),
+            None => not_found(&format!("There is no extension `{name}`; `GET /api/extensions` lists them.")),
+        },
+        Inside::Promote(name) => attempted(deploy.promote(&name).await),
+        Inside::RollBack(name) => attempted(deploy.roll_back(&name).await),
+        Inside::Generations => success(&generations::show(deploy)),
+        Inside::Reload => attempted(match deploy.reload(Trigger::Reload).await {
+            attempt if attempt.outcome == Outcome::Refused => Err(Denied::Refused(Box::new(attempt))),
+            attempt => Ok(attempt),
+        }),
+    }
+}
+
+/// Whether a request may know about the inside.
+pub fn is_operator(site: &Site, head: &Parts) -> bool {
+    site.local_only && asked_locally(head)
+}
+
+/// Whether a request comes from a program of this machine, and not through a proxy or from a web page: those name another host,
+/// or say that they pass something on.
+fn asked_locally(head: &Parts) -> bool {
+    let foreign = ["origin", "forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"];
+    if foreign.iter().any(|name| head.headers.contains_key(*name)) {
+        return false;
+    }
+    let named = head.uri.authority().cloned().or_else(|| head.headers.get(HOST)?.to_str().ok()?.parse().ok());
+    named.is_some_and(|authority: Authority| {
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    })
+}
+
+/// What became of an attempt, as a response.
+fn attempted(result: Result<Attempt, Denied>) -> Response {
+    let (status, document) = attempt_document(&result);
+    serve::json(status, &document)
+}
+
+/// The same as status and document.
+fn attempt_document(result: &Result<Attempt, Denied>) -> (StatusCode, Value) {
+    let denied = match result {
+        Ok(attempt) => return (StatusCode::OK, json!({"success": true, "data": attempt})),
+        Err(denied) => denied,
+    };
+    let (status, code) = match denied {
+        Denied::Unknown { .. } => (StatusCode::NOT_FOUND, "not_found"),
+        Denied::Busy { .. } => (StatusCode::CONFLICT, "busy"),
+        Denied::NothingToPromote(_) => (StatusCode::CONFLICT, "nothing_to_promote"),
+        Denied::NothingBefore(_) => (StatusCode::CONFLICT, "nothing_to_roll_back"),
+        Denied::Refused(_) => (StatusCode::UNPROCESSABLE_ENTITY, "refused"),
+    };
+    let details = match denied {
+        Denied::Refused(attempt) => serde_json::to_value(attempt).unwrap_or_default(),
+        _ => Value::Null,
+    };
+    (status, failure_document(code, &denied.to_string(), &details))
+}
+
+fn success(data: &impl Serialize) -> Response {
+    serve::json(StatusCode::OK, &json!({"success": true, "data": data}))
+}
+
+fn not_found(message: &str) -> Response {
+    failure(StatusCode::NOT_FOUND, "not_found", message, &Value::Null)
+}
+
+fn failure(status: StatusCode, code: &str, message: &str, details: &Value) -> Response {
+    serve::json(status, &failure_document(code, message, details))
+}
+
+fn failure_document(code: &str, message: &str, details: &Value) -> Value {
+    match details {
+        Value::Null => json!({"success": false, "error": {"code": code, "message": message}}),
+        details => json!({"success": false, "error": {"code": code, "message": message, "details": details}}),
+    }
+}
