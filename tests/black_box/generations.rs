@@ -162,7 +162,7 @@ async fn a_version_whose_calls_cost_too_much_is_taken_back() {
     let taken_back = async {
         loop {
             ask(&client, Dialect::OpenAi, None).await;
-            if let Some(attempt) = client.history().await.into_iter().find(|a| a["trigger"] == "automatic") {
+            if let Some(attempt) = client.history().await.into_iter().find(|a| a["trigger"] == "automatic" && a["outcome"] != "running") {
                 return attempt;
             }
         }
@@ -182,7 +182,7 @@ async fn a_shadow_that_decides_otherwise_too_often_is_ended() {
         loop {
             let answer = ask(&client, Dialect::OpenAi, None).await;
             assert_eq!(mark(Dialect::OpenAi, &answer), "one", "nobody sees what the shadow decides");
-            if let Some(attempt) = client.history().await.into_iter().find(|a| a["trigger"] == "automatic") {
+            if let Some(attempt) = client.history().await.into_iter().find(|a| a["trigger"] == "automatic" && a["outcome"] != "running") {
                 return attempt;
             }
         }

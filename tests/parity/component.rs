@@ -75,7 +75,7 @@ impl Host {
         let exchange = Arc::new(Exchange::new(self.context(), "test".into(), Arc::new(incoming), dialect, head, Trace::default()));
         let notes = case.notes.iter().map(|(key, value)| Edit::Note(Note { key: key.clone(), value: value.clone() }));
         self.runtime.block_on(exchange.apply(notes.collect())).expect("notes are always taken");
-        let mut call = exchange.call_info();
+        let mut call = (*exchange.call_info()).clone();
         call.provider = case.chosen.map(Into::into);
         call.model = case.model.map_or(call.model, Into::into);
         (call, exchange)

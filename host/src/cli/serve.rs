@@ -18,9 +18,10 @@ pub fn run(source: &SourceArgs) -> ExitCode {
         Ok(checked) => checked,
         Err(rejected) => return reject(&rejected),
     };
-    if let Err(reason) = telemetry::start(&checked.config.logging) {
-        return reject(&format!("error: {reason}"));
-    }
+    let _writes_the_last_lines = match telemetry::start(&checked.config.logging) {
+        Ok(guard) => guard,
+        Err(reason) => return reject(&format!("error: {reason}")),
+    };
     for warning in &checked.warnings {
         tracing::warn!("{warning}");
     }

@@ -34,7 +34,6 @@ impl Deploy {
         let mut used: HashSet<*const Extension> = HashSet::new();
         used.extend(self.live().extensions().map(Arc::as_ptr));
         used.extend(self.draining_generations().iter().flat_map(|d| &d.extensions).map(Arc::as_ptr));
-        used.extend(self.previous_versions().values().map(Arc::as_ptr));
         let mut unused = Vec::new();
         self.loaded().retain(|extension| {
             let keep = used.contains(&Arc::as_ptr(extension));

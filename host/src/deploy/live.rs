@@ -1,7 +1,7 @@
 //! What serves: the generation for everybody, and those for some.
 
-use std::sync::Arc;
-use std::sync::Mutex;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 
 use http::{HeaderMap, HeaderName, header};
 use sha2::{Digest as _, Sha256};
@@ -22,6 +22,8 @@ pub struct Live {
     pub pinned: Vec<(Who, Arc<Generation>)>,
     /// For everybody, once a version that took over just now has failed too often.
     pub fallback: Option<Fallback>,
+    /// For nobody: versions that a rollback returns to, by extension.
+    pub previous: BTreeMap<String, Arc<Extension>>,
 }
 
 /// What serves in the place of a version that failed too often, until the rollback is published.
@@ -101,7 +103,8 @@ impl Live {
 
     /// All extensions, some of them more than once.
     pub fn extensions(&self) -> impl Iterator<Item = &Arc<Extension>> {
-        self.generations().flat_map(|g| g.extensions.all()).chain(self.shadow.iter().map(|s| &s.extension))
+        let others = self.shadow.iter().map(|s| &s.extension).chain(self.previous.values());
+        self.generations().flat_map(|g| g.extensions.all()).chain(others)
     }
 }
 

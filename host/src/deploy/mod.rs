@@ -62,8 +62,6 @@ pub struct Deploy {
     history: History,
     /// Whoever changes something holds this from the beginning to the end.
     turn: tokio::sync::Mutex<Plan>,
-    /// Versions that a rollback returns to, loaded.
-    previous: Mutex<BTreeMap<String, Arc<Extension>>>,
     draining: Mutex<Vec<Draining>>,
     /// Every extension that was loaded and not shut down.
     loaded: Mutex<Vec<Arc<Extension>>>,
@@ -85,6 +83,8 @@ struct Plan {
     /// The digests of the configuration's own components.
     bases: BTreeMap<String, String>,
     pins: Vec<(Who, Vec<Arc<Extension>>)>,
+    /// Versions that a rollback returns to, loaded, by extension.
+    previous: BTreeMap<String, Arc<Extension>>,
     rollout: Option<Trial>,
     /// A version that took over and is watched, and the one before.
     watched: Option<(Arc<Extension>, Arc<Extension>)>,
@@ -149,7 +149,18 @@ impl Deploy {
         };
         let loaded: Vec<_> = extensions.all().iter().chain(pins.iter().flat_map(|(_, e)| e)).cloned().collect();
         let observer = CancellationToken::new();
-        let plan = Plan { config, providers, extensions, overrides, bases, pins, rollout: None, watched: None, observer };
+        let plan = Plan {
+            config,
+            providers,
+            extensions,
+            overrides,
+            bases,
+            pins,
+            previous: BTreeMap::new(),
+            rollout: None,
+            watched: None,
+            observer,
+        };
         let generations = AtomicU64::new(published.generation);
         let live = match assemble(&plan, None, &generations) {
             Ok(live) => live,
@@ -166,7 +177,6 @@ impl Deploy {
             kept,
             history: History::new(published.history),
             turn: tokio::sync::Mutex::new(plan),
-            previous: Mutex::default(),
             draining: Mutex::default(),
             in_memory: Mutex::new(loaded.iter().map(Arc::downgrade).collect()),
             loaded: Mutex::new(loaded),
@@ -192,7 +202,7 @@ impl Deploy {
 
     /// The version that a rollback of an extension returns to.
     pub fn previous(&self, name: &str) -> Option<Arc<Extension>> {
-        self.previous_versions().get(name).cloned()
+        self.live().previous.get(name).cloned()
     }
 
     /// Number and extensions of the generations that drain.
@@ -222,12 +232,15 @@ impl Deploy {
     }
 
     /// Publishes what a plan says: all of it or, with a reason, nothing.
-    async fn publish(self: &Arc<Self>, turn: &mut Plan, plan: Plan) -> Result<u64, String> {
+    async fn publish(self: &Arc<Self>, turn: &mut Plan, mut plan: Plan) -> Result<u64, String> {
         let old = self.live.load_full();
         let live = assemble(&plan, Some(&old), &self.generations)?;
         let number = live.stable.number;
         self.keep(&plan, self.generations.load(Ordering::Relaxed)).await.map_err(|e| format!("it cannot be kept for a restart: {e}"))?;
         self.live.store(Arc::new(live));
+        // What was watched is judged by what served before this; whoever published begins anew.
+        turn.observer.cancel();
+        plan.observer = CancellationToken::new();
         *turn = plan;
         self.drain(old);
         self.sweep();
@@ -239,7 +252,7 @@ impl Deploy {
         let published = Published { generation, overrides: plan.overrides.clone(), history: self.history.ended(KEPT_ATTEMPTS) };
         let versions = plan.extensions.all().iter().chain(plan.pins.iter().flat_map(|(_, versions)| versions));
         let versions: BTreeMap<String, Bytes> = versions
-            .chain(self.previous_versions().values())
+            .chain(plan.previous.values())
             .filter(|e| self.kept.is_used() || plan.overrides.values().any(|o| o.digest == e.source.digest))
             .map(|e| (e.source.digest.clone(), e.source.bytes.clone()))
             .collect();
@@ -261,10 +274,6 @@ impl Deploy {
 
     fn loaded(&self) -> MutexGuard<'_, Vec<Arc<Extension>>> {
         self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn previous_versions(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Extension>>> {
-        self.previous.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn draining_generations(&self) -> MutexGuard<'_, Vec<Draining>> {
@@ -317,5 +326,5 @@ fn assemble(plan: &Plan, old: Option<&Live>, numbers: &AtomicU64) -> Result<Live
         }
         None => None,
     };
-    Ok(Live { stable, canary, shadow, pinned, fallback })
+    Ok(Live { stable, canary, shadow, pinned, fallback, previous: plan.previous.clone() })
 }

@@ -19,7 +19,12 @@ impl Deploy {
     pub async fn reload(self: &Arc<Self>, trigger: Trigger) -> Attempt {
         let mut progress = self.history.begin(trigger, None, None);
         let mut turn = self.turn.lock().await;
-        let attempt = match self.try_reload(&mut progress, &mut turn).await {
+        let tried = tokio::select! {
+            biased;
+            tried = self.try_reload(&mut progress, &mut turn) => Some(tried),
+            () = self.stopping.cancelled() => None,
+        };
+        let attempt = match tried.unwrap_or_else(|| Err(Refusal("the gateway stops".into()))) {
             // Files are touched for many reasons.
             Ok(Outcome::Unchanged) if trigger == Trigger::Watch => return progress.forget(),
             Ok(outcome) => progress.end(outcome, None),
@@ -94,15 +99,13 @@ impl Deploy {
         let mut plan = turn.clone();
         (plan.config, plan.providers, plan.extensions, plan.overrides) = (config, providers, extensions, overrides);
         (plan.bases, plan.pins, plan.watched) = (bases, pins, None);
-        plan.observer.cancel();
-        plan.observer = tokio_util::sync::CancellationToken::new();
+        keep_previous(&mut plan, &changed, same_providers);
         let generation = progress
             .step("publish", async {
                 let generation = self.publish(turn, plan).await?;
                 Ok((generation, format!("generation {generation}")))
             })
             .await?;
-        self.keep_previous(turn, &changed, same_providers);
         // One version can be told to be the cause of what is seen after.
         if let [(from, to)] = changed.as_slice() {
             to.stats.tripwire().arm(turn.config.deploy.error_budget);
@@ -111,21 +114,16 @@ impl Deploy {
         progress.attempt.generation = Some(generation);
         Ok(Outcome::Published)
     }
+}
 
-    /// A version that was replaced can be returned to as long as everything else is as it was.
-    fn keep_previous(&self, plan: &Plan, changed: &[(Arc<Extension>, Arc<Extension>)], same_providers: bool) {
-        let mut previous = self.previous_versions();
-        previous.retain(|name, p| {
-            let now = plan.extensions.find(name);
-            same_providers && now.is_some_and(|e| e.source.settings == p.source.settings)
-        });
-        for (from, to) in changed {
-            if same_providers && from.source.digest != to.source.digest && from.source.settings == to.source.settings {
-                previous.insert(to.name().to_owned(), Arc::clone(from));
-            }
+/// A version that was replaced can be returned to as long as everything else is as it was.
+fn keep_previous(plan: &mut Plan, changed: &[(Arc<Extension>, Arc<Extension>)], same_providers: bool) {
+    let Plan { previous, extensions, .. } = plan;
+    previous.retain(|name, p| same_providers && extensions.find(name).is_some_and(|e| e.source.settings == p.source.settings));
+    for (from, to) in changed {
+        if same_providers && from.source.digest != to.source.digest && from.source.settings == to.source.settings {
+            previous.insert(to.name().to_owned(), Arc::clone(from));
         }
-        drop(previous);
-        self.sweep();
     }
 }
 

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use tokio::sync::mpsc::UnboundedSender;
-use tokio_util::sync::CancellationToken;
 
 use super::attempt::{Attempt, Outcome, Progress, Refusal, RolloutName, Step, Trigger};
 use super::gate::{self, Terms};
@@ -98,7 +97,14 @@ impl Deploy {
         self.known(&wanted.name)?;
         let mut progress = self.history.begin(Trigger::Upload, Some(&wanted.name), tell);
         let mut turn = self.turn.lock().await;
-        let attempt = match self.try_swap(&mut progress, &mut turn, wanted).await {
+        // Up to the last moment before it is published, nothing has changed.
+        let tried = tokio::select! {
+            biased;
+            tried = self.try_swap(&mut progress, &mut turn, wanted) => Some(tried),
+            () = self.stopping.cancelled() => None,
+        };
+        let tried = tried.unwrap_or_else(|| Err(Refused::Step(Refusal("the gateway stops".into()))));
+        let attempt = match tried {
             Ok(outcome) => Ok(progress.end(outcome, None)),
             Err(Refused::Denied(denied)) => {
                 progress.end(Outcome::Refused, Some(denied.to_string()));
@@ -156,7 +162,7 @@ impl Deploy {
         tripwire.arm(plan.config.deploy.error_budget);
         let (outcome, detail) = match rollout {
             Rollout::Active => {
-                self.take_over(&mut plan, running, extension)?;
+                take_over(&mut plan, running, extension)?;
                 (Outcome::Published, "for everybody".to_owned())
             }
             Rollout::Canary(audience) => {
@@ -171,8 +177,6 @@ impl Deploy {
                 (Outcome::Shadow, format!("looks at {} % of the calls", share * 100.0))
             }
         };
-        plan.observer.cancel();
-        plan.observer = CancellationToken::new();
         let generation = self.publish(turn, plan).await?;
         self.observe(turn, running, extension);
         let generation = match &*self.live() {
@@ -180,16 +184,6 @@ impl Deploy {
             _ => generation,
         };
         Ok(((outcome, generation), format!("generation {generation}, {detail}")))
-    }
-
-    /// A version takes the place of the running one, which is kept for a rollback.
-    fn take_over(&self, plan: &mut Plan, running: &Arc<Extension>, extension: &Arc<Extension>) -> Result<(), String> {
-        plan.extensions = plan.extensions.with_version(extension)?;
-        plan.put_in_place(extension);
-        plan.rollout = None;
-        plan.watched = Some((Arc::clone(extension), Arc::clone(running)));
-        self.previous_versions().insert(extension.name().to_owned(), Arc::clone(running));
-        Ok(())
     }
 
     /// The version that is tried out takes over.
@@ -207,9 +201,7 @@ impl Deploy {
         let published = progress
             .step("publish", async {
                 let mut plan = turn.clone();
-                self.take_over(&mut plan, &running, &trial.extension)?;
-                plan.observer.cancel();
-                plan.observer = CancellationToken::new();
+                take_over(&mut plan, &running, &trial.extension)?;
                 running.recorder.shadow(None);
                 let generation = self.publish(&mut turn, plan).await?;
                 trial.extension.stats.tripwire().arm(turn.config.deploy.error_budget);
@@ -245,7 +237,7 @@ impl Deploy {
     ) -> Result<Attempt, Denied> {
         let running = Arc::clone(turn.extensions.find(name).ok_or_else(|| self.unknown(name))?);
         let trial = turn.rollout.clone().filter(|t| t.extension.name() == name);
-        let previous = self.previous_versions().get(name).cloned();
+        let previous = turn.previous.get(name).cloned();
         let mut plan = turn.clone();
         let (from, to) = match (&trial, &previous) {
             (Some(trial), _) => {
@@ -269,14 +261,12 @@ impl Deploy {
                     plan.watched = None;
                     plan.extensions = plan.extensions.with_version(&to)?;
                     plan.put_in_place(&to);
-                    let mut versions = self.previous_versions();
                     match trigger {
                         // What was found bad is not returned to.
-                        Trigger::Automatic => drop(versions.remove(name)),
-                        _ => drop(versions.insert(name.to_owned(), Arc::clone(&from))),
+                        Trigger::Automatic => drop(plan.previous.remove(name)),
+                        _ => drop(plan.previous.insert(name.to_owned(), Arc::clone(&from))),
                     }
                 }
-                plan.observer.cancel();
                 from.stats.tripwire().disarm();
                 let generation = self.publish(turn, plan).await?;
                 Ok((generation, format!("generation {generation}, with version {}", to.manifest.version)))
@@ -305,6 +295,16 @@ impl Deploy {
         let there: Vec<_> = live.stable.extensions.all().iter().map(|e| format!("`{}`", e.name())).collect();
         Denied::Unknown { name: name.to_owned(), there: there.join(", ") }
     }
+}
+
+/// A version takes the place of the running one, which is kept for a rollback.
+fn take_over(plan: &mut Plan, running: &Arc<Extension>, extension: &Arc<Extension>) -> Result<(), String> {
+    plan.extensions = plan.extensions.with_version(extension)?;
+    plan.put_in_place(extension);
+    plan.rollout = None;
+    plan.watched = Some((Arc::clone(extension), Arc::clone(running)));
+    plan.previous.insert(extension.name().to_owned(), Arc::clone(running));
+    Ok(())
 }
 
 /// One version is tried out at a time, so that what is seen can be told to be its doing.

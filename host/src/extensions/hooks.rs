@@ -167,7 +167,7 @@ impl Extension {
     ) -> HookResult<Result<Vec<Score>, ChatError>> {
         let mut lease = self.check_out().await?;
         let call = exchange.call_info();
-        lease.record_of(Hook::Judge, bytes, exchange, || Given::Judge { call: call.clone(), candidates: candidates.to_vec() });
+        lease.record_of(Hook::Judge, bytes, exchange, || Given::Judge { call: (*call).clone(), candidates: candidates.to_vec() });
         let (instance, bounds) = lease.begin(Hook::Judge, bytes, Some(exchange.into()));
         instance.store.data_mut().given(bytes);
         let result = bounds.run(instance.judge(exchange.into(), &call, candidates)).await;

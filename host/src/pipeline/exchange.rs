@@ -42,6 +42,8 @@ pub struct Exchange {
 /// What hooks changed.
 #[derive(Default)]
 struct State {
+    /// What hooks are given, until something of it changes.
+    info: Option<Arc<CallInfo>>,
     model: Option<String>,
     provider: Option<String>,
     edited: Option<Arc<ChatRequest>>,
@@ -106,9 +108,12 @@ impl Exchange {
     }
 
     /// The scalars that hooks are given.
-    pub fn call_info(&self) -> CallInfo {
-        let state = self.state();
-        CallInfo {
+    pub fn call_info(&self) -> Arc<CallInfo> {
+        let mut state = self.state();
+        if let Some(info) = &state.info {
+            return Arc::clone(info);
+        }
+        let info = CallInfo {
             request_id: self.id.clone(),
             requested_model: self.head.model.clone(),
             model: state.model.clone().unwrap_or_else(|| self.head.model.clone()),
@@ -116,7 +121,8 @@ impl Exchange {
             stream: self.head.stream,
             format: self.head.format.clone(),
             depth: self.depth,
-        }
+        };
+        Arc::clone(state.info.insert(Arc::new(info)))
     }
 
     /// The conversation as it stands. It is read the first time that somebody asks; what a hook edited wins.
@@ -154,6 +160,7 @@ impl Exchange {
     /// Sends it somewhere else.
     pub fn redirect(&self, target: Target) {
         let mut state = self.state();
+        state.info = None;
         state.provider = Some(target.provider);
         state.model = Some(target.model);
     }
@@ -172,7 +179,11 @@ impl Exchange {
     pub async fn apply(&self, edits: Vec<Edit>) -> Result<(), ChatError> {
         for edit in edits {
             match edit {
-                Edit::Model(model) => self.state().model = Some(model),
+                Edit::Model(model) => {
+                    let mut state = self.state();
+                    state.info = None;
+                    state.model = Some(model);
+                }
                 Edit::Target(target) => self.redirect(target),
                 Edit::Messages(messages) => self.change(|chat| chat.messages = messages).await?,
                 Edit::Tools(tools) => self.change(|chat| chat.tools = tools).await?,

@@ -15,7 +15,7 @@ use hyper::body::{Body as _, Incoming as HyperBody};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use super::{attempt_document, attempted, failure, query};
+use super::{attempt_document, failure, query, to_its_end};
 use crate::deploy::live::Live;
 use crate::deploy::{Deploy, Wanted};
 use crate::extensions::{Extension, MAX_COMPONENT};
@@ -98,14 +98,9 @@ pub async fn put(deploy: &Arc<Deploy>, name: String, head: &Parts, body: HyperBo
     };
     let wanted = Wanted { name, bytes, rollout: query.rollout, replay: query.replay, grant: query.grant };
     let wants_steps = head.headers.get(ACCEPT).is_some_and(|a| a.as_bytes().starts_with(b"application/x-ndjson"));
-    // An attempt ends as it would when whoever began it goes away.
     let deploy = Arc::clone(deploy);
     if !wants_steps {
-        let swap = tokio::spawn(async move { deploy.swap(wanted, None).await });
-        return match swap.await {
-            Ok(result) => attempted(result),
-            Err(_) => failure(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The attempt failed; the log says how.", &Value::Null),
-        };
+        return to_its_end(async move { deploy.swap(wanted, None).await }).await;
     }
     let (tell, mut told) = mpsc::unbounded_channel();
     let (lines, line) = mpsc::unbounded_channel::<Bytes>();

@@ -5,6 +5,7 @@ mod generations;
 mod query;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::Response;
@@ -106,13 +107,33 @@ pub async fn answer(site: &Site, inside: Inside, head: &Parts, body: HyperBody) 
             Some(data) => success(&data),
             None => not_found(&format!("There is no extension `{name}`; `GET /api/extensions` lists them.")),
         },
-        Inside::Promote(name) => attempted(deploy.promote(&name).await),
-        Inside::RollBack(name) => attempted(deploy.roll_back(&name).await),
+        Inside::Promote(name) => {
+            let deploy = Arc::clone(deploy);
+            to_its_end(async move { deploy.promote(&name).await }).await
+        }
+        Inside::RollBack(name) => {
+            let deploy = Arc::clone(deploy);
+            to_its_end(async move { deploy.roll_back(&name).await }).await
+        }
         Inside::Generations => success(&generations::show(deploy)),
-        Inside::Reload => attempted(match deploy.reload(Trigger::Reload).await {
-            attempt if attempt.outcome == Outcome::Refused => Err(Denied::Refused(Box::new(attempt))),
-            attempt => Ok(attempt),
-        }),
+        Inside::Reload => {
+            let deploy = Arc::clone(deploy);
+            let reload = async move {
+                match deploy.reload(Trigger::Reload).await {
+                    attempt if attempt.outcome == Outcome::Refused => Err(Denied::Refused(Box::new(attempt))),
+                    attempt => Ok(attempt),
+                }
+            };
+            to_its_end(reload).await
+        }
+    }
+}
+
+/// An attempt ends as it would when whoever began it goes away.
+async fn to_its_end(attempt: impl Future<Output = Result<Attempt, Denied>> + Send + 'static) -> Response {
+    match tokio::spawn(attempt).await {
+        Ok(result) => attempted(&result),
+        Err(_) => failure(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The attempt failed; the log says how.", &Value::Null),
     }
 }
 
@@ -136,8 +157,8 @@ fn asked_locally(head: &Parts) -> bool {
 }
 
 /// What became of an attempt, as a response.
-fn attempted(result: Result<Attempt, Denied>) -> Response {
-    let (status, document) = attempt_document(&result);
+fn attempted(result: &Result<Attempt, Denied>) -> Response {
+    let (status, document) = attempt_document(result);
     serve::json(status, &document)
 }
 
