@@ -55,7 +55,12 @@ impl Kept {
         let failed = || format!("`deploy.state`: the folder `{}` cannot be used", folder.display());
         std::fs::create_dir_all(folder).with_context(failed)?;
         let published = match std::fs::read(folder.join(FILE)) {
-            Ok(text) => serde_json::from_slice(&text).with_context(failed)?,
+            Ok(text) => serde_json::from_slice(&text).with_context(|| {
+                format!(
+                    "`deploy.state`: `{}` is damaged; without it the gateway starts with what the configuration says",
+                    folder.join(FILE).display()
+                )
+            })?,
             Err(e) if e.kind() == io::ErrorKind::NotFound => Published::default(),
             Err(e) => return Err(e).with_context(failed),
         };
@@ -142,6 +147,10 @@ mod tests {
         assert!(kept.component(&b).is_err());
         std::fs::write(path.join(file_name(&a)), "other").unwrap();
         assert!(kept.component(&a).unwrap_err().to_string().contains("damaged"));
+
+        std::fs::write(path.join(FILE), "{broken").unwrap();
+        let damaged = format!("{:#}", Kept::open(Some(&path)).unwrap_err());
+        assert!(damaged.contains("published.json` is damaged; without it"), "{damaged}");
 
         let (memory, _) = Kept::open(None).unwrap();
         memory.write(&published, &BTreeMap::from([(a.clone(), Bytes::from("a"))])).unwrap();
