@@ -20,7 +20,7 @@ async fn a_stream_that_stays_too_long_ends_with_the_dialects_error_and_its_gener
         Reply::events(vec![Step::Send(events.concat().into()), Step::Hang])
     })
     .await;
-    let (_gateway, client) = gateway(Dialect::OpenAi, &upstream, "drain_timeout: 300ms").await;
+    let (_gateway, client) = gateway(Dialect::OpenAi, &upstream, "drain_timeout: 3s").await;
     let mut streams = Vec::new();
     for dialect in Dialect::ALL {
         let mut stream = client.stream(dialect.path(), &dialect.stream_request("m", "x")).await;
@@ -152,7 +152,7 @@ async fn a_version_takes_over_what_the_one_before_left() {
 #[tokio::test]
 async fn a_version_whose_calls_cost_too_much_is_taken_back() {
     let upstream = setup::friendly(Dialect::OpenAi).await;
-    let config = crate::deploy::config(Dialect::OpenAi, &upstream, "").replace("max_cost_ratio: 1000", "max_cost_ratio: 5");
+    let config = crate::deploy::config(Dialect::OpenAi, &upstream, "").replace("max_cost_ratio: 1000", "max_cost_ratio: 3");
     let gateway = Gateway::start(&config).await;
     let client = Client::new(&gateway);
     for _ in 0..100 {

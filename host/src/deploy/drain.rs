@@ -2,7 +2,7 @@
 //! used goes with them.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use super::Deploy;
 use super::live::Live;
@@ -19,7 +19,7 @@ pub struct Draining {
 
 impl Deploy {
     /// Lets go of the generations that serve no new request.
-    pub(super) fn drain(self: &Arc<Self>, old: Arc<Live>) {
+    pub(super) fn drain(self: &Arc<Self>, old: &Live) {
         let live = self.live();
         let replaced = old.generations().filter(|g| !live.generations().any(|l| Arc::ptr_eq(g, l)));
         for generation in replaced {
@@ -31,6 +31,8 @@ impl Deploy {
 
     /// Shuts down the extensions that nobody needs any more.
     pub(super) fn sweep(&self) {
+        // Nothing is published meanwhile: what goes to the drain must not be seen in neither place.
+        let books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
         let mut used: HashSet<*const Extension> = HashSet::new();
         used.extend(self.live().extensions().map(Arc::as_ptr));
         used.extend(self.draining_generations().iter().flat_map(|d| &d.extensions).map(Arc::as_ptr));
@@ -42,6 +44,7 @@ impl Deploy {
             }
             keep
         });
+        drop(books);
         for extension in unused {
             tokio::spawn(async move { extension.shut_down().await });
         }

@@ -101,10 +101,15 @@ impl Kept {
         }
         write(folder, &folder.join(FILE), &serde_json::to_vec_pretty(published)?)?;
         let needed: BTreeSet<String> = components.keys().map(|d| file_name(d)).collect();
-        for entry in std::fs::read_dir(folder)?.flatten() {
+        // Only what was put there by this: the operator may keep other files beside it. What cannot be removed now can be later.
+        let own = |name: &str| name.strip_suffix(".wasm").is_some_and(|d| d.len() == 64 && d.bytes().all(|b| b.is_ascii_hexdigit()));
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
-            if name.ends_with(".wasm") && !needed.contains(&name) {
-                std::fs::remove_file(entry.path())?;
+            if own(&name)
+                && !needed.contains(&name)
+                && let Err(e) = std::fs::remove_file(entry.path())
+            {
+                tracing::warn!(file = %entry.path().display(), error = %e, "a component that nobody needs could not be removed");
             }
         }
         Ok(())

@@ -67,6 +67,8 @@ pub struct Deploy {
     loaded: Mutex<Vec<Arc<Extension>>>,
     /// Every extension that is still in memory.
     in_memory: Mutex<Vec<Weak<Extension>>>,
+    /// Whoever looks at, or changes, what serves together with what drains and what is loaded.
+    books: Mutex<()>,
     generations: AtomicU64,
     /// Ends the tasks that watch.
     stopping: CancellationToken,
@@ -180,6 +182,7 @@ impl Deploy {
             draining: Mutex::default(),
             in_memory: Mutex::new(loaded.iter().map(Arc::downgrade).collect()),
             loaded: Mutex::new(loaded),
+            books: Mutex::default(),
             generations,
             stopping: CancellationToken::new(),
         });
@@ -237,12 +240,15 @@ impl Deploy {
         let live = assemble(&plan, Some(&old), &self.generations)?;
         let number = live.stable.number;
         self.keep(&plan, self.generations.load(Ordering::Relaxed)).await.map_err(|e| format!("it cannot be kept for a restart: {e}"))?;
+        let books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
+        live.extensions().for_each(|extension| self.remember(extension));
         self.live.store(Arc::new(live));
         // What was watched is judged by what served before this; whoever published begins anew.
         turn.observer.cancel();
         plan.observer = CancellationToken::new();
         *turn = plan;
-        self.drain(old);
+        self.drain(&old);
+        drop((books, old));
         self.sweep();
         Ok(number)
     }
@@ -267,8 +273,13 @@ impl Deploy {
         }
     }
 
+    /// An extension is about to serve, or does already.
     fn remember(&self, extension: &Arc<Extension>) {
-        self.loaded().push(Arc::clone(extension));
+        let mut loaded = self.loaded();
+        if loaded.iter().any(|e| Arc::ptr_eq(e, extension)) {
+            return;
+        }
+        loaded.push(Arc::clone(extension));
         self.in_memory.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(extension));
     }
 

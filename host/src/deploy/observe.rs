@@ -69,7 +69,7 @@ async fn look_on(before: Arc<Extension>, shadowing: Shadowing, mut cases: mpsc::
         let Some(case) = case else { return };
         let beside = before.replay(&case).await;
         let replayed = shadowing.extension.replay(&case).await;
-        if replayed.difference.as_ref().is_some_and(|d| d.fatal) {
+        if beside.difference.is_none() && replayed.difference.as_ref().is_some_and(|d| d.fatal) {
             shadowing.extension.stats.tripwire().failure();
         }
         shadowing.comparison.lock().unwrap_or_else(PoisonError::into_inner).add_beside(&beside, &replayed);
@@ -82,6 +82,8 @@ impl Observer {
         let mut ticks = tokio::time::interval(EVERY);
         let reason = loop {
             tokio::select! {
+                // A failure too many counts also in the moment in which the watch ends.
+                biased;
                 () = self.over.cancelled() => return,
                 () = self.deploy.stopping.cancelled() => return,
                 () = tripwire.pulled() => {

@@ -28,10 +28,7 @@ impl Deploy {
             // Files are touched for many reasons.
             Ok(Outcome::Unchanged) if trigger == Trigger::Watch => return progress.forget(),
             Ok(outcome) => progress.end(outcome, None),
-            Err(Refusal(reason)) => {
-                self.sweep();
-                progress.end(Outcome::Refused, Some(reason))
-            }
+            Err(Refusal(reason)) => progress.end(Outcome::Refused, Some(reason)),
         };
         self.note_end(&turn).await;
         attempt
@@ -70,17 +67,11 @@ impl Deploy {
             let loaded = gate::pass(progress, candidate, terms, &into).await;
             let about = progress.about.take().unwrap_or_default();
             let loaded = loaded.map_err(|Refusal(reason)| Refusal(format!("{about}: {reason}")))?;
-            self.remember(&loaded);
             changed.extend(running.map(|r| (Arc::clone(r), Arc::clone(&loaded))));
             extensions.push(loaded);
         }
         let extensions = Registry::of(extensions).map_err(Refusal)?;
         let pins = pins::load(pinned, &extensions, &into).await.map_err(Refusal)?;
-        for version in pins.iter().flat_map(|(_, versions)| versions) {
-            if !self.loaded().iter().any(|e| Arc::ptr_eq(e, version)) {
-                self.remember(version);
-            }
-        }
         let same_extensions = extensions.all().len() == turn.extensions.all().len()
             && extensions.all().iter().zip(turn.extensions.all()).all(|(a, b)| Arc::ptr_eq(a, b));
         if Arc::ptr_eq(&config, &turn.config) && same_extensions && overrides == turn.overrides {

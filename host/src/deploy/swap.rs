@@ -137,14 +137,10 @@ impl Deploy {
         let into = Surroundings { runtime: &self.runtime, config: &turn.config, providers: &turn.providers, store: &self.store };
         let terms = Terms { running: Some(&running), replay: replay.unwrap_or(turn.config.deploy.replay) };
         let extension = gate::pass(progress, candidate, terms, &into).await?;
-        self.remember(&extension);
         let published = progress.step("publish", self.put_to_work(turn, &running, &extension, rollout)).await;
         let (outcome, generation) = match published {
             Ok(published) => published,
-            Err(refusal) => {
-                self.sweep();
-                return Err(refusal.into());
-            }
+            Err(refusal) => return Err(refusal.into()),
         };
         progress.attempt.generation = Some(generation);
         Ok(outcome)
