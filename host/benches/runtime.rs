@@ -74,7 +74,7 @@ fn incoming(model: &str, bytes: usize) -> Incoming {
 }
 
 fn options() -> EncodeOptions {
-    EncodeOptions { include_usage: true, id: "bench".into(), model: "m".into(), created: 0 }
+    EncodeOptions { format: "openai-chat".into(), include_usage: true, id: "bench".into(), model: "m".into(), created: 0 }
 }
 
 fn deltas(count: usize) -> Vec<StreamEvent> {
@@ -132,7 +132,9 @@ fn accept(bencher: Bencher, bytes: usize) {
 fn decode(bencher: Bencher, bytes: usize) {
     let bench = Bench::start();
     let (dialect, incoming, trace) = (bench.extension("openai-api"), incoming("fast", bytes), Trace::default());
-    bencher.bench_local(|| bench.runtime.block_on(dialect.decode(&trace, incoming.body())).expect("no trap").expect("it is decoded"));
+    bencher.bench_local(|| {
+        bench.runtime.block_on(dialect.decode(&trace, "openai-chat", incoming.body())).expect("no trap").expect("it is decoded")
+    });
 }
 
 /// One batch of a stream through the Anthropic dialect's encoder, by number of events.

@@ -53,11 +53,26 @@ fn requests(format: Format) -> Vec<Value> {
                         {"type": "tool_use", "id": "c1", "name": "weather", "input": {"city": "Köln"}}]},
                     {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1", "content": "rain"}]}]}),
         ],
+        Format::OpenaiResponses => vec![
+            json!({"model": "gpt-5", "instructions": "Be brief.", "input": "Grüße 😀", "temperature": 0, "stream": true, "store": false}),
+            json!({"model": "gpt-5", "tools": [{"type": "function", "name": "weather", "parameters": weather}, {"type": "web_search"}],
+                "reasoning": {"effort": "low"}, "include": ["reasoning.encrypted_content"], "previous_response_id": "resp_1",
+                "input": [{"role": "user", "content": [{"type": "input_text", "text": "And here?"},
+                    {"type": "input_image", "image_url": "data:image/png;base64,iVBORw0KGgo="}]},
+                    {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "sealed"},
+                    {"type": "function_call", "call_id": "c1", "name": "weather", "arguments": "{\"city\":\"Köln\"}"},
+                    {"type": "function_call_output", "call_id": "c1", "output": "rain"}]}),
+        ],
     };
+    // What `messages` are elsewhere is `input` there.
+    let wrong = wrong.into_iter().map(|request| match format {
+        Format::OpenaiResponses => serde_json::from_str(&request.to_string().replace("\"messages\"", "\"input\"")).expect("it stays JSON"),
+        _ => request,
+    });
     right.into_iter().chain(wrong).collect()
 }
 
-/// Answers of both formats: a dialect writes what any provider said.
+/// Answers of every format: a dialect writes what any provider said.
 fn answers() -> Vec<(Format, Value)> {
     vec![
         (
@@ -84,6 +99,16 @@ fn answers() -> Vec<(Format, Value)> {
             json!({"id": "msg_2", "type": "message", "role": "assistant", "model": "claude-haiku", "stop_reason": "tool_use", "stop_sequence": null,
                 "content": [{"type": "tool_use", "id": "c1", "name": "weather", "input": {"city": "Köln"}}],
                 "usage": {"input_tokens": 11, "output_tokens": 5}}),
+        ),
+        (
+            Format::OpenaiResponses,
+            json!({"id": "resp_1", "object": "response", "created_at": 1_700_000_000, "status": "completed", "error": null, "incomplete_details": null,
+                "model": "gpt-5", "output": [
+                    {"id": "rs_1", "type": "reasoning", "summary": [{"type": "summary_text", "text": "hm"}], "encrypted_content": "sealed"},
+                    {"id": "msg_1", "type": "message", "status": "completed", "role": "assistant",
+                        "content": [{"type": "output_text", "text": "Grüße 😀", "annotations": []}]},
+                    {"id": "fc_1", "type": "function_call", "status": "completed", "call_id": "c1", "name": "weather", "arguments": "{}"}],
+                "usage": {"input_tokens": 11, "output_tokens": 5, "total_tokens": 16}}),
         ),
     ]
 }
@@ -122,18 +147,18 @@ fn check<D: Dialect>(name: &'static str, format: Format, path: &str) {
         assert_eq!(component, native, "accept {request}: the component, and the native code");
 
         let body = request.to_string();
-        let native = dialect.decode(body.as_bytes());
-        let component = host.wait(extension.decode(&trace, body.as_bytes()));
+        let native = dialect.decode(format.as_str(), body.as_bytes());
+        let component = host.wait(extension.decode(&trace, format.as_str(), body.as_bytes()));
         assert_eq!(format!("{component:?}"), format!("{native:?}"), "decode {request}: the component, and the native code");
     }
     for body in [&b""[..], b"{", b"[]", b"\xff\xfe", b"{\"model\":\"\\ud800\",\"messages\":[]}", b"{\"model\":1e999}"] {
-        let (native, component) = (dialect.decode(body), host.wait(extension.decode(&trace, body)));
+        let (native, component) = (dialect.decode(format.as_str(), body), host.wait(extension.decode(&trace, format.as_str(), body)));
         assert_eq!(format!("{component:?}"), format!("{native:?}"), "decode {body:?}: the component, and the native code");
     }
     for (from, document) in answers() {
         let answer = from.decode_answer(document.to_string().as_bytes()).expect("a valid answer");
         for include_usage in [false, true] {
-            let (options, wire) = options(include_usage);
+            let (options, wire) = options(format, include_usage);
             let native = dialect.encode_answer(options, answer.clone());
             let component = host.wait(extension.encode_answer(&trace, &wire, &answer, document.to_string().len()));
             assert_same_text(&component, &native, &format!("encode-answer {document}"));
@@ -141,7 +166,7 @@ fn check<D: Dialect>(name: &'static str, format: Format, path: &str) {
             let events = answer_events(&answer);
             for batch in [events.len().max(1), 1] {
                 for error in [None, Some(ChatError::new(ErrorClass::Overloaded, "broken"))] {
-                    let (options, wire) = self::options(include_usage);
+                    let (options, wire) = self::options(format, include_usage);
                     let mut native = dialect.encoder(options);
                     let mut component = host.wait(extension.encoder(&trace, &wire));
                     for events in events.chunks(batch) {
@@ -163,11 +188,11 @@ fn check<D: Dialect>(name: &'static str, format: Format, path: &str) {
 }
 
 /// What both sides are told about a stream.
-fn options(include_usage: bool) -> (EncodeOptions, wire::EncodeOptions) {
-    let (id, model) = ("fallback", "asked");
+fn options(format: Format, include_usage: bool) -> (EncodeOptions, wire::EncodeOptions) {
+    let (format, id, model) = (format.as_str(), "fallback", "asked");
     (
-        EncodeOptions { include_usage, id: id.into(), model: model.into(), created: 1_700_000_000 },
-        wire::EncodeOptions { include_usage, id: id.into(), model: model.into(), created: 1_700_000_000 },
+        EncodeOptions { format: format.into(), include_usage, id: id.into(), model: model.into(), created: 1_700_000_000 },
+        wire::EncodeOptions { format: format.into(), include_usage, id: id.into(), model: model.into(), created: 1_700_000_000 },
     )
 }
 
@@ -178,6 +203,11 @@ fn assert_same_text(component: &[u8], native: &[u8], what: &str) {
 #[test]
 fn openai() {
     check::<OpenAiApi>("openai-api", Format::OpenaiChat, "/v1/chat/completions");
+}
+
+#[test]
+fn responses() {
+    check::<OpenAiApi>("openai-api", Format::OpenaiResponses, "/v1/responses");
 }
 
 #[test]

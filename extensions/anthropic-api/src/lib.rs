@@ -5,12 +5,10 @@
 mod models;
 
 use serde::Deserialize;
-use wasmgate_sdk::codec::Format;
+use wasmgate_sdk::codec::formats::AnthropicMessages;
 use wasmgate_sdk::format::{self, FormatEncoder};
 use wasmgate_sdk::prelude::*;
 use wasmgate_sdk::{Http, HttpRequest};
-
-const FORMAT: Format = Format::AnthropicMessages;
 
 /// Settings. `endpoints.anthropic` of the gateway's configuration is merged into them.
 #[derive(Deserialize)]
@@ -71,23 +69,23 @@ impl Dialect for AnthropicApi {
     type Encoder = FormatEncoder;
 
     fn accept(&self, incoming: &Incoming) -> Result<Accepted, ChatError> {
-        format::accept(FORMAT, incoming)
+        format::accept::<AnthropicMessages>(incoming)
     }
 
-    fn decode(&self, body: &[u8]) -> Result<ChatRequest, ChatError> {
-        format::decode(FORMAT, body)
+    fn decode(&self, _format: &str, body: &[u8]) -> Result<ChatRequest, ChatError> {
+        format::decode::<AnthropicMessages>(body)
     }
 
     fn encode_answer(&self, options: EncodeOptions, answer: ChatAnswer) -> Vec<u8> {
-        format::encode_answer(FORMAT, options, &answer)
+        format::encode_answer::<AnthropicMessages>(options, &answer)
     }
 
     fn encode_error(&self, error: &ChatError) -> Reply {
-        format::encode_error(FORMAT, error)
+        format::encode_error::<AnthropicMessages>(error)
     }
 
     fn encoder(&self, options: EncodeOptions) -> FormatEncoder {
-        FormatEncoder::new(FORMAT, options)
+        FormatEncoder::new::<AnthropicMessages>(options)
     }
 }
 

@@ -1,4 +1,6 @@
-//! The OpenAI dialect: `POST /v1/chat/completions`, `GET /v1/models`, `GET /v1/models/{model}`.
+//! The OpenAI dialect: `POST /v1/chat/completions`, `POST /v1/responses`, `GET /v1/models`, `GET /v1/models/{model}`.
+//!
+//! Answers are not kept: what comes after `/v1/responses/` is not found, and says so.
 //!
 //! What is absent: no call of a provider. The host runs the request through every hook; this extension only reads and writes.
 
@@ -6,11 +8,10 @@ mod models;
 
 use serde::Deserialize;
 use wasmgate_sdk::codec::Format;
+use wasmgate_sdk::codec::formats::{Codec as _, OpenaiChat, OpenaiResponses};
 use wasmgate_sdk::format::{self, FormatEncoder};
 use wasmgate_sdk::prelude::*;
 use wasmgate_sdk::{Http, HttpRequest};
-
-const FORMAT: Format = Format::OpenaiChat;
 
 /// Settings. `endpoints.openai` of the gateway's configuration is merged into them.
 #[derive(Deserialize)]
@@ -52,6 +53,10 @@ impl Extension for OpenAiApi {
         let prefix = &self.config.path_prefix;
         vec![
             Route::dialect("POST", format!("{prefix}/chat/completions")),
+            Route::dialect("POST", format!("{prefix}/responses")),
+            Route::http("GET", format!("{prefix}/responses/{{*id}}")),
+            Route::http("POST", format!("{prefix}/responses/{{*id}}")),
+            Route::http("DELETE", format!("{prefix}/responses/{{*id}}")),
             Route::http("GET", format!("{prefix}/models")),
             Route::http("GET", format!("{prefix}/models/{{*model}}")),
         ]
@@ -62,29 +67,56 @@ impl Dialect for OpenAiApi {
     type Encoder = FormatEncoder;
 
     fn accept(&self, incoming: &Incoming) -> Result<Accepted, ChatError> {
-        format::accept(FORMAT, incoming)
+        if incoming.path().ends_with("/responses") {
+            format::accept::<OpenaiResponses>(incoming)
+        } else {
+            format::accept::<OpenaiChat>(incoming)
+        }
     }
 
-    fn decode(&self, body: &[u8]) -> Result<ChatRequest, ChatError> {
-        format::decode(FORMAT, body)
+    fn decode(&self, format: &str, body: &[u8]) -> Result<ChatRequest, ChatError> {
+        if is_response(format) { format::decode::<OpenaiResponses>(body) } else { format::decode::<OpenaiChat>(body) }
     }
 
     fn encode_answer(&self, options: EncodeOptions, answer: ChatAnswer) -> Vec<u8> {
-        format::encode_answer(FORMAT, options, &answer)
+        if is_response(&options.format) {
+            format::encode_answer::<OpenaiResponses>(options, &answer)
+        } else {
+            format::encode_answer::<OpenaiChat>(options, &answer)
+        }
     }
 
     fn encode_error(&self, error: &ChatError) -> Reply {
-        format::encode_error(FORMAT, error)
+        // Both formats write it alike.
+        format::encode_error::<OpenaiChat>(error)
     }
 
     fn encoder(&self, options: EncodeOptions) -> FormatEncoder {
-        FormatEncoder::new(FORMAT, options)
+        if is_response(&options.format) {
+            FormatEncoder::new::<OpenaiResponses>(options)
+        } else {
+            FormatEncoder::new::<OpenaiChat>(options)
+        }
     }
+}
+
+/// Whether a format is that of responses.
+fn is_response(format: &str) -> bool {
+    Format::from_name(format) == Some(OpenaiResponses::FORMAT)
+}
+
+/// The error of an answer that somebody asks for later.
+fn not_kept() -> ChatError {
+    let message = "This gateway keeps no responses, so there is none to look up, cancel or delete. Send the whole conversation as `input`.";
+    ChatError::new(ErrorClass::NotFound, message)
 }
 
 impl Http for OpenAiApi {
     fn handle(&self, request: HttpRequest) -> Reply {
         let rest = request.path.strip_prefix(&self.config.path_prefix).unwrap_or(&request.path);
+        if rest.starts_with("/responses/") {
+            return format::encode_error::<OpenaiResponses>(&not_kept());
+        }
         match rest.strip_prefix("/models/") {
             Some(model) => models::one(&format::percent_decoded(model)),
             None => models::list(),

@@ -1,10 +1,9 @@
 //! Models, as `GET /v1/models` lists them.
 
 use serde_json::{Value, json};
+use wasmgate_sdk::codec::formats::OpenaiChat;
 use wasmgate_sdk::format;
 use wasmgate_sdk::prelude::*;
-
-use crate::FORMAT;
 
 /// Everything that can be asked for.
 pub fn list() -> Reply {
@@ -16,7 +15,7 @@ pub fn list() -> Reply {
 pub fn one(id: &str) -> Reply {
     match format::models().iter().find(|m| m.id == id) {
         Some(model) => Reply::json(200, object(&model.id, &model.provider).to_string().into_bytes()),
-        None => format::encode_error(FORMAT, &format::no_such_model(id)),
+        None => format::encode_error::<OpenaiChat>(&format::no_such_model(id)),
     }
 }
 

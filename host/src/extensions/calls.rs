@@ -29,8 +29,8 @@ impl Instance {
     }
 
     /// `dialect.decode`.
-    pub async fn decode(&mut self, body: &[u8]) -> wasmtime::Result<Result<ChatRequest, ChatError>> {
-        self.guests.dialect.as_ref().ok_or_else(missing)?.call_decode(&mut self.store, body).await
+    pub async fn decode(&mut self, format: &str, body: &[u8]) -> wasmtime::Result<Result<ChatRequest, ChatError>> {
+        self.guests.dialect.as_ref().ok_or_else(missing)?.call_decode(&mut self.store, &format.to_owned(), body).await
     }
 
     /// `dialect.encode-answer`.

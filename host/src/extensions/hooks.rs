@@ -84,12 +84,12 @@ impl Extension {
     }
 
     /// `dialect.decode`.
-    pub async fn decode(self: &Arc<Self>, trace: &Trace, body: &[u8]) -> HookResult<Result<ChatRequest, ChatError>> {
+    pub async fn decode(self: &Arc<Self>, trace: &Trace, format: &str, body: &[u8]) -> HookResult<Result<ChatRequest, ChatError>> {
         let mut lease = self.check_out().await?;
-        lease.record(Hook::Decode, body.len(), None, || Given::Decode(Content(body.to_vec())));
+        lease.record(Hook::Decode, body.len(), None, || Given::Decode { format: format.to_owned(), body: Content(body.to_vec()) });
         let (instance, bounds) = lease.begin(Hook::Decode, body.len(), None);
         instance.store.data_mut().given(body.len());
-        let result = bounds.run(instance.decode(body)).await;
+        let result = bounds.run(instance.decode(format, body)).await;
         settle(lease, trace, Hook::Decode, result)
     }
 

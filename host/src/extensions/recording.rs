@@ -87,7 +87,7 @@ pub struct Case {
 #[derive(Debug)]
 pub enum Given {
     Accept,
-    Decode(Content),
+    Decode { format: String, body: Content },
     EncodeAnswer { options: EncodeOptions, answer: ChatAnswer },
     EncodeError(ChatError),
     Encoder { options: EncodeOptions },
@@ -267,7 +267,7 @@ impl Given {
             | Self::ProviderEvent { call, .. }
             | Self::Judge { call, .. }
             | Self::OnComplete { call, .. } => Some(call),
-            Self::Accept | Self::Decode(_) | Self::EncodeAnswer { .. } | Self::EncodeError(_) | Self::Encoder { .. } => None,
+            Self::Accept | Self::Decode { .. } | Self::EncodeAnswer { .. } | Self::EncodeError(_) | Self::Encoder { .. } => None,
         }
     }
 }

@@ -177,7 +177,7 @@ async fn step(instance: &mut Instance, case: &Case, n: usize, stream: &mut Optio
     }
     Ok(match &case.given {
         Given::Accept => text(&instance.accept(IncomingHandle::Replayed).await?),
-        Given::Decode(body) => text(&instance.decode(&body.0).await?),
+        Given::Decode { format, body } => text(&instance.decode(format, &body.0).await?),
         Given::EncodeAnswer { options, answer } => text(&instance.encode_answer(options, answer).await?),
         Given::EncodeError(error) => text(&instance.encode_error(error).await?),
         Given::BeforeGenerate { call } => text(&instance.before_generate(RequestHandle::Replayed, call).await?),

@@ -149,6 +149,7 @@ impl Answer {
 /// What the dialect's encoders need to know.
 pub fn options(exchange: &Exchange) -> EncodeOptions {
     EncodeOptions {
+        format: exchange.head.format.clone(),
         include_usage: exchange.head.include_usage,
         id: exchange.id.clone(),
         model: exchange.target().1,
@@ -181,6 +182,7 @@ fn usage(format: Format, body: &Bytes) -> Result<Option<hub::Usage>, ChatError> 
     let content = match format {
         Format::OpenaiChat => "choices",
         Format::AnthropicMessages => "content",
+        Format::OpenaiResponses => "output",
     };
     let document = Document::parse(body).ok();
     match document.filter(|d| d.get("error").is_none_or(|e| e == "null") && d.get(content).is_some()) {

@@ -26,7 +26,7 @@ impl StreamEncoder {
         let options = answer::options(exchange);
         Ok(match same_format {
             Some(format) => {
-                let EncodeOptions { include_usage, id, model, created } = options;
+                let EncodeOptions { format: _, include_usage, id, model, created } = options;
                 Self::Native(format.event_encoder(StreamOptions { include_usage, id, model, created }))
             }
             None => Self::Dialect(Box::new(dialect.encoder(&exchange.trace, &options).await?)),

@@ -133,7 +133,7 @@ impl Exchange {
         let decode = || async {
             // A request of an extension was never encoded.
             let Some(dialect) = &self.dialect else { return Err(ChatError::new(ErrorClass::Internal, "The request has no content.")) };
-            match dialect.decode(&self.trace, self.incoming.body()).await {
+            match dialect.decode(&self.trace, &self.head.format, self.incoming.body()).await {
                 Ok(decoded) => decoded.map(Arc::new),
                 Err(e) => Err(e.into()),
             }

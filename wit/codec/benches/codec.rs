@@ -11,7 +11,7 @@ fn main() {
     divan::main();
 }
 
-const FORMATS: [Format; 2] = Format::ALL;
+const FORMATS: [Format; 3] = Format::ALL;
 const KB: usize = 1024;
 
 /// A request of about `size` bytes: turns of a few hundred characters with line breaks, as conversations are.
@@ -21,19 +21,25 @@ fn request(format: Format, size: usize) -> Vec<u8> {
     let mut messages = Vec::new();
     while messages.iter().map(String::len).sum::<usize>() < size.saturating_sub(500) {
         let role = if messages.len() % 2 == 0 { "user" } else { "assistant" };
-        messages.push(format!(r#"{{"role":"{role}","content":[{{"type":"text","text":"{text}"}}]}}"#));
+        let kind = match (format, role) {
+            (Format::OpenaiResponses, "user") => "input_text",
+            (Format::OpenaiResponses, _) => "output_text",
+            _ => "text",
+        };
+        messages.push(format!(r#"{{"role":"{role}","content":[{{"type":"{kind}","text":"{text}"}}]}}"#));
     }
     let tool = match format {
         Format::OpenaiChat => {
             r#"{"type":"function","function":{"name":"get_weather","parameters":{"type":"object","properties":{"city":{"type":"string"}}}}}"#
         }
         Format::AnthropicMessages => r#"{"name":"get_weather","input_schema":{"type":"object","properties":{"city":{"type":"string"}}}}"#,
+        Format::OpenaiResponses => {
+            r#"{"type":"function","name":"get_weather","parameters":{"type":"object","properties":{"city":{"type":"string"}}}}"#
+        }
     };
-    format!(
-        r#"{{"model":"model-1","max_tokens":1000,"temperature":0.5,"stream":true,"tools":[{tool}],"messages":[{}]}}"#,
-        messages.join(",")
-    )
-    .into_bytes()
+    let (limit, list) = if format == Format::OpenaiResponses { ("max_output_tokens", "input") } else { ("max_tokens", "messages") };
+    format!(r#"{{"model":"model-1","{limit}":1000,"temperature":0.5,"stream":true,"tools":[{tool}],"{list}":[{}]}}"#, messages.join(","))
+        .into_bytes()
 }
 
 fn answer(format: Format) -> Vec<u8> {
@@ -44,6 +50,9 @@ fn answer(format: Format) -> Vec<u8> {
         ),
         Format::AnthropicMessages => format!(
             r#"{{"id":"msg_1","type":"message","role":"assistant","model":"m","content":[{{"type":"text","text":"{text}"}}],"stop_reason":"end_turn","stop_sequence":null,"usage":{{"input_tokens":10,"cache_creation_input_tokens":0,"cache_read_input_tokens":0,"output_tokens":200,"service_tier":"standard"}}}}"#
+        ),
+        Format::OpenaiResponses => format!(
+            r#"{{"id":"resp_1","object":"response","created_at":1,"status":"completed","error":null,"incomplete_details":null,"model":"m","output":[{{"id":"msg_1","type":"message","status":"completed","role":"assistant","content":[{{"type":"output_text","text":"{text}","annotations":[]}}]}}],"usage":{{"input_tokens":10,"input_tokens_details":{{"cached_tokens":0}},"output_tokens":200,"output_tokens_details":{{"reasoning_tokens":0}},"total_tokens":210}}}}"#
         ),
     }
     .into_bytes()
@@ -67,6 +76,21 @@ fn stream(format: Format) -> Vec<Vec<u8>> {
             frames.push("event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"msg_1\",\"type\":\"message\",\"role\":\"assistant\",\"model\":\"m\",\"content\":[],\"stop_reason\":null,\"stop_sequence\":null,\"usage\":{\"input_tokens\":9,\"output_tokens\":1}}}\n\nevent: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n".into());
             frames.extend((0..CHUNKS).map(|i| format!("event: content_block_delta\ndata: {{\"type\":\"content_block_delta\",\"index\":0,\"delta\":{{\"type\":\"text_delta\",\"text\":\" word{i}\"}}}}\n\n")));
             frames.push("event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":0}\n\nevent: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\",\"stop_sequence\":null},\"usage\":{\"output_tokens\":200}}\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n".into());
+        }
+        Format::OpenaiResponses => {
+            let frame = |kind: &str, rest: &str| format!("event: {kind}\ndata: {{\"type\":\"{kind}\",\"sequence_number\":1,{rest}}}\n\n");
+            let head = r#""response":{"id":"resp_1","object":"response","created_at":1,"model":"m","status":"#;
+            let item = r#""output_index":0,"item":{"id":"msg_1","type":"message","role":"assistant","status":"#;
+            let place = r#""item_id":"msg_1","output_index":0,"content_index":0"#;
+            frames.push(frame("response.created", &format!(r#"{head}"in_progress","output":[]}}"#)));
+            frames.push(frame("response.output_item.added", &format!(r#"{item}"in_progress","content":[]}}"#)));
+            frames
+                .extend((0..CHUNKS).map(|i| frame("response.output_text.delta", &format!(r#"{place},"delta":" word{i}","logprobs":[]"#))));
+            let text: String = (0..CHUNKS).map(|i| format!(" word{i}")).collect();
+            let content = format!(r#""content":[{{"type":"output_text","text":"{text}","annotations":[]}}]}}"#);
+            frames.push(frame("response.output_item.done", &format!(r#"{item}"completed",{content}"#)));
+            let usage = r#""usage":{"input_tokens":9,"output_tokens":200}"#;
+            frames.push(frame("response.completed", &format!(r#"{head}"completed","output":[],{usage}}}"#)));
         }
     }
     frames.into_iter().map(String::into_bytes).collect()

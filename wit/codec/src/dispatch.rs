@@ -2,7 +2,7 @@
 
 use crate::hub::{ChatAnswer, ChatError, ChatRequest, ContentShape, ErrorClass, Extra, Part, StreamEvent, Usage, answer_events};
 use crate::json::Value;
-use crate::{DecodeError, EncodeOptions, Encoded, ErrorReply, Loss, StreamOptions, anthropic_messages, openai_chat, sse};
+use crate::{DecodeError, EncodeOptions, Encoded, ErrorReply, Loss, StreamOptions, anthropic_messages, openai_chat, openai_responses, sse};
 
 /// A wire format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -11,17 +11,20 @@ pub enum Format {
     OpenaiChat,
     /// Anthropic messages.
     AnthropicMessages,
+    /// OpenAI responses.
+    OpenaiResponses,
 }
 
 impl Format {
     /// Every format.
-    pub const ALL: [Self; 2] = [Self::OpenaiChat, Self::AnthropicMessages];
+    pub const ALL: [Self; 3] = [Self::OpenaiChat, Self::AnthropicMessages, Self::OpenaiResponses];
 
     /// The format's name in the contract.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::OpenaiChat => openai_chat::NAME,
             Self::AnthropicMessages => anthropic_messages::NAME,
+            Self::OpenaiResponses => openai_responses::NAME,
         }
     }
 
@@ -38,6 +41,7 @@ impl Format {
         match self {
             Self::OpenaiChat => openai_chat::decode_request(body),
             Self::AnthropicMessages => anthropic_messages::decode_request(body),
+            Self::OpenaiResponses => openai_responses::decode_request(body),
         }
     }
 
@@ -46,6 +50,21 @@ impl Format {
         match self {
             Self::OpenaiChat => openai_chat::encode_request(request),
             Self::AnthropicMessages => anthropic_messages::encode_request(request, options),
+            Self::OpenaiResponses => openai_responses::encode_request(request),
+        }
+    }
+
+    /// Whether providers of other formats can answer: the request builds on nothing that only a provider of this format keeps (answers,
+    /// conversations, items).
+    ///
+    /// # Errors
+    /// The field that does, and why.
+    pub fn portable(self, request: &ChatRequest) -> Result<(), DecodeError> {
+        match self {
+            Self::OpenaiChat | Self::AnthropicMessages => Ok(()),
+            Self::OpenaiResponses => {
+                openai_responses::state(request).map_or(Ok(()), |(field, reason)| Err(DecodeError::new(field, reason)))
+            }
         }
     }
 
@@ -58,6 +77,7 @@ impl Format {
         match self {
             Self::OpenaiChat => openai_chat::decode_answer(body),
             Self::AnthropicMessages => anthropic_messages::decode_answer(body),
+            Self::OpenaiResponses => openai_responses::decode_answer(body),
         }
     }
 
@@ -66,6 +86,7 @@ impl Format {
         match self {
             Self::OpenaiChat => openai_chat::encode_answer(answer, options),
             Self::AnthropicMessages => anthropic_messages::encode_answer(answer, options),
+            Self::OpenaiResponses => openai_responses::encode_answer(answer, options),
         }
     }
 
@@ -77,6 +98,7 @@ impl Format {
         match self {
             Self::OpenaiChat => openai_chat::decode_error(status, retry_after, body),
             Self::AnthropicMessages => anthropic_messages::decode_error(status, retry_after, body),
+            Self::OpenaiResponses => openai_responses::decode_error(status, retry_after, body),
         }
     }
 
@@ -85,6 +107,7 @@ impl Format {
         match self {
             Self::OpenaiChat => openai_chat::encode_error(error),
             Self::AnthropicMessages => anthropic_messages::encode_error(error),
+            Self::OpenaiResponses => openai_responses::encode_error(error),
         }
     }
 
@@ -98,6 +121,7 @@ impl Format {
         let inner = match self {
             Self::OpenaiChat => Decoder::OpenaiChat(openai_chat::Decoder::default()),
             Self::AnthropicMessages => Decoder::AnthropicMessages(anthropic_messages::Decoder::default()),
+            Self::OpenaiResponses => Decoder::OpenaiResponses(openai_responses::Decoder::default()),
         };
         EventDecoder {
             format: self,
@@ -114,6 +138,7 @@ impl Format {
         let inner = match self {
             Self::OpenaiChat => Encoder::OpenaiChat(Box::new(openai_chat::Encoder::new(options))),
             Self::AnthropicMessages => Encoder::AnthropicMessages(Box::new(anthropic_messages::Encoder::new(options))),
+            Self::OpenaiResponses => Encoder::OpenaiResponses(Box::new(openai_responses::Encoder::new(options))),
         };
         EventEncoder { inner, done: false }
     }
@@ -124,6 +149,7 @@ impl Format {
         match self {
             Self::OpenaiChat => openai_chat::read_usage(value),
             Self::AnthropicMessages => anthropic_messages::read_usage(value),
+            Self::OpenaiResponses => openai_responses::read_usage(value),
         }
     }
 
@@ -132,6 +158,7 @@ impl Format {
         match self {
             Self::OpenaiChat => openai_chat::is_harmless(name),
             Self::AnthropicMessages => anthropic_messages::is_harmless(name),
+            Self::OpenaiResponses => openai_responses::is_harmless(name),
         }
     }
 
@@ -140,6 +167,14 @@ impl Format {
         match self {
             Self::OpenaiChat => {}
             Self::AnthropicMessages => anthropic_messages::fold_delta(part, json),
+            Self::OpenaiResponses => openai_responses::fold_delta(part, json),
+        }
+    }
+
+    /// Puts what a delta tells besides its text into a part, in formats where all of it belongs there.
+    pub(crate) fn fold_extra(self, part: &mut Part, told: &Extra) {
+        if self == Self::OpenaiResponses {
+            openai_responses::fold(part, told);
         }
     }
 
@@ -148,7 +183,7 @@ impl Format {
         match self {
             Self::OpenaiChat => openai_chat::fold(json, answer, choice),
             // An unknown kind of event has no place in the complete message.
-            Self::AnthropicMessages => {}
+            Self::AnthropicMessages | Self::OpenaiResponses => {}
         }
     }
 
@@ -156,7 +191,7 @@ impl Format {
     pub(crate) fn content_shape(self, parts: &[Part]) -> ContentShape {
         match self {
             Self::OpenaiChat => openai_chat::content_shape(parts),
-            Self::AnthropicMessages => ContentShape::Parts,
+            Self::AnthropicMessages | Self::OpenaiResponses => ContentShape::Parts,
         }
     }
 }
@@ -193,6 +228,7 @@ const DOCUMENT: usize = 4 * 1024 * 1024;
 enum Decoder {
     OpenaiChat(openai_chat::Decoder),
     AnthropicMessages(anthropic_messages::Decoder),
+    OpenaiResponses(openai_responses::Decoder),
 }
 
 impl EventDecoder {
@@ -229,6 +265,7 @@ impl EventDecoder {
             match inner {
                 Decoder::OpenaiChat(d) => d.closed(out),
                 Decoder::AnthropicMessages(d) => d.closed(out),
+                Decoder::OpenaiResponses(d) => d.closed(out),
             }
             progress.follow(before, out);
             progress.done = true;
@@ -271,6 +308,7 @@ impl Decoder {
         match self {
             Self::OpenaiChat(d) => d.event(event.name, event.data, last, out),
             Self::AnthropicMessages(d) => d.event(event.name, event.data, last, out),
+            Self::OpenaiResponses(d) => d.event(event.name, event.data, last, out),
         }
         progress.follow(before, out);
     }
@@ -311,6 +349,7 @@ pub struct EventEncoder {
 enum Encoder {
     OpenaiChat(Box<openai_chat::Encoder>),
     AnthropicMessages(Box<anthropic_messages::Encoder>),
+    OpenaiResponses(Box<openai_responses::Encoder>),
 }
 
 impl EventEncoder {
@@ -324,6 +363,7 @@ impl EventEncoder {
             match &mut self.inner {
                 Encoder::OpenaiChat(e) => e.event(event, out),
                 Encoder::AnthropicMessages(e) => e.event(event, out),
+                Encoder::OpenaiResponses(e) => e.event(event, out),
             }
         }
     }
@@ -339,6 +379,8 @@ impl EventEncoder {
             (Encoder::OpenaiChat(e), Some(error)) => e.error(error, out),
             (Encoder::AnthropicMessages(e), None) => e.end(out),
             (Encoder::AnthropicMessages(e), Some(error)) => e.error(error, out),
+            (Encoder::OpenaiResponses(e), None) => e.end(out),
+            (Encoder::OpenaiResponses(e), Some(error)) => e.error(error, out),
         }
     }
 
@@ -347,6 +389,7 @@ impl EventEncoder {
         match &self.inner {
             Encoder::OpenaiChat(e) => e.losses(),
             Encoder::AnthropicMessages(e) => e.losses(),
+            Encoder::OpenaiResponses(e) => e.losses(),
         }
     }
 }

@@ -23,7 +23,8 @@
 //!   also leaves an extra with the same name: a *hint*. The encoder of the same format repeats the hint when it still says
 //!   what the hub says; when a hook edited the hub, the hub wins. A hint is never a loss.
 //! * Where one hub record stands for two nested objects, the inner object's fields carry its name: `function.x` in
-//!   an OpenAI tool, `message.x` in an OpenAI choice, `event.x` in the end of an Anthropic stream.
+//!   an OpenAI tool, `message.x` in an OpenAI choice, `event.x` in the end of an Anthropic stream, `text.x` in
+//!   a request for a response.
 //! * An extra whose name starts with `$` is a note of the codec to itself (for example `$field`: which of several fields a piece
 //!   of reasoning came in). It is never written out and never a loss.
 #![forbid(unsafe_code)]
@@ -33,10 +34,13 @@ mod anthropic_messages;
 mod dispatch;
 mod error;
 mod error_body;
+pub mod formats;
 pub mod hub;
 pub mod json;
 mod map;
 mod openai_chat;
+mod openai_error;
+mod openai_responses;
 pub mod passthrough;
 pub mod sse;
 

@@ -21,7 +21,7 @@ const HEAD: usize = 8 << 10;
 const MANIFEST: &str = r#"{"name":"fuzz","version":"0.1.0","description":"d","capabilities":["config","kv","limiter","providers","wasi"]}"#;
 
 /// Targets that read one wire format: the beginning of their names, and the codec's folder.
-const FORMATS: [(&str, &str); 2] = [("openai", "openai_chat"), ("anthropic", "anthropic_messages")];
+const FORMATS: [(&str, &str); 3] = [("openai", "openai_chat"), ("anthropic", "anthropic_messages"), ("responses", "openai_responses")];
 
 /// Writes the seeds of every target to `folder/TARGET`; returns how many come from recorded traffic.
 pub fn write(repo: &Repo, folder: &Path, longest: usize) -> Result<usize> {
@@ -99,6 +99,7 @@ fn parts(recording: &Value) -> Vec<(String, String)> {
     let format = match path {
         path if path.ends_with("/chat/completions") => "openai",
         path if path.ends_with("/messages") => "anthropic",
+        path if path.ends_with("/responses") => "responses",
         _ => return Vec::new(),
     };
     let document = |value: &Value| value.is_object().then(|| value.to_string());

@@ -146,8 +146,8 @@ macro_rules! __wasmgate_export_hook {
                 $crate::Dialect::accept(instance(), incoming)
             }
 
-            fn decode(body: ::std::vec::Vec<u8>) -> ::std::result::Result<$crate::ChatRequest, $crate::ChatError> {
-                $crate::Dialect::decode(instance(), &body)
+            fn decode(format: ::std::string::String, body: ::std::vec::Vec<u8>) -> ::std::result::Result<$crate::ChatRequest, $crate::ChatError> {
+                $crate::Dialect::decode(instance(), &format, &body)
             }
 
             fn encode_answer(options: $crate::EncodeOptions, answer: $crate::ChatAnswer) -> ::std::vec::Vec<u8> {

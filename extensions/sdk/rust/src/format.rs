@@ -1,6 +1,8 @@
-//! A dialect of a format that [`llm_codec`] knows: everything but the paths.
+//! A dialect of a format that [`llm_codec`] knows: everything but the paths. What a component names of [`llm_codec::formats`] is what it
+//! carries.
 
-use llm_codec::{EventEncoder, Format, StreamOptions};
+use llm_codec::formats::{Codec, StreamEncoder};
+use llm_codec::{Format, StreamOptions};
 
 use crate::{
     Accepted, ChatAnswer, ChatError, ChatRequest, EncodeOptions, Encoder, ErrorClass, GenerateHead, Header, Incoming, JsonKind, Reply,
@@ -29,12 +31,10 @@ const fn rule(name: &'static str, kinds: &'static [JsonKind], expected: &'static
 /// Longest name of a model, in bytes.
 const MAX_MODEL: usize = 512;
 
-/// Members that both formats have with the same type.
+/// Members that all formats have with the same type.
 const COMMON: &[Rule] = &[
     rule("model", TEXT, "a string"),
-    rule("messages", ARRAY, "a list of messages"),
     rule("stream", BOOLEAN, "true or false"),
-    rule("max_tokens", NUMBER, "a number"),
     rule("temperature", NUMBER, "a number"),
     rule("top_p", NUMBER, "a number"),
     rule("tools", ARRAY, "a list of tools"),
@@ -42,6 +42,8 @@ const COMMON: &[Rule] = &[
 ];
 
 const OPENAI: &[Rule] = &[
+    rule("messages", ARRAY, "a list of messages"),
+    rule("max_tokens", NUMBER, "a number"),
     rule("stop", TEXT_OR_ARRAY, "a string or a list of strings"),
     rule("tool_choice", TEXT_OR_OBJECT, "a string or an object"),
     rule("max_completion_tokens", NUMBER, "a number"),
@@ -55,7 +57,25 @@ const OPENAI: &[Rule] = &[
     rule("user", TEXT, "a string"),
 ];
 
+const RESPONSES: &[Rule] = &[
+    rule("input", TEXT_OR_ARRAY, "a string or a list of items"),
+    rule("instructions", TEXT, "a string"),
+    rule("max_output_tokens", NUMBER, "a number"),
+    rule("tool_choice", TEXT_OR_OBJECT, "a string or an object"),
+    rule("text", OBJECT, "an object"),
+    rule("reasoning", OBJECT, "an object"),
+    rule("include", ARRAY, "a list of strings"),
+    rule("previous_response_id", TEXT, "a string"),
+    rule("store", BOOLEAN, "true or false"),
+    rule("background", BOOLEAN, "true or false"),
+    rule("truncation", TEXT, "a string"),
+    rule("parallel_tool_calls", BOOLEAN, "true or false"),
+    rule("user", TEXT, "a string"),
+];
+
 const ANTHROPIC: &[Rule] = &[
+    rule("messages", ARRAY, "a list of messages"),
+    rule("max_tokens", NUMBER, "a number"),
     rule("system", TEXT_OR_ARRAY, "a string or a list of blocks"),
     rule("stop_sequences", ARRAY, "a list of strings"),
     rule("tool_choice", OBJECT, "an object"),
@@ -65,11 +85,12 @@ const ANTHROPIC: &[Rule] = &[
 
 /// Reads the head of a request: what the gateway needs to know, and whether the top has the right shape. The conversation itself
 /// is not looked at.
-pub fn accept(format: Format, incoming: &Incoming) -> Result<Accepted, ChatError> {
+pub fn accept<C: Codec>(incoming: &Incoming) -> Result<Accepted, ChatError> {
     let members = incoming.members();
-    let own = match format {
+    let own = match C::FORMAT {
         Format::OpenaiChat => OPENAI,
         Format::AnthropicMessages => ANTHROPIC,
+        Format::OpenaiResponses => RESPONSES,
     };
     for member in &members {
         let rule = COMMON.iter().chain(own).find(|r| r.name == member.name);
@@ -84,21 +105,27 @@ pub fn accept(format: Format, incoming: &Incoming) -> Result<Accepted, ChatError
     let Some(model) = incoming.text("/model").filter(|m| !m.is_empty() && m.len() <= MAX_MODEL) else {
         return Err(invalid("model", &format!("a model's name has 1 to {MAX_MODEL} bytes")));
     };
-    if !given("messages") {
-        return Err(invalid("messages", "it is missing; a request needs at least one message"));
+    let conversation = if C::FORMAT == Format::OpenaiResponses { "input" } else { "messages" };
+    // A response may go on from what the provider keeps.
+    let kept = ["previous_response_id", "conversation", "prompt"];
+    if !(conversation == "input" && kept.into_iter().any(given)) {
+        if !given(conversation) {
+            return Err(invalid(conversation, "it is missing; a request needs at least one message"));
+        }
+        let list = members.iter().any(|m| m.name == conversation && m.kind == JsonKind::Array);
+        if list && incoming.kind(&format!("/{conversation}/0")).is_none() {
+            return Err(invalid(conversation, "the list is empty; a request needs at least one message"));
+        }
     }
-    if incoming.kind("/messages/0").is_none() {
-        return Err(invalid("messages", "the list is empty; a request needs at least one message"));
-    }
-    if format == Format::AnthropicMessages && !given("max_tokens") {
+    if C::FORMAT == Format::AnthropicMessages && !given("max_tokens") {
         return Err(invalid("max_tokens", "it is missing; this interface requires the largest number of tokens to generate"));
     }
     let stream = given("stream") && incoming.flag("/stream") == Some(true);
-    let include_usage = match format {
+    let include_usage = match C::FORMAT {
         Format::OpenaiChat => given("stream_options") && incoming.flag("/stream_options/include_usage") == Some(true),
-        Format::AnthropicMessages => true,
+        Format::AnthropicMessages | Format::OpenaiResponses => true,
     };
-    Ok(Accepted::Generate(GenerateHead { format: format.as_str().into(), model, stream, include_usage }))
+    Ok(Accepted::Generate(GenerateHead { format: C::FORMAT.as_str().into(), model, stream, include_usage }))
 }
 
 fn found(kind: JsonKind) -> &'static str {
@@ -170,18 +197,18 @@ pub fn no_such_model(id: &str) -> ChatError {
 }
 
 /// Reads a body whole.
-pub fn decode(format: Format, body: &[u8]) -> Result<ChatRequest, ChatError> {
-    format.decode_request(body).map_err(ChatError::from)
+pub fn decode<C: Codec>(body: &[u8]) -> Result<ChatRequest, ChatError> {
+    C::decode_request(body).map_err(ChatError::from)
 }
 
 /// Writes a complete answer.
-pub fn encode_answer(format: Format, options: EncodeOptions, answer: &ChatAnswer) -> Vec<u8> {
-    format.encode_answer(answer, &stream_options(options)).body
+pub fn encode_answer<C: Codec>(options: EncodeOptions, answer: &ChatAnswer) -> Vec<u8> {
+    C::encode_answer(answer, &stream_options(options)).body
 }
 
 /// Writes an error.
-pub fn encode_error(format: Format, error: &ChatError) -> Reply {
-    let written = format.encode_error(error);
+pub fn encode_error<C: Codec>(error: &ChatError) -> Reply {
+    let written = C::encode_error(error);
     let mut reply = Reply::json(written.status, written.body);
     if let Some(ms) = error.retry_after_ms {
         reply.headers.push(Header { name: "retry-after".into(), value: ms.div_ceil(1000).to_string() });
@@ -190,17 +217,17 @@ pub fn encode_error(format: Format, error: &ChatError) -> Reply {
 }
 
 fn stream_options(options: EncodeOptions) -> StreamOptions {
-    let EncodeOptions { include_usage, id, model, created } = options;
+    let EncodeOptions { format: _, include_usage, id, model, created } = options;
     StreamOptions { include_usage, id, model, created }
 }
 
 /// Writes a stream.
-pub struct FormatEncoder(EventEncoder);
+pub struct FormatEncoder(StreamEncoder);
 
 impl FormatEncoder {
     /// A stream begins.
-    pub fn new(format: Format, options: EncodeOptions) -> Self {
-        Self(format.event_encoder(stream_options(options)))
+    pub fn new<C: Codec>(options: EncodeOptions) -> Self {
+        Self(C::encoder(stream_options(options)))
     }
 }
 
@@ -220,14 +247,15 @@ impl Encoder for FormatEncoder {
 
 #[cfg(test)]
 mod tests {
+    use llm_codec::formats::{AnthropicMessages, OpenaiChat, OpenaiResponses};
     use serde_json::json;
 
     use super::*;
     use crate::fake::FakeIncoming;
 
     /// What is accepted, or the error's field and text.
-    fn check(format: Format, body: serde_json::Value, expect: &str) {
-        let found = match accept(format, &FakeIncoming::post("/", body).handle()) {
+    fn check<C: Codec>(body: serde_json::Value, expect: &str) {
+        let found = match accept::<C>(&FakeIncoming::post("/", body).handle()) {
             Ok(Accepted::Generate(head)) => format!("{} stream={} usage={}", head.model, head.stream, head.include_usage),
             Ok(Accepted::Reply(_)) => "reply".into(),
             Err(e) => format!("{:?} {}", e.param, e.message),
@@ -238,21 +266,31 @@ mod tests {
     #[test]
     fn openai_heads() {
         let messages = json!([{"role": "user", "content": "x"}]);
-        check(Format::OpenaiChat, json!({"model": "m", "messages": messages}), "m stream=false usage=false");
-        check(Format::OpenaiChat, json!({"model": "m", "messages": messages, "stream": null, "stop": null}), "stream=false");
-        check(
-            Format::OpenaiChat,
+        check::<OpenaiChat>(json!({"model": "m", "messages": messages}), "m stream=false usage=false");
+        check::<OpenaiChat>(json!({"model": "m", "messages": messages, "stream": null, "stop": null}), "stream=false");
+        check::<OpenaiChat>(
             json!({"model": "m", "messages": messages, "stream": true, "stream_options": {"include_usage": true}}),
             "m stream=true usage=true",
         );
-        check(Format::OpenaiChat, json!({"model": "", "messages": messages}), "`model`: a model's name has 1 to 512 bytes");
-        check(Format::OpenaiChat, json!({"model": "m".repeat(513), "messages": messages}), "`model`: a model's name has 1 to 512 bytes");
-        check(Format::OpenaiChat, json!({"messages": messages}), "Some(\"model\") `model`: it is missing");
-        check(Format::OpenaiChat, json!({"model": 5, "messages": messages}), "`model`: found a number, expected a string");
-        check(Format::OpenaiChat, json!({"model": "m"}), "`messages`: it is missing");
-        check(Format::OpenaiChat, json!({"model": "m", "messages": []}), "`messages`: the list is empty");
-        check(Format::OpenaiChat, json!({"model": "m", "messages": "hi"}), "`messages`: found a string, expected a list");
-        check(Format::OpenaiChat, json!({"model": "m", "messages": messages, "temperature": "hot"}), "`temperature`: found a string");
+        check::<OpenaiChat>(json!({"model": "", "messages": messages}), "`model`: a model's name has 1 to 512 bytes");
+        check::<OpenaiChat>(json!({"model": "m".repeat(513), "messages": messages}), "`model`: a model's name has 1 to 512 bytes");
+        check::<OpenaiChat>(json!({"messages": messages}), "Some(\"model\") `model`: it is missing");
+        check::<OpenaiChat>(json!({"model": 5, "messages": messages}), "`model`: found a number, expected a string");
+        check::<OpenaiChat>(json!({"model": "m"}), "`messages`: it is missing");
+        check::<OpenaiChat>(json!({"model": "m", "messages": []}), "`messages`: the list is empty");
+        check::<OpenaiChat>(json!({"model": "m", "messages": "hi"}), "`messages`: found a string, expected a list");
+        check::<OpenaiChat>(json!({"model": "m", "messages": messages, "temperature": "hot"}), "`temperature`: found a string");
+    }
+
+    #[test]
+    fn responses_heads() {
+        check::<OpenaiResponses>(json!({"model": "m", "input": "x"}), "m stream=false usage=true");
+        check::<OpenaiResponses>(json!({"model": "m", "input": [{"role": "user", "content": "x"}], "stream": true}), "m stream=true");
+        check::<OpenaiResponses>(json!({"model": "m", "previous_response_id": "resp_1"}), "m stream=false");
+        check::<OpenaiResponses>(json!({"model": "m"}), "`input`: it is missing");
+        check::<OpenaiResponses>(json!({"model": "m", "input": []}), "`input`: the list is empty");
+        check::<OpenaiResponses>(json!({"model": "m", "input": 5}), "`input`: found a number, expected a string or a list of items");
+        check::<OpenaiResponses>(json!({"model": "m", "input": "x", "text": "json"}), "`text`: found a string, expected an object");
     }
 
     #[test]
@@ -265,12 +303,8 @@ mod tests {
     #[test]
     fn anthropic_heads() {
         let messages = json!([{"role": "user", "content": "x"}]);
-        check(Format::AnthropicMessages, json!({"model": "m", "max_tokens": 5, "messages": messages}), "m stream=false usage=true");
-        check(Format::AnthropicMessages, json!({"model": "m", "messages": messages}), "`max_tokens`: it is missing");
-        check(
-            Format::AnthropicMessages,
-            json!({"model": "m", "max_tokens": 5, "messages": messages, "system": 1}),
-            "`system`: found a number",
-        );
+        check::<AnthropicMessages>(json!({"model": "m", "max_tokens": 5, "messages": messages}), "m stream=false usage=true");
+        check::<AnthropicMessages>(json!({"model": "m", "messages": messages}), "`max_tokens`: it is missing");
+        check::<AnthropicMessages>(json!({"model": "m", "max_tokens": 5, "messages": messages, "system": 1}), "`system`: found a number");
     }
 }

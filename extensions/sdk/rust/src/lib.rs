@@ -139,16 +139,16 @@ pub trait Dialect: Extension {
     /// Reads the head of a request.
     fn accept(&self, incoming: &Incoming) -> Result<Accepted, ChatError>;
 
-    /// Reads a body whole.
-    fn decode(&self, body: &[u8]) -> Result<ChatRequest, ChatError>;
+    /// Reads a body whole. `format` is what `accept` said of it.
+    fn decode(&self, format: &str, body: &[u8]) -> Result<ChatRequest, ChatError>;
 
-    /// Writes a complete answer.
+    /// Writes a complete answer, in the format that the options name.
     fn encode_answer(&self, options: EncodeOptions, answer: ChatAnswer) -> Vec<u8>;
 
     /// Writes an error that comes before the first byte of an answer.
     fn encode_error(&self, error: &ChatError) -> Reply;
 
-    /// A stream begins.
+    /// A stream begins, in the format that the options name.
     fn encoder(&self, options: EncodeOptions) -> Self::Encoder;
 }
 

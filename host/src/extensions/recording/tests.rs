@@ -53,7 +53,7 @@ fn without_bodies_only_calls_that_saw_none_are_kept() {
     let recorder = Recorder::new(9, false);
     (0..4).for_each(|n| record(&recorder, n, n % 2 == 0));
     assert_eq!(results(&recorder.cases()), ["1", "3"]);
-    assert!(begin(&recorder, Hook::Decode, Given::Decode(Content(b"{}".to_vec()))).is_none());
+    assert!(begin(&recorder, Hook::Decode, Given::Decode { format: String::new(), body: Content(b"{}".to_vec()) }).is_none());
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn a_scheme_is_no_secret() {
 #[test]
 fn what_is_too_long_is_not_kept() {
     let recorder = Recorder::new(1, true);
-    let long = |bytes| Given::Decode(Content(vec![b'a'; bytes]));
+    let long = |bytes| Given::Decode { format: String::new(), body: Content(vec![b'a'; bytes]) };
     assert!(begin(&recorder, Hook::Decode, long(MAX_CASE)).is_none());
     let mut draft = begin(&recorder, Hook::Decode, long(MAX_CASE / 2)).unwrap();
     assert!(draft.step(Step::End(None)).is_ok());

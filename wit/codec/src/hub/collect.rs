@@ -64,7 +64,7 @@ impl Collector {
             choice.parts.retain(|p| !matches!(&p.kind, PartKind::Other(o) if o.kind.is_empty() && o.value.is_empty()));
             choice.shape = self.format.content_shape(&choice.parts);
         }
-        if self.choices.is_empty() && self.format == Format::AnthropicMessages {
+        if self.choices.is_empty() && self.format != Format::OpenaiChat {
             self.choices.push(empty_choice(0, ContentShape::Parts));
         }
         Ok(ChatAnswer {
@@ -87,6 +87,11 @@ impl Collector {
             }
         };
         &mut self.choices[slot]
+    }
+
+    /// A block as it is so far.
+    pub(crate) fn part(&self, at: BlockId) -> Option<&Part> {
+        self.choices.iter().find(|c| c.index == at.choice)?.parts.get(at.block as usize)
     }
 
     fn block(&mut self, at: BlockId) -> &mut Part {
@@ -126,6 +131,7 @@ impl Collector {
         }
         for e in d.extras.iter().filter(|e| !e.name.starts_with('$')) {
             match (e.name.strip_prefix("call."), format) {
+                (_, Format::OpenaiResponses) => format.fold_extra(self.block(d.at), e),
                 (Some(name), _) => merge_extra(&mut self.block(d.at).extras, name, &e.value),
                 (None, Format::AnthropicMessages) => merge_extra(&mut self.block(d.at).extras, &e.name, &e.value),
                 (None, Format::OpenaiChat) => merge_extra(&mut self.choice(d.at.choice).extras, &e.name, &e.value),
@@ -137,7 +143,7 @@ impl Collector {
         self.choice(f.choice).finish = Some(f.reason.clone());
         for e in &f.extras {
             match (self.format, &mut self.start) {
-                (Format::AnthropicMessages, Some(start)) => {
+                (Format::AnthropicMessages | Format::OpenaiResponses, Some(start)) => {
                     set_extra(&mut start.extras, e.name.strip_prefix("event.").unwrap_or(&e.name), e.value.clone())
                 }
                 _ => merge_extra(&mut self.choice(f.choice).extras, &e.name, &e.value),

@@ -253,7 +253,8 @@ impl Encoder {
         let note = block.and_then(|b| b.note.clone());
         match &d.delta {
             Delta::Text(text) | Delta::Thinking(text) | Delta::Refusal(text) | Delta::Signature(text)
-                if text.is_empty() && d.extras.is_empty() => {}
+                if text.is_empty() && (d.extras.is_empty() || !same) => {}
+            Delta::Arguments(piece) if piece.is_empty() && !same => {}
             Delta::Text(text) => self.chunk(index, &d.extras, None, out, |o| hot_string(o, "content", text)),
             Delta::Refusal(text) => self.chunk(index, &d.extras, None, out, |o| hot_string(o, "refusal", text)),
             Delta::Thinking(text) => match note.as_deref().filter(|_| same) {

@@ -147,7 +147,12 @@ fn write_message(list: &mut Array<'_>, m: &Message, at: &str, c: &mut Crossing) 
         }
     }
     let empty_instruction = matches!(m.role, Role::System | Role::Developer) && m.parts.is_empty();
-    if !c.same && empty_instruction {
+    // Items that only the provider of another format knows.
+    let foreign = !m.parts.is_empty() && m.parts.iter().all(|p| matches!(&p.kind, PartKind::Other(o) if o.format != NAME));
+    if !c.same && (empty_instruction || foreign) {
+        if foreign {
+            c.lose(at, "nothing of it exists in the target format; dropped");
+        }
         return;
     }
     let (role, place) = match m.role {

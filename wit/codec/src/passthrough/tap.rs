@@ -5,7 +5,7 @@
 
 use memchr::memmem::Finder;
 
-use super::StreamFacts;
+use super::{StreamFacts, responses};
 use crate::dispatch::no_answer;
 use crate::hub::{ChatError, ErrorClass, FinishReason};
 use crate::json::{Document, Fields, Kind, Value};
@@ -36,6 +36,8 @@ struct Reader {
     choices: Vec<(u64, bool)>,
     /// Anthropic's usage so far.
     usage: Option<String>,
+    /// A response asks for tools.
+    calls: bool,
 }
 
 #[derive(Debug)]
@@ -56,7 +58,8 @@ impl StreamTap {
             error: Finder::new("\"error\""),
             index: Finder::new("\"index\""),
         };
-        let reader = Reader { format, drop_usage_chunk, facts: StreamFacts::default(), words, choices: Vec::new(), usage: None };
+        let reader =
+            Reader { format, drop_usage_chunk, facts: StreamFacts::default(), words, choices: Vec::new(), usage: None, calls: false };
         Self { splitter: Splitter::default(), reader, prelude: Vec::new(), broken: false }
     }
 
@@ -179,6 +182,13 @@ impl Reader {
                 }
                 true
             }
+            Format::OpenaiResponses => {
+                let piece = self.facts.first_content && responses::is_piece(data);
+                if !piece && responses::read(&mut self.facts, &mut self.calls, || name_of(raw), data) {
+                    self.end();
+                }
+                true
+            }
         }
     }
 
@@ -199,9 +209,11 @@ impl Reader {
         f.ended = match self.format {
             Format::OpenaiChat => !self.choices.is_empty() && self.choices.iter().all(|(_, finished)| *finished),
             Format::AnthropicMessages => f.finish.is_some(),
+            // Only the last event ends it.
+            Format::OpenaiResponses => false,
         };
         if !f.ended {
-            f.error = Some(ChatError::new(ErrorClass::Interrupted, "the provider's stream broke off before the answer was complete"));
+            f.error = Some(responses::broke_off());
         }
     }
 
@@ -313,7 +325,7 @@ impl Reader {
     }
 }
 
-fn take_text(slot: &mut Option<String>, f: &mut Fields<'_>, name: &str) {
+pub(super) fn take_text(slot: &mut Option<String>, f: &mut Fields<'_>, name: &str) {
     if slot.is_none() {
         *slot = f.take(name).and_then(Value::text).filter(|t| !t.is_empty()).map(|t| t.into_owned());
     }

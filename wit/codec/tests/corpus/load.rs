@@ -74,7 +74,9 @@ fn recording(folder: &str, provider: &str, name: String, mut json: Value) -> Opt
     let response = json["response"].take();
     let request = Some(json["request"]["body"].take()).filter(Value::is_object);
     let body = Some(response["body"].clone()).filter(|v| !v.is_null());
-    let chunks = response["chunks"].as_array().cloned();
+    // Some recordings hold chunks as the text of a document.
+    let chunk = |c: &Value| c.as_str().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_else(|| c.clone());
+    let chunks = response["chunks"].as_array().map(|chunks| chunks.iter().map(chunk).collect::<Vec<_>>());
     let format = match json["request"]["url"].as_str() {
         Some(url) => by_url(url)?,
         None => by_shape(provider, body.as_ref().or(chunks.as_ref().and_then(|c| c.first())), response["sse"].as_str())?,
@@ -113,6 +115,8 @@ fn by_url(url: &str) -> Option<Format> {
         Some(Format::OpenaiChat)
     } else if path.ends_with("/messages") {
         Some(Format::AnthropicMessages)
+    } else if path.ends_with("/responses") {
+        Some(Format::OpenaiResponses)
     } else {
         None
     }
@@ -126,6 +130,8 @@ fn by_shape(provider: &str, first: Option<&Value>, sse: Option<&str>) -> Option<
             Some(Format::OpenaiChat)
         } else if provider == "anthropic" && ["message", "message_start", "error"].contains(&kind(first).as_str()) {
             Some(Format::AnthropicMessages)
+        } else if first["object"] == "response" || kind(first) == "response.created" {
+            Some(Format::OpenaiResponses)
         } else {
             None
         };
@@ -138,7 +144,7 @@ fn frames(chunks: &[Value], format: Format) -> Vec<u8> {
     let mut out = String::new();
     for chunk in chunks {
         match (format, chunk["type"].as_str()) {
-            (Format::AnthropicMessages, Some(kind)) => out.push_str(&format!("event: {kind}\ndata: {chunk}\n\n")),
+            (Format::AnthropicMessages | Format::OpenaiResponses, Some(kind)) => out.push_str(&format!("event: {kind}\ndata: {chunk}\n\n")),
             _ => out.push_str(&format!("data: {chunk}\n\n")),
         }
     }

@@ -144,3 +144,59 @@ pub fn anthropic(events: &[Value]) -> Value {
     }
     message
 }
+
+/// The `response` of the last event of a stream of responses, with the items as their own last events told them: they are encrypted anew
+/// in every event. An id that a proxy gave to every event anew is the first one's.
+pub fn last_response(events: &[Value]) -> Value {
+    let mut response = events.iter().rev().find(|e| e["response"].is_object()).map(|e| e["response"].clone()).unwrap_or_default();
+    response["id"] = events.iter().find(|e| e["response"].is_object()).map(|e| e["response"]["id"].clone()).unwrap_or_default();
+    let mut items: Vec<&Value> = events.iter().filter(|e| e["type"] == "response.output_item.done").collect();
+    items.sort_by_key(|e| e["output_index"].as_u64());
+    if !items.is_empty() {
+        response["output"] = items.iter().map(|e| e["item"].clone()).collect();
+    }
+    response
+}
+
+/// What the deltas of a stream of responses told, by item: `{"kind","text"}`.
+pub fn responses(events: &[Value]) -> Value {
+    let mut items: Vec<(u64, Value)> = Vec::new();
+    for event in events {
+        let index = event["output_index"].as_u64();
+        match event["type"].as_str().unwrap() {
+            // A hand-made recording leaves out that a message begins.
+            "response.content_part.added" | "response.output_item.added" if !items.iter().any(|(i, _)| Some(*i) == index) => {
+                let kind = event["item"]["type"].as_str().unwrap_or("message");
+                items.push((index.unwrap(), json!({"kind": kind, "text": ""})));
+            }
+            "response.output_text.delta"
+            | "response.refusal.delta"
+            | "response.function_call_arguments.delta"
+            | "response.custom_tool_call_input.delta"
+            | "response.reasoning_summary_text.delta"
+            | "response.reasoning_text.delta" => {
+                let item = &mut items.iter_mut().find(|(i, _)| Some(*i) == index).unwrap().1;
+                append(item, "text", event["delta"].as_str().unwrap());
+            }
+            _ => {}
+        }
+    }
+    items.sort_by_key(|(index, _)| *index);
+    items.into_iter().map(|(_, item)| item).collect()
+}
+
+/// The same of a complete `response`.
+pub fn pieces(response: &Value) -> Value {
+    let list = |item: &Value, name: &str| -> String {
+        let texts = item[name].as_array().into_iter().flatten();
+        texts.filter_map(|p| p["text"].as_str().or(p["refusal"].as_str())).collect()
+    };
+    let text = |item: &Value| match item["type"].as_str().unwrap() {
+        "message" => list(item, "content"),
+        "reasoning" => list(item, "content") + &list(item, "summary"),
+        "function_call" => item["arguments"].as_str().unwrap().to_owned(),
+        "custom_tool_call" => item["input"].as_str().unwrap().to_owned(),
+        _ => String::new(),
+    };
+    response["output"].as_array().unwrap().iter().map(|item| json!({"kind": item["type"], "text": text(item)})).collect()
+}

@@ -53,7 +53,8 @@ fn media(format: Format, document: bool) -> BoxedStrategy<Media> {
 /// A part of a user's message.
 fn user_part(format: Format) -> BoxedStrategy<Part> {
     let kind = prop_oneof![4 => text().prop_map(PartKind::Text), 1 => media(format, false).prop_map(PartKind::Image), 1 => media(format, true).prop_map(PartKind::Document)];
-    (kind, any::<bool>()).prop_map(|(kind, cache)| part(kind, cache)).boxed()
+    let caches = format != Format::OpenaiResponses;
+    (kind, any::<bool>()).prop_map(move |(kind, cache)| part(kind, cache && caches)).boxed()
 }
 
 fn call() -> impl Strategy<Value = Part> {
@@ -101,30 +102,35 @@ fn exchange(format: Format, user: Message, spoken: Vec<Part>, result: &str, fail
     }
     let texts = spoken.iter().any(|p| matches!(p.kind, PartKind::Text(_)));
     let shape = match format {
-        Format::AnthropicMessages => ContentShape::Parts,
+        Format::AnthropicMessages | Format::OpenaiResponses => ContentShape::Parts,
         Format::OpenaiChat if texts => ContentShape::Text,
         Format::OpenaiChat => ContentShape::Null,
     };
     messages.push(message(Role::Assistant, spoken, shape));
     match format {
-        Format::OpenaiChat => messages.extend(ids.into_iter().map(|id| message(Role::Tool, vec![answer(id)], ContentShape::Parts))),
+        Format::OpenaiChat | Format::OpenaiResponses => {
+            messages.extend(ids.into_iter().map(|id| message(Role::Tool, vec![answer(id)], ContentShape::Parts)))
+        }
         Format::AnthropicMessages if ids.is_empty() => {}
         Format::AnthropicMessages => messages.push(message(Role::Tool, ids.into_iter().map(answer).collect(), ContentShape::Parts)),
     }
     messages
 }
 
-fn tools() -> BoxedStrategy<Vec<Tool>> {
-    let tool = ("[a-z_]{1,10}", option(text()), object(), any::<bool>()).prop_map(|(name, description, parameters, cache)| Tool {
+fn tools(format: Format) -> BoxedStrategy<Vec<Tool>> {
+    let caches = format != Format::OpenaiResponses;
+    let tool = ("[a-z_]{1,10}", option(text()), object(), any::<bool>()).prop_map(move |(name, description, parameters, cache)| Tool {
         kind: ToolKind::Function(FunctionTool { name, description, parameters: Some(parameters.to_string()), strict: None }),
-        cache_control: cache.then(|| r#"{"type":"ephemeral","ttl":"1h"}"#.to_owned()),
+        cache_control: (cache && caches).then(|| r#"{"type":"ephemeral","ttl":"1h"}"#.to_owned()),
         extras: Vec::new(),
     });
     prop::collection::vec(tool, 0..4).boxed()
 }
 
 fn params(format: Format) -> BoxedStrategy<Params> {
-    let openai = format == Format::OpenaiChat;
+    let openai = format != Format::AnthropicMessages;
+    let chat = format == Format::OpenaiChat;
+    let stops = format != Format::OpenaiResponses;
     let only = move |keep: bool| move |p: Params| if keep { p } else { Params::default() };
     let shared = (option(0u32..=10), option(0u32..=10), option(1u64..100_000), prop::collection::vec(text(), 0..3), option(text()))
         .prop_map(|(t, p, max, stop, user)| Params {
@@ -142,11 +148,11 @@ fn params(format: Format) -> BoxedStrategy<Params> {
         option(prop::sample::select(vec!["low", "medium", "high"])),
         option(any::<bool>()),
     )
-        .prop_map(|(penalty, seed, n, effort, parallel)| Params {
-            presence_penalty: penalty.map(f64::from),
-            frequency_penalty: penalty.map(f64::from),
-            seed,
-            n,
+        .prop_map(move |(penalty, seed, n, effort, parallel)| Params {
+            presence_penalty: penalty.filter(|_| chat).map(f64::from),
+            frequency_penalty: penalty.filter(|_| chat).map(f64::from),
+            seed: seed.filter(|_| chat),
+            n: n.filter(|_| chat),
             reasoning_effort: effort.map(str::to_owned),
             parallel_tool_calls: parallel,
             ..Params::default()
@@ -157,7 +163,7 @@ fn params(format: Format) -> BoxedStrategy<Params> {
             temperature: s.temperature,
             top_p: s.top_p,
             max_tokens: if openai { s.max_tokens } else { s.max_tokens.or(Some(100)) },
-            stop: s.stop,
+            stop: if stops { s.stop } else { Vec::new() },
             user: s.user,
             ..r
         })
@@ -167,7 +173,7 @@ fn params(format: Format) -> BoxedStrategy<Params> {
 /// A request that `format` can express completely.
 pub fn request(format: Format) -> BoxedStrategy<ChatRequest> {
     let system = option(text().prop_map(|t| Message::text(Role::System, t)));
-    (system, prop::collection::vec(turn(format), 1..4), tools(), params(format), any::<bool>(), option(object()))
+    (system, prop::collection::vec(turn(format), 1..4), tools(format), params(format), any::<bool>(), option(object()))
         .prop_map(move |(system, turns, tools, params, stream, extra)| ChatRequest {
             format: format.as_str().into(),
             model: "model-1".into(),
@@ -176,7 +182,7 @@ pub fn request(format: Format) -> BoxedStrategy<ChatRequest> {
             tools,
             params,
             stream,
-            include_usage: stream && format == Format::AnthropicMessages,
+            include_usage: stream && format != Format::OpenaiChat,
             extras: extra.map(|v| Extra::new("x_unknown", v.to_string())).into_iter().collect(),
         })
         .boxed()

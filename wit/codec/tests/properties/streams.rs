@@ -128,6 +128,45 @@ fn openai_grammar(bytes: &[u8]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// Numbered events from `response.created` to the one that has the whole answer; every item and every part begins and ends, and what the
+/// deltas told is what their end tells.
+fn responses_grammar(bytes: &[u8]) -> Result<(), TestCaseError> {
+    let mut events: Vec<Value> = Vec::new();
+    let sink = &mut |e: Event<'_>| {
+        let data: Value = serde_json::from_slice(e.data).unwrap();
+        assert_eq!(data["type"], e.name);
+        events.push(data);
+    };
+    Parser::default().push(bytes, sink).unwrap();
+    let kind = |e: &Value| e["type"].as_str().unwrap().to_owned();
+    prop_assert_eq!((kind(&events[0]), kind(&events[1])), ("response.created".into(), "response.in_progress".into()));
+    prop_assert!(["response.completed", "response.incomplete"].contains(&kind(events.last().unwrap()).as_str()));
+    let (mut begun, mut done, mut parts, mut told) = (0, Vec::new(), 0, std::collections::BTreeMap::<_, String>::new());
+    for (number, e) in events.iter().enumerate() {
+        prop_assert_eq!(e["sequence_number"].as_u64(), Some(number as u64));
+        let place = (e["output_index"].as_u64(), e["content_index"].as_u64());
+        match kind(e).as_str() {
+            "response.output_item.added" => {
+                prop_assert_eq!(place.0, Some(begun));
+                begun += 1;
+            }
+            "response.output_item.done" => done.push((place.0.unwrap(), &e["item"])),
+            "response.content_part.added" => parts += 1,
+            "response.content_part.done" => parts -= 1,
+            other if other.ends_with(".delta") => told.entry(place).or_default().push_str(e["delta"].as_str().unwrap()),
+            "response.output_text.done" => prop_assert_eq!(&e["text"], told[&place].as_str()),
+            "response.reasoning_summary_text.done" => prop_assert_eq!(&e["text"], told[&place].as_str()),
+            "response.function_call_arguments.done" => prop_assert_eq!(&e["arguments"], told[&place].as_str()),
+            _ => {}
+        }
+    }
+    done.sort_by_key(|(index, _)| *index);
+    prop_assert_eq!((done.len() as u64, parts), (begun, 0));
+    let items: Value = done.into_iter().map(|(_, item)| item.clone()).collect();
+    prop_assert_eq!(&events.last().unwrap()["response"]["output"], &items);
+    Ok(())
+}
+
 fn survives(format: Format, answer: &ChatAnswer, order: &[prop::sample::Index], cuts: &[prop::sample::Index]) -> Result<(), TestCaseError> {
     let events = interleaved(answer, order);
     let expect = told(&collect(format, &events).unwrap());
@@ -137,6 +176,7 @@ fn survives(format: Format, answer: &ChatAnswer, order: &[prop::sample::Index], 
         match target {
             Format::AnthropicMessages => anthropic_grammar(&bytes)?,
             Format::OpenaiChat => openai_grammar(&bytes)?,
+            Format::OpenaiResponses => responses_grammar(&bytes)?,
         }
         let whole = decode(target, &[&bytes]);
         prop_assert_eq!(&decode(target, &pieces(&bytes, cuts)), &whole, "any cut gives the same events");
@@ -225,6 +265,11 @@ proptest! {
     }
 
     #[test]
+    fn responses(answer in make::answer(Format::OpenaiResponses), order in cuts(), cuts in cuts()) {
+        survives(Format::OpenaiResponses, &answer, &order, &cuts)?;
+    }
+
+    #[test]
     fn unary_answers_cross(answer in make::answer(Format::AnthropicMessages)) {
         for target in Format::ALL {
             let encoded = target.encode_answer(&answer, &StreamOptions::default());
@@ -235,11 +280,15 @@ proptest! {
     }
 
     #[test]
-    fn no_stream_makes_a_decoder_panic(events in prop::collection::vec(make::object(), 0..6), cuts in cuts()) {
+    fn no_stream_makes_a_decoder_panic(events in prop::collection::vec(make::object(), 0..6), from in 0usize..12, cuts in cuts()) {
         for format in Format::ALL {
             let mut bytes = Vec::new();
             for (i, event) in events.iter().enumerate() {
-                let kind = ["message_start", "content_block_start", "content_block_delta", "message_delta", "error", ""][i % 6];
+                let kind = [
+                    "message_start", "content_block_start", "content_block_delta", "message_delta", "error", "",
+                    "response.created", "response.output_item.added", "response.content_part.added", "response.output_text.delta",
+                    "response.output_item.done", "response.completed",
+                ][(from + i) % 12];
                 bytes.extend_from_slice(format!("event: {kind}\ndata: {event}\n\n").as_bytes());
             }
             let whole = decode(format, &[&bytes]);

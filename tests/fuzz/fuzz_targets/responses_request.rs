@@ -1,0 +1,8 @@
+//! Requests of OpenAI responses: refused with a reason, or kept.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use llm_codec::Format;
+use wasmgate_fuzz::request;
+
+fuzz_target!(|bytes: &[u8]| request::check(Format::OpenaiResponses, bytes));
