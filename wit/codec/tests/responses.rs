@@ -253,6 +253,25 @@ fn alternatives_and_empty_texts_are_left_out() {
 }
 
 #[test]
+fn tokens_of_a_text_that_was_changed_are_not_told() {
+    let token = |token: &str| json!({"token": token, "logprob": -0.5, "bytes": token.as_bytes(), "top_logprobs": []});
+    let check = |text: &str, expect: usize| {
+        let content = json!([{"type": "output_text", "text": "a sé", "annotations": [], "logprobs": [token("a "), token("sé")]}]);
+        let item = json!({"id": "m", "type": "message", "role": "assistant", "status": "completed", "content": content});
+        let body = json!({"id": "r", "status": "completed", "model": "m", "created_at": 1, "output": [item]});
+        let mut answer = RESPONSES.decode_answer(body.to_string().as_bytes()).unwrap();
+        answer.choices[0].parts[0].kind = PartKind::Text(text.into());
+        let written: Value = serde_json::from_slice(&RESPONSES.encode_answer(&answer, &StreamOptions::default()).body).unwrap();
+        let streamed = stream(&answer_events(&answer));
+        for output in [&written["output"], &streamed.last().unwrap()["response"]["output"]] {
+            assert_eq!(output[0]["content"][0]["logprobs"].as_array().unwrap().len(), expect, "{text}");
+        }
+    };
+    check("a sé", 2);
+    check("a [redacted]", 0);
+}
+
+#[test]
 fn errors_of_answers_and_streams() {
     let e = RESPONSES.decode_answer(br#"{"id":"r","status":"failed","error":{"code":"rate_limit_exceeded","message":"slow"},"output":[]}"#);
     assert_eq!(e.unwrap_err().class, ErrorClass::RateLimited);

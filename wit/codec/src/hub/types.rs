@@ -6,7 +6,7 @@
 /// A JSON document, as text. It is kept as it was written: number spelling and key order survive.
 pub type Json = String;
 
-/// Name of a wire format, for example `openai-chat` or `anthropic-messages`.
+/// Name of a wire format, for example `openai-chat`, `openai-responses` or `anthropic-messages`.
 pub type FormatName = String;
 
 /// A field that the hub does not model, kept with its name and its JSON value.

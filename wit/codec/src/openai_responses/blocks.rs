@@ -153,6 +153,19 @@ pub(super) fn side(place: Place<'_>) -> Side {
     if matches!(place, Place::Request) { Side::Told } else { Side::Output }
 }
 
+/// The id that a part tells of its item.
+pub(super) fn known_id(part: &Part, same: bool) -> Option<String> {
+    if !same {
+        return None;
+    }
+    let json = match &part.kind {
+        PartKind::Other(other) if is_whole(part) && other.format == NAME => &other.value,
+        _ if in_message(part) => extra(&part.extras, ITEM)?,
+        _ => return Value::parse(extra(&part.extras, "id")?)?.text().map(Into::into),
+    };
+    Value::parse(json)?.object()?.take("id")?.text().map(Into::into)
+}
+
 /// The id of an item that has none.
 pub(super) fn item_id(part: &Part, answer: &str, index: usize) -> String {
     let prefix = match &part.kind {

@@ -3,11 +3,11 @@
 //! Items may be open side by side, so nothing waits. The last event holds the whole answer again: a [`Collector`] has it meanwhile.
 
 use super::answer::{self, Head, or};
-use super::blocks::{self, ANNOTATION, ITEM, Place, VALUE, begins, in_message, is_whole, item_id, write_item};
+use super::blocks::{self, ANNOTATION, Place, VALUE, begins, in_message, item_id, known_id, write_item};
 use super::error::write_event;
-use super::parts::Side;
+use super::parts::{self, Side};
+use super::reasoning;
 use super::wire::Wire;
-use super::{NAME, reasoning};
 use crate::hub::{
     BlockDelta, BlockId, BlockStart, ChatError, Collector, Delta, Extra, Part, PartKind, StreamEvent, StreamStart, ToolCallKind, extra,
 };
@@ -239,7 +239,7 @@ impl Encoder {
             Delta::Signature(_) => {}
             _ if text.is_empty() => {}
             Delta::Text(text) => {
-                let logprobs = extra(&d.extras, "logprobs").filter(|_| same).unwrap_or("[]");
+                let logprobs = extra(&d.extras, "logprobs").filter(|_| same).map_or("[]", |list| parts::logprobs(list, text));
                 self.wire.delta("response.output_text.delta", block, Some("content_index"), text, Some(logprobs), out);
             }
             Delta::Refusal(text) => self.wire.delta("response.refusal.delta", block, Some("content_index"), text, None, out),
@@ -304,7 +304,8 @@ impl Encoder {
     fn tell_end(&mut self, slot: usize, part: &Part, out: &mut Vec<u8>) {
         match &part.kind {
             PartKind::Text(text) => {
-                let logprobs = extra(&part.extras, "logprobs").filter(|v| self.crossing.same && v.starts_with('[')).unwrap_or("[]");
+                let logprobs = extra(&part.extras, "logprobs").filter(|v| self.crossing.same && v.starts_with('['));
+                let logprobs = logprobs.map_or("[]", |list| parts::logprobs(list, text));
                 self.about("response.output_text.done", slot, true, out, |o| {
                     o.string("text", text);
                     o.json("logprobs", logprobs);
@@ -384,19 +385,6 @@ impl Encoder {
             write(o);
         });
     }
-}
-
-/// The id that a part tells of its item.
-fn known_id(part: &Part, same: bool) -> Option<String> {
-    if !same {
-        return None;
-    }
-    let json = match &part.kind {
-        PartKind::Other(other) if is_whole(part) && other.format == NAME => &other.value,
-        _ if in_message(part) => extra(&part.extras, ITEM)?,
-        _ => return Value::parse(extra(&part.extras, "id")?)?.text().map(Into::into),
-    };
-    Value::parse(json)?.object()?.take("id")?.text().map(Into::into)
 }
 
 /// A part as its block opens, and what it then grows by.

@@ -195,12 +195,32 @@ pub(super) fn write(list: &mut Array<'_>, part: &Part, side: Side, c: &Crossing)
     o.end();
 }
 
+/// Log probabilities, which spell the text token by token: those of another text (a filter changed it) must not tell what it was.
+pub(super) fn logprobs<'l>(list: &'l str, text: &str) -> &'l str {
+    let spelled = |list: Value<'_>| -> Option<Vec<u8>> {
+        let mut all = Vec::new();
+        for token in list.elements()? {
+            let mut f = token.object()?;
+            match f.take("bytes").and_then(Value::elements) {
+                Some(bytes) => all.extend(bytes.map(|b| b.u64().and_then(|b| u8::try_from(b).ok())).collect::<Option<Vec<u8>>>()?),
+                None => all.extend_from_slice(f.take("token")?.text()?.as_bytes()),
+            }
+        }
+        Some(all)
+    };
+    let told = Value::parse(list).and_then(spelled);
+    if told.is_none_or(|told| told.is_empty() || told == text.as_bytes()) { list } else { "[]" }
+}
+
 fn write_text(o: &mut Object<'_>, text: &str, side: Side, extras: Extras<'_>) {
     match extras.get("type") {
         Some(word) => o.json("type", word),
         None => o.string("type", side.text()),
     }
     o.string("text", text);
+    if let Some(list) = extras.get("logprobs") {
+        o.json("logprobs", logprobs(list, text));
+    }
 }
 
 fn write_file(o: &mut Object<'_>, m: &Media, same: bool) {
