@@ -82,15 +82,17 @@ async fn malformed_json_is_refused_with_its_place() {
 #[tokio::test]
 async fn wrong_types_and_missing_members_are_refused_by_name() {
     for dialect in Dialect::ALL {
-        let with = |members: &str| format!("{{\"max_tokens\": 5, {members}}}").into_bytes();
+        let name = dialect.conversation();
+        let with = |members: &str| format!("{{\"max_tokens\": 5, {members}}}").replace("\"messages\"", &format!("\"{name}\"")).into_bytes();
+        let named = format!("`{name}`");
         let bodies = [
             (with(&format!(r#""model": 5, "messages": {USER}"#)), vec!["`model`", "a number", "a string"]),
             (with(&format!(r#""messages": {USER}"#)), vec!["`model`", "missing"]),
             (with(&format!(r#""model": null, "messages": {USER}"#)), vec!["`model`"]),
             (with(&format!(r#""model": "", "messages": {USER}"#)), vec!["`model`"]),
-            (with(r#""model": "m""#), vec!["`messages`", "missing"]),
-            (with(r#""model": "m", "messages": []"#), vec!["`messages`", "empty"]),
-            (with(r#""model": "m", "messages": "hi""#), vec!["`messages`", "a list"]),
+            (with(r#""model": "m""#), vec![&named, "missing"]),
+            (with(r#""model": "m", "messages": []"#), vec![&named, "empty"]),
+            (with(r#""model": "m", "messages": 5"#), vec![&named, "a list"]),
             (with(&format!(r#""model": "m", "stream": "yes", "messages": {USER}"#)), vec!["`stream`", "true or false"]),
             (with(&format!(r#""model": "m", "temperature": "hot", "messages": {USER}"#)), vec!["`temperature`", "a number"]),
             (with(&format!(r#""model": "m", "tools": {{}}, "messages": {USER}"#)), vec!["`tools`", "a list"]),
@@ -103,7 +105,9 @@ async fn wrong_types_and_missing_members_are_refused_by_name() {
 
 #[tokio::test]
 async fn what_cannot_be_translated_at_all_is_refused_by_path() {
-    for (dialect, format) in [(Dialect::OpenAi, Dialect::Anthropic), (Dialect::Anthropic, Dialect::OpenAi)] {
+    for (dialect, format) in
+        [(Dialect::OpenAi, Dialect::Anthropic), (Dialect::Anthropic, Dialect::OpenAi), (Dialect::Responses, Dialect::Anthropic)]
+    {
         let upstream = setup::friendly(format).await;
         let (_gateway, client) = setup::gateway(format, &upstream).await;
         for (message, path) in [
@@ -113,12 +117,13 @@ async fn what_cannot_be_translated_at_all_is_refused_by_path() {
             (json!({"role": "user", "content": [{"type": "text", "text": 5}]}), "messages[1].content[0].text"),
         ] {
             let mut request = dialect.request("m", "hello");
-            request["messages"].as_array_mut().unwrap().push(message.clone());
+            let path = path.replace("messages", dialect.conversation());
+            request[dialect.conversation()].as_array_mut().unwrap().push(message.clone());
             let answer = client.post(dialect.path(), &request).await;
             assert_eq!(answer.status, 400, "{dialect:?} {message}: {}", answer.text());
             let (_, said) = dialect.error(&answer.json());
-            assert!(said.contains(path), "{dialect:?} {message}: {said}");
-            if dialect == Dialect::OpenAi {
+            assert!(said.contains(&path), "{dialect:?} {message}: {said}");
+            if dialect != Dialect::Anthropic {
                 assert_eq!(answer.json()["error"]["param"], path);
             }
         }
@@ -139,7 +144,7 @@ async fn an_unknown_model_is_not_found() {
             let (kind, message) = dialect.error(&answer.json());
             assert!(message.contains("nope"), "{message}");
             match dialect {
-                Dialect::OpenAi => {
+                Dialect::OpenAi | Dialect::Responses => {
                     assert_eq!((kind.as_str(), &answer.json()["error"]["code"]), ("invalid_request_error", &json!("model_not_found")));
                 }
                 Dialect::Anthropic => assert_eq!(kind, "not_found_error"),
@@ -154,7 +159,7 @@ async fn bodies_over_the_limit_are_refused() {
     let upstream = setup::friendly(Dialect::OpenAi).await;
     let (gateway, client) = setup::gateway(Dialect::OpenAi, &upstream).await;
     for dialect in Dialect::ALL {
-        let expected = if dialect == Dialect::OpenAi { "invalid_request_error" } else { "request_too_large" };
+        let expected = if dialect == Dialect::Anthropic { "request_too_large" } else { "invalid_request_error" };
         let announced = client.post_bytes(dialect.path(), vec![b' '; TOO_LARGE]).await;
         assert_eq!(announced.status, 413, "{}", announced.text());
         assert_eq!(dialect.error(&announced.json()).0, expected);
@@ -182,21 +187,29 @@ async fn a_body_just_under_the_limit_passes() {
     assert_eq!(upstream.only().body.len(), request.to_string().len());
 }
 
+/// Every format from another one, and to another one.
+const TRANSLATED: [(Dialect, Dialect); 4] = [
+    (Dialect::OpenAi, Dialect::Anthropic),
+    (Dialect::Anthropic, Dialect::OpenAi),
+    (Dialect::Responses, Dialect::Anthropic),
+    (Dialect::OpenAi, Dialect::Responses),
+];
+
 #[tokio::test]
 async fn a_large_conversation_survives_translation() {
-    for (dialect, format) in [(Dialect::OpenAi, Dialect::Anthropic), (Dialect::Anthropic, Dialect::OpenAi)] {
+    for (dialect, format) in TRANSLATED {
         let upstream = setup::friendly(format).await;
         let (_gateway, client) = setup::gateway(format, &upstream).await;
         // A long session with an agent: many messages of all sizes, 20 MB together.
         let mut request = dialect.request("m", "begin");
-        let messages = request["messages"].as_array_mut().unwrap();
+        let messages = request[dialect.conversation()].as_array_mut().unwrap();
         for n in 0..2_000 {
             messages.push(json!({"role": "assistant", "content": format!("{n} {}", "an answer ".repeat(n % 900))}));
             messages.push(json!({"role": "user", "content": format!("{n} {}", "a question ".repeat(n % 1_100))}));
         }
         let answer = client.post(dialect.path(), &request).await;
         assert_eq!((answer.status, dialect.text(&answer.json()).as_str()), (200, TEXT), "{dialect:?}");
-        assert_eq!(upstream.only().json()["messages"].as_array().unwrap().len(), 4_001);
+        assert_eq!(upstream.only().json()[format.conversation()].as_array().unwrap().len(), 4_001);
     }
 }
 
@@ -206,15 +219,16 @@ async fn a_large_image_survives_translation() {
     let image = |dialect| match dialect {
         Dialect::OpenAi => json!({"type": "image_url", "image_url": {"url": format!("data:image/png;base64,{data}")}}),
         Dialect::Anthropic => json!({"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": data}}),
+        Dialect::Responses => json!({"type": "input_image", "image_url": format!("data:image/png;base64,{data}")}),
     };
-    for (dialect, format) in [(Dialect::OpenAi, Dialect::Anthropic), (Dialect::Anthropic, Dialect::OpenAi)] {
+    for (dialect, format) in TRANSLATED {
         let upstream = setup::friendly(format).await;
         let (_gateway, client) = setup::gateway(format, &upstream).await;
         let mut request = dialect.request("m", "");
-        request["messages"][0]["content"] = json!([image(dialect)]);
+        request[dialect.conversation()][0]["content"] = json!([image(dialect)]);
         let answer = client.post(dialect.path(), &request).await;
         assert_eq!(answer.status, 200, "{dialect:?}: {}", answer.text());
-        let sent = upstream.only().json()["messages"][0]["content"][0].clone();
+        let sent = upstream.only().json()[format.conversation()][0]["content"][0].clone();
         assert!(sent == image(format), "{dialect:?}: the image is another one");
     }
 }
@@ -251,7 +265,8 @@ async fn a_member_given_twice_smuggles_no_model() {
         let client = Client::new(&gateway);
         for (first, second) in [("model", "model"), ("model", "mod\\u0065l"), ("mod\\u0065l", "model")] {
             for (one, other) in [("allowed", "forbidden"), ("forbidden", "allowed")] {
-                let body = format!(r#"{{"{first}": "{one}", "max_tokens": 5, "messages": {USER}, "{second}": "{other}"}}"#);
+                let body =
+                    format!(r#"{{"{first}": "{one}", "max_tokens": 5, "messages": {USER}, "input": {USER}, "{second}": "{other}"}}"#);
                 for dialect in Dialect::ALL {
                     let answer = client.post_bytes(dialect.path(), body.clone()).await;
                     assert!([200, 400, 404].contains(&answer.status), "{body}: {}", answer.text());
@@ -372,7 +387,7 @@ async fn fails(reply: impl Fn(Dialect) -> Reply + Clone + Send + Sync + 'static,
 fn bad_gateway(dialect: Dialect, format: Dialect, answer: &Answer) {
     assert_eq!(answer.status, 502, "{dialect:?} on {format:?}: {}", answer.text());
     let kind = dialect.error(&answer.json()).0;
-    assert_eq!(kind, if dialect == Dialect::OpenAi { "server_error" } else { "api_error" });
+    assert_eq!(kind, if dialect == Dialect::Anthropic { "api_error" } else { "server_error" });
 }
 
 const PAGE: &str = "<!doctype html><html><body>nginx at 10.0.0.7 is unhappy</body></html>";
@@ -514,13 +529,15 @@ async fn upstream_says_what_is_wrong_with_the_request() {
 async fn upstream_is_overloaded() {
     fails(
         |format| match format {
-            Dialect::OpenAi => Reply::json(503, &answers::error(format, "server_error", "That model is currently overloaded.")),
+            Dialect::OpenAi | Dialect::Responses => {
+                Reply::json(503, &answers::error(format, "server_error", "That model is currently overloaded."))
+            }
             Dialect::Anthropic => Reply::json(529, &answers::error(format, "overloaded_error", "Overloaded")),
         },
         |dialect, format, answer| {
             assert!([503, 529].contains(&answer.status), "{dialect:?} on {format:?}: {} {}", answer.status, answer.text());
             let (kind, message) = dialect.error(&answer.json());
-            assert_eq!(kind, if dialect == Dialect::OpenAi { "server_error" } else { "overloaded_error" }, "{message}");
+            assert_eq!(kind, if dialect == Dialect::Anthropic { "overloaded_error" } else { "server_error" }, "{message}");
             assert!(message.to_lowercase().contains("overloaded"), "{message}");
         },
     )
@@ -533,6 +550,10 @@ async fn an_error_inside_of_a_success_is_an_error() {
         |format| match format {
             Dialect::OpenAi => Reply::json(200, &json!({"error": {"message": "Slow down.", "type": "rate_limit_error", "code": 429}})),
             Dialect::Anthropic => Reply::json(200, &answers::error(format, "rate_limit_error", "Slow down.")),
+            Dialect::Responses => {
+                let error = json!({"code": "rate_limit_exceeded", "message": "Slow down."});
+                Reply::json(200, &json!({"id": "resp_1", "object": "response", "status": "failed", "error": error, "output": []}))
+            }
         },
         |dialect, format, answer| {
             assert_eq!(answer.status, 429, "{dialect:?} on {format:?}: {}", answer.text());
@@ -560,6 +581,7 @@ fn error_event(format: Dialect) -> String {
             json!({"error": {"message": "Slow down.", "type": "rate_limit_error", "param": null, "code": "rate_limit_exceeded"}})
         ),
         Dialect::Anthropic => format!("event: error\ndata: {}\n\n", answers::error(format, "rate_limit_error", "Slow down.")),
+        Dialect::Responses => answers::failing(&answers::error(format, "rate_limit_error", "Slow down.")),
     }
 }
 

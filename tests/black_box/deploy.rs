@@ -36,7 +36,7 @@ pub async fn ask(client: &Client, dialect: Dialect, key: Option<&str>) -> Answer
     let mut request = client.request(Method::POST, dialect.path()).header("content-type", "application/json").body(body);
     if let Some(key) = key {
         request = match dialect {
-            Dialect::OpenAi => request.header("authorization", format!("Bearer {key}")),
+            Dialect::OpenAi | Dialect::Responses => request.header("authorization", format!("Bearer {key}")),
             Dialect::Anthropic => request.header("x-api-key", key),
         };
     }

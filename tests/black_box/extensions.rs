@@ -99,7 +99,7 @@ async fn a_panic_costs_its_request_an_error_in_the_dialect_and_nobody_else() {
                 let answer = client.post(dialect.path(), &dialect.request("boom", "x")).await;
                 assert_eq!(answer.status, 500, "{hook} {round}: {}", answer.text());
                 let (kind, message) = dialect.error(&answer.json());
-                assert_eq!(kind, if dialect == Dialect::OpenAi { "server_error" } else { "api_error" });
+                assert_eq!(kind, if dialect == Dialect::Anthropic { "api_error" } else { "server_error" });
                 assert!(!message.contains("the fixture"), "the reason is for the operator: {message}");
                 setup::assert_record(&client, answer.header("x-request-id"), "error").await;
                 setup::assert_serves(&client, dialect).await;
@@ -269,7 +269,7 @@ async fn before_generate_can_edit_the_conversation() {
         let answer = client.post(dialect.path(), &request).await;
         assert_eq!((answer.status, dialect.text(&answer.json()).as_str()), (200, TEXT));
         let sent = upstream.only().json();
-        let text = sent["messages"].to_string();
+        let text = sent[format.conversation()].to_string();
         assert!(text.contains("edited by the probe") && !text.contains("the original"), "{sent}");
         assert_eq!(sent["temperature"].as_f64(), Some(0.0), "{sent}");
         if dialect == format {

@@ -22,6 +22,7 @@ mod pipeline;
 mod provider_events;
 mod real_model;
 mod reload;
+mod responses;
 mod rollouts;
 mod sdk;
 mod sdk_node;

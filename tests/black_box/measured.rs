@@ -19,7 +19,7 @@ async fn with(fixtures: &str) -> (Upstream, Gateway, Client) {
 async fn ask(client: &Client, dialect: Dialect, key: &str, model: &str) -> Answer {
     let request = client.request(Method::POST, dialect.path());
     let request = match dialect {
-        Dialect::OpenAi => request.bearer_auth(key),
+        Dialect::OpenAi | Dialect::Responses => request.bearer_auth(key),
         Dialect::Anthropic => request.header("x-api-key", key),
     };
     client.send(request.body(dialect.request(model, "x").to_string())).await
@@ -27,7 +27,7 @@ async fn ask(client: &Client, dialect: Dialect, key: &str, model: &str) -> Answe
 
 #[tokio::test]
 async fn governs_knows_keys_and_limits_and_counts_tokens() {
-    let config = "config: {keys: [ann, bob], limit: 2}";
+    let config = "config: {keys: [ann, bob], limit: 3}";
     let (_upstream, _gateway, client) = with(&extensions::fixture("governs", config)).await;
     assert_eq!(ask(&client, Dialect::OpenAi, "nobody", "m").await.status, 401);
     let used = async |key: &str| client.get(&format!("/governs/{key}")).await.json().as_u64().expect("a number");

@@ -10,9 +10,10 @@ use crate::setup;
 /// A document with everything that a reader and writer of JSON may lose: order, spelling of numbers, escapes, white space,
 /// members that nobody knows, repeated spaces, `null`.
 fn odd_request(format: Dialect) -> String {
-    let messages = r#""messages" : [ {"role":"user","content":"caf\u00e9 \/ \ud83c\udf0a","x-mine":[1.50,2e3]} ]"#;
+    let name = format.conversation();
+    let messages = r#""NAME" : [ {"role":"user","content":"caf\u00e9 \/ \ud83c\udf0a","x-mine":[1.50,2e3]} ]"#.replace("NAME", name);
     match format {
-        Dialect::OpenAi => format!(
+        Dialect::OpenAi | Dialect::Responses => format!(
             "{{\n  \"zeta\": {{\"deep\": [null, 1.0]}}, \"model\" : \"m\", {messages},\t\"temperature\": 0, \"max_tokens\": 16, \"unknown\": null }}\n"
         ),
         Dialect::Anthropic => format!(
@@ -284,7 +285,7 @@ async fn credentials_stay_where_they_belong() {
             assert_eq!(received.header(name), None, "{sent}");
         }
         let key = match format {
-            Dialect::OpenAi => received.header("authorization").map(str::to_owned),
+            Dialect::OpenAi | Dialect::Responses => received.header("authorization").map(str::to_owned),
             Dialect::Anthropic => received.header("x-api-key").map(|k| format!("Bearer {k}")),
         };
         assert_eq!(key, Some(format!("Bearer {}", setup::PROVIDER_KEY)), "{sent}");
@@ -432,7 +433,7 @@ async fn an_openai_host_may_leave_out_done() {
         match client_dialect {
             // What the provider leaves out is not made up.
             Dialect::OpenAi => assert_eq!(events.last().unwrap().json()["choices"][0]["finish_reason"], "stop"),
-            Dialect::Anthropic => assert!(client_dialect.is_end(events.last().unwrap()), "{}", stream.text()),
+            _ => assert!(client_dialect.is_end(events.last().unwrap()), "{}", stream.text()),
         }
         setup::assert_record(&client, stream.header("x-request-id"), "success").await;
     }

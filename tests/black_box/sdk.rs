@@ -1,4 +1,4 @@
-//! What the four official SDKs must make of the gateway's answers, for each format of the upstream.
+//! What the official SDKs must make of the gateway's answers, for each format of the upstream.
 //!
 //! A script of `tests/python` or `tests/node` runs all scenarios and reduces what its SDK put together to one shape; the table
 //! here says what that must be, and what the upstream must have received.
@@ -11,7 +11,8 @@ use wasmgate_tests::{Dialect, Gateway, Received, Reply, Step, Upstream};
 use crate::setup::PROVIDER_KEY;
 
 /// Models that the provider lists; each is a scenario.
-const MODELS: [&str; 11] = ["text", "tools", "interleaved", "result", "usage", "thinking", "e400", "e401", "e429", "e529", "broken"];
+const MODELS: [&str; 12] =
+    ["text", "tools", "interleaved", "result", "usage", "thinking", "json", "e400", "e401", "e429", "e529", "broken"];
 
 const CALLS: &[Call] = &[
     Call { id: "call_A1", name: "weather", arguments: &["{\"ci", "ty\": \"Ber", "gen \\\"fj", "ord\\\"\"}"] },
@@ -70,6 +71,7 @@ impl Scene {
         let (end, calls) = match self.client {
             Dialect::OpenAi => ("stop", "tool_calls"),
             Dialect::Anthropic => ("end_turn", "tool_use"),
+            Dialect::Responses => ("completed", "completed"),
         };
         match model {
             "text" => json!({"text": TEXT, "calls": [], "thinking": "", "stop": end, "model": "text"}),
@@ -83,9 +85,16 @@ impl Scene {
             }),
             "usage" => json!({"text": TEXT, "usage": {"input": 100, "output": 50, "cached": 60, "reasoning": 20}}),
             "thinking" => {
-                let signature = if self.format == Dialect::Anthropic { THOUGHT.1 } else { "" };
+                let signature = match (self.client, self.format) {
+                    // It is the client's to send back, and says whose it is.
+                    (Dialect::Responses, Dialect::Anthropic) => &format!("wasmgate-signature:{}", THOUGHT.1),
+                    (_, Dialect::Anthropic) | (Dialect::Responses, Dialect::Responses) => THOUGHT.1,
+                    _ => "",
+                };
                 json!({"text": "Two tools.", "thinking": THOUGHT.0, "signature": signature, "stop": end})
             }
+            "json" => json!({"city": "Bergen"}),
+            "kept" => self.error("NotFoundError", 404, "keeps no responses"),
             "e400" => self.error("BadRequestError", 400, "too hot"),
             // The gateway's own key was refused, which is not the caller's fault.
             "e401" => self.error("InternalServerError", 502, "credentials"),
@@ -97,12 +106,12 @@ impl Scene {
             "e529" => {
                 let status = match (self.client, self.format) {
                     (_, Dialect::Anthropic) => 529,
-                    (_, Dialect::OpenAi) => 503,
+                    (_, Dialect::OpenAi | Dialect::Responses) => 503,
                 };
                 let class = match (self.client, status) {
                     (Dialect::Anthropic, 529) => "OverloadedError|InternalServerError",
                     (Dialect::Anthropic, _) => "ServiceUnavailableError|InternalServerError",
-                    (Dialect::OpenAi, _) => "InternalServerError",
+                    (Dialect::OpenAi | Dialect::Responses, _) => "InternalServerError",
                 };
                 self.error(class, status, "verloaded")
             }
@@ -153,6 +162,14 @@ impl Scene {
                     tools(self.format, &body),
                     json!([["weather", "Tells the weather.", "city"], ["time", "Tells the time.", "zone"]]),
                 ),
+                "json" => {
+                    let schema = match self.format {
+                        Dialect::OpenAi => &body["response_format"]["json_schema"]["schema"],
+                        Dialect::Anthropic => &body["output_config"]["format"]["schema"],
+                        Dialect::Responses => &body["text"]["format"]["schema"],
+                    };
+                    check("the schema", schema["required"].clone(), json!(["city"]));
+                }
                 _ => {}
             }
             if stream && self.format == Dialect::OpenAi {
@@ -181,6 +198,7 @@ fn answer(format: Dialect, request: &Received) -> Reply {
         "result" => Says::text("Rain at noon.").reply(format, request),
         "tools" => Says { calls: CALLS, ..Says::default() }.reply(format, request),
         "interleaved" => Says { calls: CALLS, interleaved: true, ..Says::default() }.reply(format, request),
+        "json" => Says::text("{\"city\":\"Bergen\"}").reply(format, request),
         "thinking" => Says { thinking: Some(THOUGHT), text: "Two tools.", ..Says::default() }.reply(format, request),
         "usage" => {
             let usage = match format {
@@ -193,13 +211,17 @@ fn answer(format: Dialect, request: &Received) -> Reply {
                     "input_tokens": 40, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 60, "output_tokens": 50,
                     "output_tokens_details": {"thinking_tokens": 20},
                 }),
+                Dialect::Responses => json!({
+                    "input_tokens": 100, "input_tokens_details": {"cached_tokens": 60}, "output_tokens": 50,
+                    "output_tokens_details": {"reasoning_tokens": 20}, "total_tokens": 150,
+                }),
             };
             Says { text: TEXT, usage: Some(usage), ..Says::default() }.reply(format, request)
         }
         "e400" => error(400, "invalid_request_error", "temperature: too hot"),
         "e401" => error(401, "authentication_error", "invalid x-api-key"),
         "e429" => error(429, "rate_limit_error", "Slow down.").header("retry-after", "17"),
-        "e529" if format == Dialect::OpenAi => error(503, "server_error", "The server is overloaded."),
+        "e529" if format != Dialect::Anthropic => error(503, "server_error", "The server is overloaded."),
         "e529" => error(529, "overloaded_error", "Overloaded"),
         "broken" => {
             let mut events = Says::text(TEXT).stream(format, "broken");
@@ -208,6 +230,7 @@ fn answer(format: Dialect, request: &Received) -> Reply {
             events.push(match format {
                 Dialect::OpenAi => format!("data: {error}\n\n"),
                 Dialect::Anthropic => format!("event: error\ndata: {error}\n\n"),
+                Dialect::Responses => answers::failing(&error),
             });
             Reply::events(vec![Step::Send(events.concat().into())])
         }
@@ -231,6 +254,9 @@ fn conversation_of(model: &str) -> Value {
 
 /// The messages of a request in one shape.
 fn conversation(format: Dialect, body: &Value) -> Value {
+    if format == Dialect::Responses {
+        return items(body);
+    }
     let mut all = Vec::new();
     if format == Dialect::Anthropic && !body["system"].is_null() {
         all.push(json!({"role": "system", "text": text(&body["system"])}));
@@ -261,6 +287,26 @@ fn conversation(format: Dialect, body: &Value) -> Value {
     json!(all)
 }
 
+/// The same of the items of a response.
+fn items(body: &Value) -> Value {
+    let mut all = vec![json!({"role": "system", "text": text(&body["instructions"])})];
+    for item in body["input"].as_array().into_iter().flatten() {
+        match item["type"].as_str() {
+            Some("function_call") => {
+                let input: Value = serde_json::from_str(item["arguments"].as_str().unwrap_or_default()).unwrap_or_default();
+                let made = all.last_mut().expect("a call follows something");
+                if !made["calls"].is_array() {
+                    made["calls"] = json!([]);
+                }
+                made["calls"].as_array_mut().unwrap().push(json!([item["call_id"], item["name"], input]));
+            }
+            Some("function_call_output") => all.push(json!({"result": item["call_id"], "text": text(&item["output"])})),
+            _ => all.push(json!({"role": item["role"], "text": text(&item["content"])})),
+        }
+    }
+    json!(all)
+}
+
 fn text(content: &Value) -> String {
     match content {
         Value::String(text) => text.clone(),
@@ -273,6 +319,7 @@ fn tools(format: Dialect, body: &Value) -> Value {
         let (tool, schema) = match format {
             Dialect::OpenAi => (&tool["function"], &tool["function"]["parameters"]),
             Dialect::Anthropic => (tool, &tool["input_schema"]),
+            Dialect::Responses => (tool, &tool["parameters"]),
         };
         json!([tool["name"], tool["description"], schema["required"][0]])
     };

@@ -1,6 +1,10 @@
-//! Answers as the two kinds of upstream write them, for scripts. Texts are our own; the shapes are those of real recordings.
+//! Answers as upstreams of each kind write them, for scripts. Texts are our own; the shapes are those of real recordings.
+
+mod responses;
 
 use serde_json::{Value, json};
+
+pub use responses::failing;
 
 use crate::{Dialect, Received, Reply};
 
@@ -51,6 +55,7 @@ impl Says {
         match format {
             Dialect::OpenAi => self.openai(model),
             Dialect::Anthropic => self.anthropic(model),
+            Dialect::Responses => self.responses(model),
         }
     }
 
@@ -59,6 +64,7 @@ impl Says {
         match format {
             Dialect::OpenAi => self.openai_stream(model),
             Dialect::Anthropic => self.anthropic_stream(model),
+            Dialect::Responses => self.responses_stream(model),
         }
     }
 
@@ -212,7 +218,7 @@ fn pieces(text: &str) -> impl Iterator<Item = String> {
 /// An error document of an upstream.
 pub fn error(format: Dialect, kind: &str, message: &str) -> Value {
     match format {
-        Dialect::OpenAi => json!({"error": {"message": message, "type": kind, "param": null, "code": null}}),
+        Dialect::OpenAi | Dialect::Responses => json!({"error": {"message": message, "type": kind, "param": null, "code": null}}),
         Dialect::Anthropic => json!({"type": "error", "error": {"type": kind, "message": message}}),
     }
 }

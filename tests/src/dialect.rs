@@ -1,4 +1,4 @@
-//! The two dialects that clients speak, for tests that hold for both.
+//! What clients and upstreams speak, for tests that hold for all of it.
 
 use serde_json::{Value, json};
 
@@ -11,18 +11,25 @@ pub enum Dialect {
     OpenAi,
     /// Anthropic messages.
     Anthropic,
+    /// OpenAI responses.
+    Responses,
 }
 
 impl Dialect {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::OpenAi, Self::Anthropic];
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::OpenAi, Self::Anthropic, Self::Responses];
 
     /// All pairs of a client's dialect and an upstream's format.
-    pub const PAIRS: [(Self, Self); 4] = [
+    pub const PAIRS: [(Self, Self); 9] = [
         (Self::OpenAi, Self::OpenAi),
         (Self::OpenAi, Self::Anthropic),
         (Self::Anthropic, Self::OpenAi),
         (Self::Anthropic, Self::Anthropic),
+        (Self::Responses, Self::OpenAi),
+        (Self::Responses, Self::Anthropic),
+        (Self::Responses, Self::Responses),
+        (Self::OpenAi, Self::Responses),
+        (Self::Anthropic, Self::Responses),
     ];
 
     /// Type of a provider that speaks it.
@@ -30,6 +37,7 @@ impl Dialect {
         match self {
             Self::OpenAi => "openai",
             Self::Anthropic => "anthropic",
+            Self::Responses => "openai-responses",
         }
     }
 
@@ -38,15 +46,21 @@ impl Dialect {
         match self {
             Self::OpenAi => "/v1/chat/completions",
             Self::Anthropic => "/anthropic/v1/messages",
+            Self::Responses => "/v1/responses",
         }
     }
 
     /// Where models are listed.
     pub fn models_path(self) -> &'static str {
         match self {
-            Self::OpenAi => "/v1/models",
+            Self::OpenAi | Self::Responses => "/v1/models",
             Self::Anthropic => "/anthropic/v1/models",
         }
+    }
+
+    /// The member of a request that holds the conversation.
+    pub fn conversation(self) -> &'static str {
+        if self == Self::Responses { "input" } else { "messages" }
     }
 
     /// A request with one user message.
@@ -55,6 +69,7 @@ impl Dialect {
         match self {
             Self::OpenAi => json!({"model": model, "messages": messages}),
             Self::Anthropic => json!({"model": model, "max_tokens": 64, "messages": messages}),
+            Self::Responses => json!({"model": model, "input": messages}),
         }
     }
 
@@ -72,6 +87,8 @@ impl Dialect {
         let (kind, message) = (error["type"].as_str(), error["message"].as_str());
         let shaped = match self {
             Self::OpenAi => error.get("param").is_some() && error.get("code").is_some() && document.get("type").is_none(),
+            // An answer, or the event of a stream.
+            Self::Responses => error.get("param").is_some() && error.get("code").is_some(),
             Self::Anthropic => document["type"] == "error" && error.get("code").is_none(),
         };
         match (shaped, kind, message) {
@@ -86,6 +103,7 @@ impl Dialect {
         let text = match self {
             Self::OpenAi => answer["choices"][0]["message"]["content"].as_str(),
             Self::Anthropic => answer["content"][0]["text"].as_str(),
+            Self::Responses => answer["output"].as_array().and_then(|o| o.last()?["content"][0]["text"].as_str()),
         };
         text.unwrap_or_else(|| panic!("there is no text in {answer}")).into()
     }
@@ -96,6 +114,8 @@ impl Dialect {
             let piece = match self {
                 Self::OpenAi => &e["choices"][0]["delta"]["content"],
                 Self::Anthropic => &e["delta"]["text"],
+                Self::Responses if e["type"] == "response.output_text.delta" => &e["delta"],
+                Self::Responses => &Value::Null,
             };
             piece.as_str().map(str::to_owned)
         });
@@ -107,6 +127,7 @@ impl Dialect {
         match self {
             Self::OpenAi => event.data == "[DONE]",
             Self::Anthropic => event.name == "message_stop",
+            Self::Responses => event.name == "response.completed" || event.name == "response.incomplete",
         }
     }
 
@@ -115,7 +136,7 @@ impl Dialect {
         let document = event.json();
         let is_error = match self {
             Self::OpenAi => event.name.is_empty() && document.get("error").is_some(),
-            Self::Anthropic => event.name == "error",
+            Self::Anthropic | Self::Responses => event.name == "error",
         };
         is_error.then(|| self.error(&document))
     }
@@ -124,7 +145,8 @@ impl Dialect {
     #[track_caller]
     pub fn broken(self, events: &[Event]) -> (String, String) {
         assert!(!events.iter().any(|e| self.is_end(e)), "a broken stream ends as if it were complete: {events:#?}");
-        let last = events.last().expect("a broken stream says so");
+        // A response says it once more, as a whole.
+        let last = events.iter().rfind(|e| e.name != "response.failed").expect("a broken stream says so");
         self.stream_error(last).unwrap_or_else(|| panic!("the last event is no error: {events:#?}"))
     }
 }

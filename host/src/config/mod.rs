@@ -117,7 +117,7 @@ section! {
 section! {
     /// Where requests are sent.
     pub struct ProviderConfig {
-        /// What it speaks: `openai` (any OpenAI-compatible host), `anthropic`, or `echo` (built in, for trying out).
+        /// What it speaks: `openai` (chat completions, of OpenAI or any compatible host), `openai-responses`, `anthropic`, or `echo` (built in, for trying out).
         r#type: String = String::new(),
         /// Whether it is used.
         enabled: bool = true,

@@ -5,6 +5,7 @@
 mod anthropic;
 mod echo;
 mod openai;
+mod openai_responses;
 mod transport;
 
 use std::collections::BTreeMap;
@@ -24,7 +25,7 @@ use crate::config::{Config, ProviderConfig};
 pub use transport::Client;
 
 /// Types that the configuration can name.
-pub const TYPES: [&str; 3] = ["openai", "anthropic", "echo"];
+pub const TYPES: [&str; 4] = ["openai", "openai-responses", "anthropic", "echo"];
 
 /// One request to a provider.
 #[derive(Debug, Clone)]
@@ -114,6 +115,7 @@ impl Directory {
 fn entry(name: &str, config: &ProviderConfig) -> anyhow::Result<Entry> {
     let (kind, provider): (_, Arc<dyn Provider>) = match config.r#type.as_str() {
         "openai" => ("openai", Arc::new(openai::OpenAi::new(name, config)?)),
+        "openai-responses" => ("openai-responses", Arc::new(openai_responses::OpenAiResponses::new(name, config)?)),
         "anthropic" => ("anthropic", Arc::new(anthropic::Anthropic::new(name, config)?)),
         "echo" => ("echo", Arc::new(echo::Echo)),
         other => anyhow::bail!("provider `{name}` has the unknown type `{other}`"),

@@ -8,7 +8,8 @@ use llm_codec::hub::ChatError;
 use super::{Client, Outgoing, Provider, Upstream};
 use crate::config::ProviderConfig;
 
-const DEFAULT_URL: &str = "https://api.openai.com/v1";
+/// Where OpenAI is.
+pub(super) const DEFAULT_URL: &str = "https://api.openai.com/v1";
 
 /// The provider.
 pub struct OpenAi {
@@ -18,15 +19,20 @@ pub struct OpenAi {
 impl OpenAi {
     /// Connects nothing yet.
     pub fn new(name: &str, config: &ProviderConfig) -> anyhow::Result<Self> {
-        let mut headers = HeaderMap::new();
-        if let Some(key) = &config.api_key {
-            let mut value = HeaderValue::try_from(format!("Bearer {}", key.expose()))
-                .map_err(|_| anyhow::anyhow!("`providers.{name}.api_key` holds a character that no header can carry"))?;
-            value.set_sensitive(true);
-            headers.insert(header::AUTHORIZATION, value);
-        }
-        Ok(Self { client: Client::new(name, config, Format::OpenaiChat, DEFAULT_URL, "/chat/completions", headers)? })
+        Ok(Self { client: Client::new(name, config, Format::OpenaiChat, DEFAULT_URL, "/chat/completions", headers(name, config)?)? })
     }
+}
+
+/// The header fields of every request.
+pub(super) fn headers(name: &str, config: &ProviderConfig) -> anyhow::Result<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    if let Some(key) = &config.api_key {
+        let mut value = HeaderValue::try_from(format!("Bearer {}", key.expose()))
+            .map_err(|_| anyhow::anyhow!("`providers.{name}.api_key` holds a character that no header can carry"))?;
+        value.set_sensitive(true);
+        headers.insert(header::AUTHORIZATION, value);
+    }
+    Ok(headers)
 }
 
 impl Provider for OpenAi {

@@ -1,0 +1,35 @@
+//! OpenAI and every host that speaks its responses.
+
+use futures_util::future::BoxFuture;
+use llm_codec::Format;
+use llm_codec::hub::ChatError;
+
+use super::{Client, Outgoing, Provider, Upstream, openai};
+use crate::config::ProviderConfig;
+
+/// The provider.
+pub struct OpenAiResponses {
+    client: Client,
+}
+
+impl OpenAiResponses {
+    /// Connects nothing yet.
+    pub fn new(name: &str, config: &ProviderConfig) -> anyhow::Result<Self> {
+        let headers = openai::headers(name, config)?;
+        Ok(Self { client: Client::new(name, config, Format::OpenaiResponses, openai::DEFAULT_URL, "/responses", headers)? })
+    }
+}
+
+impl Provider for OpenAiResponses {
+    fn format(&self) -> Format {
+        Format::OpenaiResponses
+    }
+
+    fn tellable(&self, error: ChatError) -> ChatError {
+        self.client.tellable(error)
+    }
+
+    fn send(&self, outgoing: Outgoing) -> BoxFuture<'_, Result<Upstream, ChatError>> {
+        Box::pin(self.client.send(outgoing))
+    }
+}
