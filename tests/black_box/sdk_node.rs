@@ -1,4 +1,4 @@
-//! The official SDKs for Node, on both formats of upstream. What must hold is in `sdk.rs`.
+//! The official SDKs for Node, on every format of upstream. What must hold is in `sdk.rs`.
 
 use wasmgate_tests::{Dialect, node};
 
@@ -29,4 +29,29 @@ async fn anthropic_client_on_openai_upstream() {
 #[tokio::test]
 async fn anthropic_client_on_anthropic_upstream() {
     check(Dialect::Anthropic, Dialect::Anthropic, "anthropic_sdk.cjs").await;
+}
+
+#[tokio::test]
+async fn responses_client_on_openai_upstream() {
+    check(Dialect::Responses, Dialect::OpenAi, "openai_responses_sdk.cjs").await;
+}
+
+#[tokio::test]
+async fn responses_client_on_anthropic_upstream() {
+    check(Dialect::Responses, Dialect::Anthropic, "openai_responses_sdk.cjs").await;
+}
+
+#[tokio::test]
+async fn responses_client_on_responses_upstream() {
+    check(Dialect::Responses, Dialect::Responses, "openai_responses_sdk.cjs").await;
+}
+
+#[tokio::test]
+async fn openai_client_on_responses_upstream() {
+    check(Dialect::OpenAi, Dialect::Responses, "openai_sdk.cjs").await;
+}
+
+#[tokio::test]
+async fn anthropic_client_on_responses_upstream() {
+    check(Dialect::Anthropic, Dialect::Responses, "anthropic_sdk.cjs").await;
 }
