@@ -4,6 +4,7 @@
 pub mod cli;
 pub mod config;
 pub mod deploy;
+mod digest;
 pub mod extensions;
 pub mod gateway;
 mod ingress;

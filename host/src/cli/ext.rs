@@ -65,7 +65,7 @@ enum Command {
     },
     /// Ends the rollout of a version; without one, goes back to the version before.
     ///
-    /// The version before is kept ready, so this takes no longer than a request.
+    /// The version before is kept ready, so nothing is compiled or configured.
     Rollback {
         /// Name of the extension.
         name: String,

@@ -101,7 +101,7 @@ section! {
 }
 
 section! {
-    /// A caller that stays on a version of an extension, found in the folder of the components or among those that ran before.
+    /// A caller that stays on a version of an extension, found in the folder of the components or in `deploy.state`.
     pub struct Pin {
         /// The extension.
         extension: String = String::new(),
@@ -254,16 +254,23 @@ macro_rules! words {
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum $name { $($(#[doc = $vdoc])* $variant),* }
 
+        impl $name {
+            /// What a word means.
+            pub fn from_word(word: &str) -> Option<Self> {
+                match word {
+                    $($word => Some(Self::$variant),)*
+                    _ => None,
+                }
+            }
+        }
+
         impl Setting for $name {
             fn expected() -> String {
                 [$(concat!("`", $word, "`")),*].join(" or ")
             }
 
             fn read(at: &mut Cursor<'_>) -> Option<Self> {
-                match at.value.as_str()? {
-                    $($word => Some(Self::$variant),)*
-                    _ => None,
-                }
+                Self::from_word(at.value.as_str()?)
             }
 
             fn show(&self) -> String {
@@ -364,8 +371,7 @@ impl Setting for Capability {
     }
 
     fn read(at: &mut Cursor<'_>) -> Option<Self> {
-        let name = at.value.as_str()?;
-        Self::ALL.iter().copied().find(|c| c.name() == name)
+        Self::from_name(at.value.as_str()?)
     }
 
     fn show(&self) -> String {

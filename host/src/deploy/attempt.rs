@@ -3,11 +3,14 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::mpsc::UnboundedSender;
+
+use crate::extensions::{Extension, Manifest};
+use crate::pipeline::unix_ms;
 
 /// Attempts that are remembered.
 const REMEMBERED: usize = 200;
@@ -164,7 +167,7 @@ impl History {
             outcome: Outcome::Running,
             reason: None,
             generation: None,
-            started_ms: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64),
+            started_ms: unix_ms(),
             duration_ms: 0.0,
             steps: Vec::new(),
             replay: None,
@@ -207,7 +210,23 @@ impl History {
     }
 }
 
+/// In milliseconds, exact to a microsecond.
+fn ms_since(began: Instant) -> f64 {
+    (began.elapsed().as_secs_f64() * 1e6).round() / 1e3
+}
+
 impl Progress<'_> {
+    /// It is about taking over from this version.
+    pub fn is_from(&mut self, version: &Extension) {
+        self.attempt.from = Some(version.manifest.version.clone());
+    }
+
+    /// It is about a version with this manifest and digest.
+    pub fn is_to(&mut self, manifest: &Manifest, digest: &str) {
+        self.attempt.to = Some(manifest.version.clone());
+        self.attempt.digest = Some(digest.to_owned());
+    }
+
     /// Runs a step. It gives what it found, for people.
     pub async fn step<T>(&mut self, name: &str, work: impl Future<Output = Result<(T, String), String>>) -> Result<T, Refusal> {
         let began = Instant::now();
@@ -225,7 +244,7 @@ impl Progress<'_> {
     }
 
     fn note(&mut self, name: &str, outcome: Verdict, began: Instant, detail: String) {
-        let ms = (began.elapsed().as_secs_f64() * 1e6).round() / 1e3;
+        let ms = ms_since(began);
         let detail = match &self.about {
             Some(about) if !detail.is_empty() => format!("{about}: {detail}"),
             Some(about) => about.clone(),
@@ -244,7 +263,7 @@ impl Progress<'_> {
     pub fn end(mut self, outcome: Outcome, reason: Option<String>) -> Attempt {
         self.attempt.outcome = outcome;
         self.attempt.reason = reason;
-        self.attempt.duration_ms = (self.began.elapsed().as_secs_f64() * 1e6).round() / 1e3;
+        self.attempt.duration_ms = ms_since(self.began);
         let a = &self.attempt;
         let (extension, to, reason) = (a.extension.as_deref(), a.to.as_deref(), a.reason.as_deref());
         match outcome {

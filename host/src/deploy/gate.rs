@@ -79,7 +79,7 @@ pub async fn pass(
                 None => None,
             };
             let took_over = handover.as_ref().map_or(String::new(), |h| format!("took over {} bytes of version {}", h.bytes.len(), h.from));
-            let extension = registry::load(candidate, component, handover, into).map_err(|e| e.to_string())?;
+            let extension = registry::load(candidate, component, surface, handover, into).map_err(|e| e.to_string())?;
             extension.start().await.map_err(|e| e.to_string())?;
             Ok((extension, took_over))
         })

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::attempt::Attempt;
-use crate::extensions::registry::digest;
+use crate::digest;
 
 const FILE: &str = "published.json";
 
@@ -81,7 +81,7 @@ impl Kept {
         };
         let file = folder.join(file_name(name));
         let bytes = std::fs::read(&file)?;
-        if digest(&bytes) != name {
+        if digest::named(&bytes) != name {
             return Err(io::Error::new(io::ErrorKind::InvalidData, format!("`{}` is damaged", file.display())));
         }
         Ok((file, bytes.into()))
@@ -139,7 +139,7 @@ mod tests {
         let path = folder.path().join("state");
         let (kept, empty) = Kept::open(Some(&path)).unwrap();
         assert!(empty.overrides.is_empty());
-        let (a, b) = (digest(b"a"), digest(b"b"));
+        let (a, b) = (digest::named(b"a"), digest::named(b"b"));
         let both = BTreeMap::from([(a.clone(), Bytes::from("a")), (b.clone(), Bytes::from("b"))]);
         kept.write(&Published::default(), &both).unwrap();
         let own = Override { digest: a.clone(), version: "1".into(), base: "x".into(), grant: Some(vec!["kv".into()]) };

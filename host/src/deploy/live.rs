@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, header};
 use sha2::{Digest as _, Sha256};
 
 use crate::config::Pin;
+use crate::digest;
 use crate::extensions::{Comparison, Extension};
 use crate::gateway::Generation;
 
@@ -131,7 +132,7 @@ impl Who {
     /// Whom a pin is for. The configuration was checked.
     pub fn of(pin: &Pin) -> Option<Self> {
         if let Some(key) = &pin.key {
-            return Some(Self::Key(hex_digest(key.expose())));
+            return Some(Self::Key(digest::hex(key.expose())));
         }
         let (name, value) = pin.header.as_deref()?.split_once(':')?;
         Some(Self::Header(name.trim().to_ascii_lowercase().parse().ok()?, value.trim().to_owned()))
@@ -157,12 +158,7 @@ const KEYS: [HeaderName; 4] = [
 fn caller(headers: &HeaderMap) -> Option<String> {
     let value = KEYS.iter().find_map(|name| headers.get(name))?.to_str().ok()?;
     let key = value.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map_or(value, |(_, key)| key.trim());
-    Some(hex_digest(key))
-}
-
-/// SHA-256, in hex.
-pub fn hex_digest(text: &str) -> String {
-    Sha256::digest(text).iter().map(|b| format!("{b:02x}")).collect()
+    Some(digest::hex(key))
 }
 
 #[cfg(test)]
@@ -175,7 +171,7 @@ mod tests {
     fn the_key_is_found_wherever_clients_put_it() {
         for (name, value) in [("authorization", "Bearer k"), ("authorization", "bearer  k"), ("x-api-key", "k"), ("x-goog-api-key", "k")] {
             let headers = HeaderMap::from_iter([(HeaderName::from_static(name), HeaderValue::from_static(value))]);
-            assert_eq!(caller(&headers), Some(hex_digest("k")), "{name}: {value}");
+            assert_eq!(caller(&headers), Some(digest::hex("k")), "{name}: {value}");
         }
         assert_eq!(caller(&HeaderMap::new()), None);
     }
@@ -199,7 +195,7 @@ mod tests {
             header: header.map(str::to_owned),
             ..Pin::default()
         };
-        assert_eq!(Who::of(&pin(Some("k"), None)), Some(Who::Key(hex_digest("k"))));
+        assert_eq!(Who::of(&pin(Some("k"), None)), Some(Who::Key(digest::hex("k"))));
         let tenant = Who::of(&pin(None, Some("X-Tenant: acme"))).unwrap();
         let headers = HeaderMap::from_iter([(HeaderName::from_static("x-tenant"), HeaderValue::from_static("acme"))]);
         assert!(tenant.is(&headers, None) && !tenant.is(&HeaderMap::new(), None));

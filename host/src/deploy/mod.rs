@@ -31,7 +31,7 @@ use crate::gateway::{self, Checked, Generation};
 use crate::providers::Directory;
 use crate::storage::Store;
 
-use attempt::{Attempt, History, Outcome, Trigger};
+use attempt::{Attempt, History, Outcome, Refusal, Trigger};
 use drain::Draining;
 use kept::{Kept, Override, Published};
 use live::{Audience, Canary, Fallback, Live, Shadowing, Who};
@@ -234,6 +234,15 @@ impl Deploy {
         plan.extensions.shut_down().await;
     }
 
+    /// Tries something, up to the end of the gateway. Until the last moment before it is published, nothing has changed.
+    async fn unless_it_stops<T, E: From<Refusal>>(&self, tried: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        tokio::select! {
+            biased;
+            tried = tried => tried,
+            () = self.stopping.cancelled() => Err(Refusal("the gateway stops".into()).into()),
+        }
+    }
+
     /// Publishes what a plan says: all of it or, with a reason, nothing.
     async fn publish(self: &Arc<Self>, turn: &mut Plan, mut plan: Plan) -> Result<u64, String> {
         let old = self.live.load_full();
@@ -303,9 +312,7 @@ fn assemble(plan: &Plan, old: Option<&Live>, numbers: &AtomicU64) -> Result<Live
         Ok(Arc::new(Generation::assemble(number, Arc::clone(&plan.config), Arc::clone(&plan.providers), extensions.clone())?))
     };
     let is = |generation: &Generation, extensions: &Registry| {
-        Arc::ptr_eq(&generation.config, &plan.config)
-            && generation.extensions.all().len() == extensions.all().len()
-            && generation.extensions.all().iter().zip(extensions.all()).all(|(a, b)| Arc::ptr_eq(a, b))
+        Arc::ptr_eq(&generation.config, &plan.config) && generation.extensions.is(extensions)
     };
     let generation = |extensions: &Registry| match old.and_then(|old| old.generations().find(|g| is(g, extensions))) {
         Some(same) => Ok(Arc::clone(same)),

@@ -19,12 +19,8 @@ impl Deploy {
     pub async fn reload(self: &Arc<Self>, trigger: Trigger) -> Attempt {
         let mut progress = self.history.begin(trigger, None, None);
         let mut turn = self.turn.lock().await;
-        let tried = tokio::select! {
-            biased;
-            tried = self.try_reload(&mut progress, &mut turn) => Some(tried),
-            () = self.stopping.cancelled() => None,
-        };
-        let attempt = match tried.unwrap_or_else(|| Err(Refusal("the gateway stops".into()))) {
+        let tried = self.unless_it_stops(self.try_reload(&mut progress, &mut turn)).await;
+        let attempt = match tried {
             // Files are touched for many reasons.
             Ok(Outcome::Unchanged) if trigger == Trigger::Watch => return progress.forget(),
             Ok(outcome) => progress.end(outcome, None),
@@ -72,9 +68,7 @@ impl Deploy {
         }
         let extensions = Registry::of(extensions).map_err(Refusal)?;
         let pins = pins::load(pinned, &extensions, &into).await.map_err(Refusal)?;
-        let same_extensions = extensions.all().len() == turn.extensions.all().len()
-            && extensions.all().iter().zip(turn.extensions.all()).all(|(a, b)| Arc::ptr_eq(a, b));
-        if Arc::ptr_eq(&config, &turn.config) && same_extensions && overrides == turn.overrides {
+        if Arc::ptr_eq(&config, &turn.config) && extensions.is(&turn.extensions) && overrides == turn.overrides {
             turn.bases = bases;
             return Ok(Outcome::Unchanged);
         }
@@ -82,9 +76,8 @@ impl Deploy {
             && from.source.digest != to.source.digest
         {
             progress.attempt.extension = Some(to.name().to_owned());
-            progress.attempt.from = Some(from.manifest.version.clone());
-            progress.attempt.to = Some(to.manifest.version.clone());
-            progress.attempt.digest = Some(to.source.digest.clone());
+            progress.is_from(from);
+            progress.is_to(&to.manifest, &to.source.digest);
         }
         let same_providers = Arc::ptr_eq(&providers, &turn.providers);
         let mut plan = turn.clone();
@@ -147,7 +140,7 @@ pub(super) fn with_overrides(
                 Ok((file, bytes, manifest)) => {
                     let mut config = candidate.config.clone();
                     if let Some(grant) = &own.grant {
-                        config.grant = Some(Capability::ALL.iter().copied().filter(|c| grant.iter().any(|g| g == c.name())).collect());
+                        config.grant = Some(grant.iter().filter_map(|g| Capability::from_name(g)).collect());
                     }
                     candidate = Candidate::new(manifest, bytes, file, config);
                     holding.insert(name, own.clone());

@@ -82,8 +82,15 @@ impl Rollout {
 }
 
 impl TrialKind {
+    fn name(&self) -> RolloutName {
+        match self {
+            Self::Canary(_) => RolloutName::Canary,
+            Self::Shadow(_) => RolloutName::Shadow,
+        }
+    }
+
     /// Its word.
-    pub(super) fn word(&self) -> &'static str {
+    fn word(&self) -> &'static str {
         match self {
             Self::Canary(_) => "canary",
             Self::Shadow(_) => "shadow",
@@ -97,13 +104,7 @@ impl Deploy {
         self.known(&wanted.name)?;
         let mut progress = self.history.begin(Trigger::Upload, Some(&wanted.name), tell);
         let mut turn = self.turn.lock().await;
-        // Up to the last moment before it is published, nothing has changed.
-        let tried = tokio::select! {
-            biased;
-            tried = self.try_swap(&mut progress, &mut turn, wanted) => Some(tried),
-            () = self.stopping.cancelled() => None,
-        };
-        let tried = tried.unwrap_or_else(|| Err(Refused::Step(Refusal("the gateway stops".into()))));
+        let tried = self.unless_it_stops(self.try_swap(&mut progress, &mut turn, wanted)).await;
         let attempt = match tried {
             Ok(outcome) => Ok(progress.end(outcome, None)),
             Err(Refused::Denied(denied)) => {
@@ -121,7 +122,7 @@ impl Deploy {
         let running = Arc::clone(turn.extensions.find(&name).ok_or_else(|| self.unknown(&name))?);
         not_busy(turn)?;
         progress.attempt.rollout = rollout.name();
-        progress.attempt.from = Some(running.manifest.version.clone());
+        progress.is_from(&running);
         let mut config = running.source.config.clone();
         if !grant.is_empty() {
             let all: BTreeSet<Capability> = running.granted.iter().copied().chain(grant).collect();
@@ -129,19 +130,14 @@ impl Deploy {
         }
         let granted_more = config.grant != running.source.config.grant;
         let candidate = gate::read(progress, &name, bytes, PathBuf::from("upload"), config).await?;
-        progress.attempt.to = Some(candidate.manifest.version.clone());
-        progress.attempt.digest = Some(candidate.digest.clone());
+        progress.is_to(&candidate.manifest, &candidate.digest);
         if candidate.digest == running.source.digest && !granted_more {
             return Ok(Outcome::Unchanged);
         }
         let into = Surroundings { runtime: &self.runtime, config: &turn.config, providers: &turn.providers, store: &self.store };
         let terms = Terms { running: Some(&running), replay: replay.unwrap_or(turn.config.deploy.replay) };
         let extension = gate::pass(progress, candidate, terms, &into).await?;
-        let published = progress.step("publish", self.put_to_work(turn, &running, &extension, rollout)).await;
-        let (outcome, generation) = match published {
-            Ok(published) => published,
-            Err(refusal) => return Err(refusal.into()),
-        };
+        let (outcome, generation) = progress.step("publish", self.put_to_work(turn, &running, &extension, rollout)).await?;
         progress.attempt.generation = Some(generation);
         Ok(outcome)
     }
@@ -191,9 +187,8 @@ impl Deploy {
         };
         let running = Arc::clone(turn.extensions.find(name).ok_or_else(|| self.unknown(name))?);
         let mut progress = self.history.begin(Trigger::Promote, Some(name), None);
-        progress.attempt.from = Some(running.manifest.version.clone());
-        progress.attempt.to = Some(trial.extension.manifest.version.clone());
-        progress.attempt.digest = Some(trial.extension.source.digest.clone());
+        progress.is_from(&running);
+        progress.is_to(&trial.extension.manifest, &trial.extension.source.digest);
         let published = progress
             .step("publish", async {
                 let mut plan = turn.clone();
@@ -205,15 +200,7 @@ impl Deploy {
                 Ok((generation, format!("generation {generation}, for everybody")))
             })
             .await;
-        let attempt = match published {
-            Ok(generation) => {
-                progress.attempt.generation = Some(generation);
-                Ok(progress.end(Outcome::Published, None))
-            }
-            Err(Refusal(reason)) => Err(Denied::Refused(Box::new(progress.end(Outcome::Refused, Some(reason))))),
-        };
-        self.note_end(&turn).await;
-        attempt
+        self.published(progress, published, Outcome::Published, None, &turn).await
     }
 
     /// Ends the trial of a version, or returns to the version before.
@@ -244,11 +231,10 @@ impl Deploy {
             (None, None) => return Err(Denied::NothingBefore(name.to_owned())),
         };
         let mut progress = self.history.begin(trigger, Some(name), None);
-        progress.attempt.from = Some(from.manifest.version.clone());
-        progress.attempt.to = Some(to.manifest.version.clone());
-        progress.attempt.digest = Some(to.source.digest.clone());
+        progress.is_from(&from);
+        progress.is_to(&to.manifest, &to.source.digest);
         if let Some(trial) = &trial {
-            progress.attempt.rollout = if trial.kind.word() == "canary" { RolloutName::Canary } else { RolloutName::Shadow };
+            progress.attempt.rollout = trial.kind.name();
         }
         let published = progress
             .step("publish", async {
@@ -268,14 +254,26 @@ impl Deploy {
                 Ok((generation, format!("generation {generation}, with version {}", to.manifest.version)))
             })
             .await;
+        self.published(progress, published, Outcome::RolledBack, why, turn).await
+    }
+
+    /// The end of an attempt whose last step was to publish a generation.
+    async fn published(
+        self: &Arc<Self>,
+        mut progress: Progress<'_>,
+        published: Result<u64, Refusal>,
+        outcome: Outcome,
+        why: Option<String>,
+        plan: &Plan,
+    ) -> Result<Attempt, Denied> {
         let attempt = match published {
             Ok(generation) => {
                 progress.attempt.generation = Some(generation);
-                Ok(progress.end(Outcome::RolledBack, why))
+                Ok(progress.end(outcome, why))
             }
             Err(Refusal(reason)) => Err(Denied::Refused(Box::new(progress.end(Outcome::Refused, Some(reason))))),
         };
-        self.note_end(turn).await;
+        self.note_end(plan).await;
         attempt
     }
 

@@ -12,6 +12,8 @@ use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
+use crate::digest;
+
 /// Length of the digest in front of an entry.
 const DIGEST: usize = 32;
 
@@ -73,7 +75,7 @@ fn prepare(folder: &Path) -> std::io::Result<()> {
 fn entry_name(engine: &Engine, bytes: &[u8]) -> String {
     let mut compatibility = std::hash::DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut compatibility);
-    format!("{}-{:016x}.cwasm", hex(&Sha256::digest(bytes)), compatibility.finish())
+    format!("{}-{:016x}.cwasm", digest::hex(bytes), compatibility.finish())
 }
 
 #[expect(unsafe_code, reason = "deserialising compiled code; see SAFETY")]
@@ -102,10 +104,6 @@ fn write(entry: &Path, code: &[u8]) -> std::io::Result<()> {
     file.write_all(code)?;
     file.persist(entry)?;
     Ok(())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -86,6 +86,11 @@ macro_rules! capabilities {
             /// All of them.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
+            /// The one of a name.
+            pub fn from_name(name: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|c| c.name() == name)
+            }
+
             /// The name as a manifest writes it.
             pub fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name),+ }
@@ -141,7 +146,7 @@ impl Capability {
             ("wasi:http", "outgoing-handler") => Self::Http,
             ("wasi:cli" | "wasi:filesystem" | "wasi:io" | "wasi:sockets" | "wasi:http", _) => Self::Wasi,
             // Its `http` is a few types, not the capability of that name.
-            ("wasmgate:extension", name) => return Self::ALL.iter().copied().find(|c| c.name() == name && *c != Self::Http),
+            ("wasmgate:extension", name) => return Self::from_name(name).filter(|c| *c != Self::Http),
             _ => return None,
         })
     }

@@ -34,6 +34,6 @@ pub use instance::{CONTRACT, CONTRACT_VERSION, Extension, Handover, LoadError};
 pub use manifest::{Capability, Manifest, ManifestError, Toggle, read as read_manifest};
 pub use recording::{Case, Recorder, Shadow};
 pub use registry::{Candidate, MAX_COMPONENT, Registry, Runtime, Surroundings, plan};
-pub use replay::{Comparison, Difference, Replayed, compare, compare_with};
+pub use replay::{Comparison, Difference, Replayed, compare_with};
 pub use stats::{Hook, HookTotals, Stats};
 pub use surface::Surface;

@@ -49,8 +49,8 @@ const SECRET_FIELDS: [HeaderName; 6] = [
 pub struct Recorder {
     keep: usize,
     bodies: bool,
-    /// Whether anybody wants calls: all that a call looks at when nobody does.
-    wanted: AtomicBool,
+    /// Whether there is a shadow: most calls look no further.
+    shadowed: AtomicBool,
     ring: Mutex<VecDeque<Arc<Case>>>,
     shadow: Mutex<Option<Arc<Shadow>>>,
     pace: Pace,
@@ -148,7 +148,7 @@ impl Recorder {
         Self {
             keep,
             bodies,
-            wanted: AtomicBool::new(keep > 0),
+            shadowed: AtomicBool::new(false),
             ring: Mutex::default(),
             shadow: Mutex::default(),
             pace: Pace::new(),
@@ -165,15 +165,15 @@ impl Recorder {
     pub fn shadow(&self, to: Option<Shadow>) {
         let mut shadow = self.shadow.lock().unwrap_or_else(PoisonError::into_inner);
         *shadow = to.map(Arc::new);
-        self.wanted.store(self.keep > 0 || shadow.is_some(), Ordering::Relaxed);
+        self.shadowed.store(shadow.is_some(), Ordering::Relaxed);
     }
 
     /// A call begins. What it is given is copied only when it is recorded.
     pub fn begin(&self, hook: Hook, bytes: usize, headers: Option<&HeaderMap>, given: impl FnOnce() -> Given) -> Option<Draft> {
-        if !self.wanted.load(Ordering::Relaxed) {
-            return None;
-        }
-        let shadow = self.shadow.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let shadow = match self.shadowed.load(Ordering::Relaxed) {
+            true => self.shadow.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            false => None,
+        };
         let shadow = shadow.filter(|s| dice(self.calls.fetch_add(1, Ordering::Relaxed)) < s.share);
         let ring = self.keep > 0 && (self.bodies || !always_content(hook));
         if !(ring || shadow.is_some()) || !self.pace.admits() {
@@ -230,10 +230,11 @@ impl Pace {
     }
 
     fn admits_at(&self, second: u64) -> bool {
-        if self.second.swap(second, Ordering::Relaxed) != second {
+        // Threads share these: they are written only when that can change something.
+        if self.second.load(Ordering::Relaxed) != second && self.second.swap(second, Ordering::Relaxed) != second {
             self.admitted.store(0, Ordering::Relaxed);
         }
-        self.admitted.fetch_add(1, Ordering::Relaxed) < PER_SECOND
+        self.admitted.load(Ordering::Relaxed) < PER_SECOND && self.admitted.fetch_add(1, Ordering::Relaxed) < PER_SECOND
     }
 }
 

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 use wasmtime::Engine;
 use wasmtime::component::Component;
@@ -25,6 +24,7 @@ use super::surface::Surface;
 use super::{engine, grants};
 use crate::config::problems::{Problem, Severity, suggestion};
 use crate::config::{self, Config, ExtensionConfig, own_names};
+use crate::digest;
 use crate::providers::Directory;
 use crate::storage::Store;
 use crate::telemetry::metrics::ExtensionSeries;
@@ -126,14 +126,8 @@ impl Candidate {
     /// With the digest of its bytes.
     pub fn new(manifest: Manifest, bytes: impl Into<Bytes>, file: PathBuf, config: ExtensionConfig) -> Self {
         let bytes = bytes.into();
-        Self { manifest, digest: digest(&bytes), bytes, file, config }
+        Self { manifest, digest: digest::named(&bytes), bytes, file, config }
     }
-}
-
-/// How components are told apart: `sha256:` and hex.
-pub fn digest(bytes: &[u8]) -> String {
-    let hex: String = Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect();
-    format!("sha256:{hex}")
 }
 
 /// Finds the wanted components, reads their manifests, gives every section of the configuration to its owner, and orders them.
@@ -356,6 +350,11 @@ impl Registry {
         Self::of(others.chain([Arc::clone(version)]).collect())
     }
 
+    /// Whether it has the same extensions, loaded ones, in the same order.
+    pub fn is(&self, other: &Self) -> bool {
+        self.extensions.len() == other.extensions.len() && self.extensions.iter().zip(&other.extensions).all(|(a, b)| Arc::ptr_eq(a, b))
+    }
+
     /// The extension of a name.
     pub fn find(&self, name: &str) -> Option<&Arc<Extension>> {
         self.extensions.iter().find(|e| e.name() == name)
@@ -383,7 +382,8 @@ impl Registry {
 pub async fn load_whole(candidate: Candidate, into: &Surroundings<'_>) -> Result<Arc<Extension>, LoadError> {
     let begin = Instant::now();
     let (component, origin) = into.runtime.compile(candidate.bytes.clone(), into.config.deploy.compile_timeout).await?;
-    let (file, extension) = (candidate.file.clone(), load(candidate, component, None, into)?);
+    let surface = Surface::read(&candidate.bytes)?;
+    let (file, extension) = (candidate.file.clone(), load(candidate, component, surface, None, into)?);
     extension.start().await?;
     extension.self_test().await?;
     tracing::info!(
@@ -401,13 +401,13 @@ pub async fn load_whole(candidate: Candidate, into: &Surroundings<'_>) -> Result
 pub fn load(
     candidate: Candidate,
     component: Component,
+    surface: Surface,
     handover: Option<Handover>,
     into: &Surroundings<'_>,
 ) -> Result<Arc<Extension>, LoadError> {
     let Surroundings { runtime, config, providers, store } = into;
     let settings = settings(&candidate.manifest, &candidate.config, &config.sections);
     let Candidate { manifest, bytes, digest, file, config: own } = candidate;
-    let surface = Surface::read(&bytes).map_err(LoadError::Manifest)?;
     let limits = own.limits.limits();
     let granted = grants::granted(&manifest, own.grant.as_deref());
     let secrets: BTreeMap<_, _> =

@@ -205,26 +205,17 @@ fn text(result: &impl Shown) -> String {
 // === impl Comparison ===
 
 impl Comparison {
-    /// One more call was replayed, and is compared with the recorded one.
-    pub fn add(&mut self, case: &Case, replayed: &Replayed) {
-        self.count(case.spent, replayed);
-    }
-
-    /// The same, compared with a replay in the version that was recorded. When that one differs, the call tells nothing.
+    /// One more call was replayed, beside the version that was recorded. When that one differs, the call tells nothing.
     pub fn add_beside(&mut self, recorded: &Replayed, replayed: &Replayed) {
         if recorded.difference.is_some() {
             self.skipped += 1;
-        } else {
-            self.count(recorded.spent, replayed);
+            return;
         }
-    }
-
-    fn count(&mut self, before: Spent, replayed: &Replayed) {
         self.calls += 1;
         let failed = replayed.difference.as_ref().is_some_and(|d| d.fatal);
         if !failed {
             // What was cut off cost less than it would have.
-            self.before += before.work();
+            self.before += recorded.spent.work();
             self.after += replayed.spent.work();
         }
         if let Some(difference) = &replayed.difference {
@@ -271,23 +262,14 @@ impl Comparison {
     }
 }
 
-/// Makes recorded calls again in a candidate, one after the other.
-pub async fn compare(candidate: &Arc<Extension>, cases: &[Arc<Case>]) -> Comparison {
-    let mut comparison = Comparison::default();
-    for case in cases {
-        comparison.add(case, &candidate.replay(case).await);
-        // Requests go first.
-        tokio::task::yield_now().await;
-    }
-    comparison
-}
-
-/// The same beside the version that was recorded: only calls that it repeats count, and costs are those of two replays.
+/// Makes recorded calls again in a candidate, one after the other, beside the version that was recorded: only calls that it repeats count, and costs
+/// are those of two replays.
 pub async fn compare_with(recorded: &Arc<Extension>, candidate: &Arc<Extension>, cases: &[Arc<Case>]) -> Comparison {
     let mut comparison = Comparison::default();
     for case in cases {
         let before = recorded.replay(case).await;
         comparison.add_beside(&before, &candidate.replay(case).await);
+        // Requests go first.
         tokio::task::yield_now().await;
     }
     comparison

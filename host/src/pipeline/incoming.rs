@@ -100,8 +100,8 @@ fn repack(head: &mut Parts, body: Bytes) -> Bytes {
     packed.freeze()
 }
 
-/// Unix time, in milliseconds.
-fn unix_ms() -> u64 {
+/// Unix time now, in milliseconds.
+pub fn unix_ms() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
 }
 

@@ -36,7 +36,7 @@ pub use dialect::{plain, refuse};
 pub use exchange::Exchange;
 pub use filters::batch_size;
 pub use guest_http::serve as serve_guest_http;
-pub use incoming::Incoming;
+pub use incoming::{Incoming, unix_ms};
 pub use inner::{AnswerStream, Asking, Budget, Caller, Generated, HttpCaller};
 pub use route::{Listed, Match, Route, Routes};
 pub use trace::{Recent, Record, Trace};

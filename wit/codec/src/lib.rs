@@ -41,6 +41,7 @@ mod map;
 mod openai_chat;
 mod openai_error;
 mod openai_responses;
+mod openai_tools;
 pub mod passthrough;
 pub mod sse;
 

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
-use super::{Failure, report};
+use super::Failure;
+use crate::digest;
 use crate::extensions::{Capability, ManifestError, Surface, read_manifest, registry};
 
 /// What a file says, in the shape in which the gateway tells of a loaded one; none when there is no such file and it may be a name.
@@ -37,7 +37,7 @@ fn read(file: &str, bytes: &[u8]) -> Result<Value, ManifestError> {
         "description": of(|m| &m.description),
         "file": file,
         "bytes": bytes.len(),
-        "digest": report::sha256(&Sha256::digest(bytes)),
+        "digest": digest::named(bytes),
         "contract": surface.contract(),
         "hooks": surface.hooks(),
         "asks": asked,

@@ -131,12 +131,6 @@ pub fn refusal(attempt: &Value, message: &str) -> String {
     line(&format!("refused{}: {message} (attempt {}){goes_on}", at.unwrap_or_default(), text(&attempt["id"])))
 }
 
-/// A digest as the gateway writes it.
-pub fn sha256(digest: &[u8]) -> String {
-    let hex: String = digest.iter().map(|b| format!("{b:02x}")).collect();
-    format!("sha256:{hex}")
-}
-
 fn versions(attempt: &Value) -> String {
     match (attempt["from"].as_str(), attempt["to"].as_str()) {
         (Some(from), Some(to)) if from != to => format!("{from} -> {to}"),

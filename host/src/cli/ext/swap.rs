@@ -4,10 +4,10 @@ use futures_util::StreamExt as _;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::Method;
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 
 use super::server::{Server, refused, said};
 use super::{Failure, Rollout, SwapArgs, data, print, report};
+use crate::digest;
 use crate::extensions::registry;
 
 /// One line for each step, and then the whole document.
@@ -116,7 +116,7 @@ fn digest(key: &str) -> String {
     let is_digest = |hex: &str| hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit());
     match key.strip_prefix("sha256:") {
         Some(hex) if is_digest(hex) => format!("sha256:{}", hex.to_ascii_lowercase()),
-        _ => report::sha256(&Sha256::digest(key)),
+        _ => digest::named(key),
     }
 }
 

@@ -57,16 +57,11 @@ fn read_key(value: &str) -> Result<String, String> {
 }
 
 fn read_replay(value: &str) -> Result<ReplayMode, String> {
-    match value {
-        "off" => Ok(ReplayMode::Off),
-        "report" => Ok(ReplayMode::Report),
-        "require" => Ok(ReplayMode::Require),
-        other => Err(format!("`replay={other}` is none of `off`, `report`, `require`")),
-    }
+    ReplayMode::from_word(value).ok_or_else(|| format!("`replay={value}` is none of `off`, `report`, `require`"))
 }
 
 fn read_capability(word: &str) -> Result<Capability, String> {
-    Capability::ALL.iter().copied().find(|c| c.name() == word).ok_or_else(|| {
+    Capability::from_name(word).ok_or_else(|| {
         let all: Vec<_> = Capability::ALL.iter().map(|c| c.name()).collect();
         format!("`grant={word}` is no capability; there are {}", all.join(", "))
     })

@@ -5,6 +5,7 @@ use crate::DecodeError;
 use crate::hub::{ChatRequest, Extra, FunctionTool, OtherPart, Tool, ToolChoice, ToolKind};
 use crate::json::{Array, Fields, Kind, Object, Path, Value, ensure_valid, write_raw};
 use crate::map::{Crossing, Extras};
+use crate::openai_tools::{self, Own};
 
 pub(super) fn read(f: &mut Fields<'_>, hints: &mut Vec<Extra>) -> Result<Vec<Tool>, DecodeError> {
     let Some(value) = f.take_some("tools") else { return Ok(Vec::new()) };
@@ -53,49 +54,12 @@ pub(super) fn read_choice(value: Value<'_>, path: &Path<'_>) -> Result<ToolChoic
 }
 
 pub(super) fn write(o: &mut Object<'_>, r: &ChatRequest, extras: Extras<'_>, c: &mut Crossing) {
-    let expressible = |t: &Tool| match &t.kind {
-        ToolKind::Function(_) => true,
-        ToolKind::Other(other) => other.format == NAME,
-    };
-    for (i, tool) in r.tools.iter().enumerate() {
-        let at = format!("tools[{i}]");
-        match &tool.kind {
-            ToolKind::Other(other) if !expressible(tool) => {
-                c.lose(at, format!("the tool `{}` does not exist in the target format; dropped", other.kind));
-            }
-            _ => {
-                c.lose_extras(&at, &tool.extras);
-                if tool.cache_control.is_some() && !c.same {
-                    c.lose(format!("{at}.cache_control"), "OpenAI caches by itself and takes no breakpoints; dropped");
-                }
-            }
-        }
-    }
-    if r.tools.iter().any(expressible) {
-        let mut list = o.array("tools");
-        r.tools.iter().filter(|t| expressible(t)).for_each(|t| write_tool(&mut list, t, c));
-        list.end();
-    } else {
-        extras.hint(o, "tools");
-        if !c.same {
-            // A choice among no tools is an error.
-            return;
-        }
-    }
-    match &r.tool_choice {
-        None => extras.hint(o, "tool_choice"),
-        Some(ToolChoice::Auto) => o.string("tool_choice", "auto"),
-        Some(ToolChoice::None) => o.string("tool_choice", "none"),
-        Some(ToolChoice::Required) => o.string("tool_choice", "required"),
-        Some(ToolChoice::Function(name)) => {
-            let mut choice = o.object("tool_choice");
-            choice.string("type", "function");
-            choice.string("name", name);
-            choice.end();
-        }
-        Some(ToolChoice::Other(json)) if c.same => o.json("tool_choice", json),
-        Some(ToolChoice::Other(_)) => c.lose("tool_choice", "the target format has no such choice; dropped"),
-    }
+    const OWN: Own = Own { name: NAME, foreign: "the tool", tool: write_tool, chosen: write_chosen };
+    openai_tools::write(o, r, extras, c, &OWN);
+}
+
+fn write_chosen(choice: &mut Object<'_>, name: &str) {
+    choice.string("name", name);
 }
 
 fn write_tool(list: &mut Array<'_>, tool: &Tool, c: &Crossing) {
