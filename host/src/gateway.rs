@@ -169,12 +169,23 @@ pub fn read(file: &Path, set: &[String], components: Option<&Path>) -> Result<Ch
         return Err(Rejected(problems));
     }
     let folder = components_folder(&config, components);
+    if let (Some(state), Some(folder)) = (&config.deploy.state, &folder)
+        && is_same_folder(state, folder)
+    {
+        let message = "this is the folder of the components; versions that are kept there would be taken for the configuration's own. Give it a folder of its own.";
+        let path = "deploy.state".to_owned();
+        problems.push(Problem { severity: Severity::Error, place: source.place(&path), path, message: message.into() });
+    }
     let candidates = plan(&config, folder.as_deref(), &source, &mut problems);
     let pinned = pins::find(&config, folder.as_deref(), &source, &candidates, &mut problems);
     if problems.iter().any(|p| p.severity == Severity::Error) {
         return Err(Rejected(problems));
     }
     Ok(Checked { config, candidates, pinned, warnings: problems })
+}
+
+fn is_same_folder(a: &Path, b: &Path) -> bool {
+    a == b || a.canonicalize().is_ok_and(|a| b.canonicalize().is_ok_and(|b| a == b))
 }
 
 /// The folder of the components: the command line says it, or the configuration, or it is where they usually are.

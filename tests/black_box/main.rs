@@ -33,3 +33,4 @@ mod setup;
 mod soak;
 mod state;
 mod versions;
+mod watches;

@@ -9,7 +9,7 @@ use crate::deploy::{assert_serves, config, current_mark, section};
 use crate::setup;
 
 /// The configuration with an alias `fast` for this model.
-fn with_alias(base: &str, model: &str) -> String {
+pub fn with_alias(base: &str, model: &str) -> String {
     format!("{base}aliases: {{fast: {model}}}\n")
 }
 
@@ -22,14 +22,14 @@ async fn fast(client: &Client, upstream: &Upstream) -> String {
 }
 
 /// The attempt that follows a change which is not an order, and so has no answer. `known` are the attempts of before.
-async fn next_attempt(client: &Client, known: usize, trigger: &str) -> Value {
+pub async fn next_attempt(client: &Client, known: usize, trigger: &str) -> Value {
     client
         .attempt(&format!("{trigger} after the first {known}"), |a| a["trigger"] == trigger && a["id"].as_u64() > Some(known as u64))
         .await
 }
 
 /// The highest id until now.
-async fn newest(client: &Client) -> usize {
+pub async fn newest(client: &Client) -> usize {
     client.history().await.iter().filter_map(|a| a["id"].as_u64()).max().unwrap_or(0) as usize
 }
 
@@ -185,13 +185,13 @@ async fn the_file_of_the_configuration_is_watched_too() {
 // === the end of the power ===
 
 /// A gateway that keeps what was published.
-fn kept(upstream: &Upstream) -> Builder {
+pub fn kept(upstream: &Upstream) -> Builder {
     let builder = Gateway::builder(&config(Dialect::OpenAi, upstream, ""));
     let state = builder.folder().join("state");
     builder.set(format!("deploy.state={}", state.display()))
 }
 
-async fn start(builder: Builder) -> (Gateway, Client) {
+pub async fn start(builder: Builder) -> (Gateway, Client) {
     let gateway = builder.start().await;
     let client = Client::new(&gateway);
     (gateway, client)

@@ -28,6 +28,9 @@ const WARM_UP: usize = 512;
 /// How much larger or smaller the process may be at the end than it was early on.
 const GROWTH: f64 = 0.10;
 
+/// How long a swap may take on a quiet machine, in 99 of 100, its write to the disk included.
+const SWAP_TIME: Duration = Duration::from_millis(100);
+
 /// Who is swapped, in turn.
 const SWAPPED: [&str; 4] = ["openai-api", "anthropic-api", "routing", "swaps"];
 
@@ -126,7 +129,10 @@ async fn soak() {
         [("o", Dialect::OpenAi, &openai), ("a", Dialect::Anthropic, &anthropic)].map(|(n, f, u)| setup::named_provider(n, f, &u.url()));
     let more = format!("{}{}", extensions::fixture("swaps", ""), deploy::section("max_divergence: 1"));
     let config = setup::config(&providers.concat(), &more);
-    let gateway = Gateway::builder(&config).set("logging.level=warn,wasmgate::cli=info").start().await;
+    let builder = Gateway::builder(&config);
+    let state = builder.folder().join("state");
+    let builder = builder.set("logging.level=warn,wasmgate::cli=info").set(format!("deploy.state={}", state.display()));
+    let gateway = builder.start().await;
 
     let (done, stop) = (Arc::new(watch::channel(0).0), watch::channel(false).0);
     let callers: Vec<_> = (0..CLIENTS)
@@ -190,6 +196,9 @@ async fn soak() {
         growth * 100.0,
     );
     assert!(wrong.is_empty(), "{} streams were wrong, among them\n{}", wrong.len(), wrong[..wrong.len().min(5)].join("\n"));
+    // Whoever asks for a long soak has a quiet machine for it.
+    let p99 = percentile(&times, 0.99);
+    assert!(swaps <= SWAPS || p99 < SWAP_TIME, "a swap takes {p99:?} (p99); it may take {SWAP_TIME:?}");
     assert!(growth.abs() <= GROWTH, "the process had {early_kib} KiB after {early} swaps and {late_kib} KiB at the end");
     // The one that serves now is the last one that was sent.
     for (who, name) in SWAPPED.iter().enumerate() {

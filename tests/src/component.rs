@@ -23,9 +23,18 @@ pub fn from_text(name: &str) -> Vec<u8> {
 
 /// A component with one more manifest; the last one counts.
 pub fn with_manifest(component: &[u8], manifest: &Value) -> Vec<u8> {
-    let mut body = vec![u8::try_from(SECTION.len()).expect("it is short")];
-    body.extend_from_slice(SECTION.as_bytes());
-    body.extend_from_slice(manifest.to_string().as_bytes());
+    with_section(component, SECTION, manifest.to_string().as_bytes())
+}
+
+/// A component with a section that nobody reads: the same program in another file.
+pub fn with_note(component: &[u8]) -> Vec<u8> {
+    with_section(component, "note", b"another file")
+}
+
+fn with_section(component: &[u8], name: &str, content: &[u8]) -> Vec<u8> {
+    let mut body = vec![u8::try_from(name.len()).expect("it is short")];
+    body.extend_from_slice(name.as_bytes());
+    body.extend_from_slice(content);
     let mut all = component.to_vec();
     all.push(0);
     leb128(body.len(), &mut all);

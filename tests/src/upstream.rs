@@ -175,6 +175,11 @@ impl Gate {
     pub fn open(&self) {
         self.0.notify_one();
     }
+
+    /// Waits until it is opened, as a script does.
+    pub async fn wait(&self) {
+        self.0.notified().await;
+    }
 }
 
 // === impl Upstream ===

@@ -41,6 +41,8 @@ section! {
         header_timeout: Duration = Duration::from_secs(60),
         /// How long a client may take to send a request's body.
         body_timeout: Duration = Duration::from_secs(60),
+        /// How long a client may go without reading anything of what it is sent; then its connection is closed.
+        send_timeout: Duration = Duration::from_secs(60),
         /// How long running requests get to finish after a signal to stop.
         shutdown_timeout: Duration = Duration::from_secs(30),
         /// Threads that serve requests; 0 is one for each processor.

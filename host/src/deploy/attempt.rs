@@ -181,11 +181,15 @@ impl History {
         self.attempts().iter().rev().cloned().collect()
     }
 
-    /// The last attempts that have ended, oldest first.
+    /// The last attempts that have ended, oldest first, without what was found to differ: that may be of conversations, which stay in memory.
     pub fn ended(&self, most: usize) -> Vec<Attempt> {
         let attempts = self.attempts();
-        let ended: Vec<_> = attempts.iter().filter(|a| a.outcome != Outcome::Running).cloned().collect();
-        ended[ended.len().saturating_sub(most)..].to_vec()
+        let mut ended: Vec<_> = attempts.iter().filter(|a| a.outcome != Outcome::Running).cloned().collect();
+        ended.drain(..ended.len().saturating_sub(most));
+        for replay in ended.iter_mut().filter_map(|a| a.replay.as_mut()?.as_object_mut()) {
+            replay.remove("differences");
+        }
+        ended
     }
 
     fn put(&self, attempt: Attempt) {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -10,9 +11,11 @@ use super::attempt::{Progress, Refusal};
 use crate::config::{ExtensionConfig, ReplayMode};
 use crate::extensions::registry::{self, MAX_COMPONENT};
 use crate::extensions::{
-    CONTRACT, CONTRACT_VERSION, Candidate, Capability, Extension, LoadError, Manifest, ManifestError, Surface, Surroundings, compare_with,
-    grants, read_manifest,
+    CONTRACT, CONTRACT_VERSION, Candidate, Capability, Extension, Handover, LoadError, Surface, Surroundings, compare_with, grants,
 };
+
+/// How long recorded calls are replayed.
+const REPLAY_TIME: Duration = Duration::from_secs(10);
 
 /// What is wanted of a candidate.
 pub struct Terms<'a> {
@@ -39,21 +42,22 @@ pub async fn read(
             }
         })
         .await?;
-    let manifest = progress
+    progress
         .step("format", async {
-            let manifest = match read_manifest(&bytes) {
-                // Whoever mounts it by routes may have taken it off a shelf.
-                Err(ManifestError::Missing) if !config.routes.is_empty() => Manifest::off_the_shelf(name),
-                manifest => manifest.map_err(|e| e.to_string())?,
-            };
-            if manifest.name != name {
-                return Err(format!("this is the extension `{}`, not `{name}`", manifest.name));
-            }
-            let shown = format!("{} {}", manifest.name, manifest.version);
-            Ok((manifest, shown))
+            let wanted = name.to_owned();
+            // Reading a large component takes long enough to keep requests waiting.
+            let read = tokio::task::spawn_blocking(move || {
+                let manifest = registry::manifest_of(&bytes, &wanted, &config).map_err(|e| e.to_string())?;
+                if manifest.name != wanted {
+                    return Err(format!("this is the extension `{}`, not `{wanted}`", manifest.name));
+                }
+                Ok(Candidate::new(manifest, bytes, file, config))
+            });
+            let candidate = read.await.map_err(|e| e.to_string())??;
+            let shown = format!("{} {}", candidate.manifest.name, candidate.manifest.version);
+            Ok((candidate, shown))
         })
-        .await?;
-    Ok(Candidate::new(manifest, bytes, file, config))
+        .await
 }
 
 /// The other steps up to a version that may serve.
@@ -74,23 +78,48 @@ pub async fn pass(
         .await?;
     let extension = progress
         .step("configure", async {
-            let handover = match terms.running {
-                Some(running) => running.save().await.map_err(|e| format!("the running version does not save: {e}"))?,
-                None => None,
+            let (handover, took_over) = match terms.running {
+                Some(running) => left(running).await,
+                None => (None, String::new()),
             };
-            let took_over = handover.as_ref().map_or(String::new(), |h| format!("took over {} bytes of version {}", h.bytes.len(), h.from));
             let extension = registry::load(candidate, component, surface, handover, into).map_err(|e| e.to_string())?;
             extension.start().await.map_err(|e| e.to_string())?;
             Ok((extension, took_over))
         })
         .await?;
+    let tried = test(progress, &extension, &terms, into.config.deploy.record_bodies).await;
+    if tried.is_err() {
+        // It was configured, so it is told that it goes.
+        extension.shut_down().await;
+    }
+    tried.map(|()| extension)
+}
+
+/// What the running version leaves for the next one, and what to say of it. One that can no longer save must not stand in the way of a better one.
+async fn left(running: &Arc<Extension>) -> (Option<Handover>, String) {
+    match running.save().await {
+        Ok(None) => (None, String::new()),
+        Ok(Some(left)) => {
+            let said = format!("took over {} bytes of version {}", left.bytes.len(), left.from);
+            (Some(left), said)
+        }
+        Err(error) => {
+            let version = &running.manifest.version;
+            tracing::error!(extension = running.name(), version, %error, "a version left nothing for the next one: `save` failed");
+            (None, format!("version {version} left nothing: its `save` failed, {error}"))
+        }
+    }
+}
+
+/// What is asked of a version that is ready.
+async fn test(progress: &mut Progress<'_>, extension: &Arc<Extension>, terms: &Terms<'_>, bodies: bool) -> Result<(), Refusal> {
     progress.step("self-test", async { extension.self_test().await.map(|()| ((), String::new())).map_err(|e| e.to_string()) }).await?;
     match terms.running {
         _ if terms.replay == ReplayMode::Off => progress.skip("replay", "it is switched off"),
         None => progress.skip("replay", "no version runs whose calls could be replayed"),
-        Some(running) => replay(progress, &extension, running, terms.replay).await?,
+        Some(running) => replay(progress, extension, running, terms.replay, bodies).await?,
     }
-    Ok(extension)
+    Ok(())
 }
 
 /// The calls that were recorded of the running version are made to the candidate, which must not notice, and nobody else does.
@@ -99,6 +128,7 @@ async fn replay(
     extension: &Arc<Extension>,
     running: &Arc<Extension>,
     mode: ReplayMode,
+    bodies: bool,
 ) -> Result<(), Refusal> {
     let recorded = running.recorder.cases();
     if recorded.is_empty() {
@@ -109,14 +139,16 @@ async fn replay(
     let result = progress
         .step("replay", async {
             // What the running version does not repeat itself says nothing about another one.
-            let comparison = compare_with(running, extension, &recorded).await;
+            let comparison = compare_with(running, extension, &recorded, REPLAY_TIME).await;
             let (calls, differ) = (comparison.cases(), comparison.different());
             let shown = comparison.to_json();
-            let first = shown["differences"][0]["what"].as_str().map(|what| format!("; first: {what}")).unwrap_or_default();
+            // Where content of conversations is recorded, the history says only how much differs: it is kept on disk.
+            let said = shown["differences"][0]["what"].as_str().filter(|_| !bodies);
+            let first = said.map(|what| format!("; first: {what}")).unwrap_or_default();
             found = Some(shown);
             let left_out = match comparison.skipped() {
                 0 => String::new(),
-                n => format!(" ({n} more cannot be repeated)"),
+                n => format!(" ({n} more cannot be repeated, or not within {REPLAY_TIME:?})"),
             };
             let detail = format!("{differ} of {calls} recorded calls differ{left_out}{first}");
             if differ > 0 && mode == ReplayMode::Require { Err(detail) } else { Ok(((), detail)) }

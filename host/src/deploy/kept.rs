@@ -16,11 +16,16 @@ use crate::digest;
 
 const FILE: &str = "published.json";
 
+/// What the names of files begin with that are not complete.
+const UNFINISHED: &str = ".wasmgate-";
+
 /// The folder; without one, the memory of the process, so that a reload finds what it needs.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Kept {
     folder: Option<PathBuf>,
     memory: Mutex<BTreeMap<String, Bytes>>,
+    /// Components that this process wrote, or found to be what they were.
+    whole: Mutex<BTreeSet<String>>,
 }
 
 /// What was published last.
@@ -46,12 +51,15 @@ pub struct Override {
     pub base: String,
     /// Capabilities that were granted with it, by name.
     pub grant: Option<Vec<String>>,
+    /// What the configuration granted then. When that is something else, it is newer, and what was granted with the component no longer holds.
+    #[serde(default)]
+    pub base_grant: Option<Vec<String>>,
 }
 
 impl Kept {
     /// Opens the folder, which is created when missing, and reads what was published last.
     pub fn open(folder: Option<&Path>) -> anyhow::Result<(Self, Published)> {
-        let Some(folder) = folder else { return Ok((Self { folder: None, memory: Mutex::default() }, Published::default())) };
+        let Some(folder) = folder else { return Ok((Self::default(), Published::default())) };
         let failed = || format!("`deploy.state`: the folder `{}` cannot be used", folder.display());
         std::fs::create_dir_all(folder).with_context(failed)?;
         let published = match std::fs::read(folder.join(FILE)) {
@@ -64,7 +72,13 @@ impl Kept {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Published::default(),
             Err(e) => return Err(e).with_context(failed),
         };
-        Ok((Self { folder: Some(folder.to_owned()), memory: Mutex::default() }, published))
+        // What a process that was killed was about to write.
+        for entry in std::fs::read_dir(folder).with_context(failed)?.flatten() {
+            if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
+        Ok((Self { folder: Some(folder.to_owned()), ..Self::default() }, published))
     }
 
     /// Whether anything outlives the process.
@@ -94,10 +108,14 @@ impl Kept {
             return Ok(());
         };
         for (digest, bytes) in components {
+            let is_whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner).contains(digest);
             let file = folder.join(file_name(digest));
-            if !file.is_file() {
+            // One that is damaged is replaced as long as somebody has it in memory.
+            let there = if is_whole { file.is_file() } else { std::fs::read(&file).is_ok_and(|kept| kept == *bytes) };
+            if !there {
                 write(folder, &file, bytes)?;
             }
+            self.whole.lock().unwrap_or_else(PoisonError::into_inner).insert(digest.clone());
         }
         write(folder, &folder.join(FILE), &serde_json::to_vec_pretty(published)?)?;
         let needed: BTreeSet<String> = components.keys().map(|d| file_name(d)).collect();
@@ -122,7 +140,7 @@ fn file_name(digest: &str) -> String {
 
 /// A file that is there whole or not at all, also after a loss of power.
 fn write(folder: &Path, file: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut new = tempfile::NamedTempFile::new_in(folder)?;
+    let mut new = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(folder)?;
     new.write_all(bytes)?;
     new.as_file().sync_all()?;
     new.persist(file)?;
@@ -142,7 +160,7 @@ mod tests {
         let (a, b) = (digest::named(b"a"), digest::named(b"b"));
         let both = BTreeMap::from([(a.clone(), Bytes::from("a")), (b.clone(), Bytes::from("b"))]);
         kept.write(&Published::default(), &both).unwrap();
-        let own = Override { digest: a.clone(), version: "1".into(), base: "x".into(), grant: Some(vec!["kv".into()]) };
+        let own = Override { digest: a.clone(), version: "1".into(), base: "x".into(), grant: Some(vec!["kv".into()]), base_grant: None };
         let published = Published { generation: 7, overrides: BTreeMap::from([("e".into(), own.clone())]), history: Vec::new() };
         kept.write(&published, &BTreeMap::from([(a.clone(), Bytes::from("a"))])).unwrap();
 
@@ -152,6 +170,13 @@ mod tests {
         assert!(kept.component(&b).is_err());
         std::fs::write(path.join(file_name(&a)), "other").unwrap();
         assert!(kept.component(&a).unwrap_err().to_string().contains("damaged"));
+        kept.write(&published, &BTreeMap::from([(a.clone(), Bytes::from("a"))])).unwrap();
+        assert_eq!(kept.component(&a).unwrap().1, "a", "who has it in memory repairs it");
+
+        std::fs::write(path.join(".wasmgate-half"), "ha").unwrap();
+        std::fs::write(path.join("the operator's own"), "").unwrap();
+        Kept::open(Some(&path)).unwrap();
+        assert!(!path.join(".wasmgate-half").exists() && path.join("the operator's own").exists());
 
         std::fs::write(path.join(FILE), "{broken").unwrap();
         let damaged = format!("{:#}", Kept::open(Some(&path)).unwrap_err());

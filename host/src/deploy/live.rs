@@ -20,20 +20,24 @@ pub struct Live {
     /// For nobody: a version that gets the calls of the running one too.
     pub shadow: Option<Shadowing>,
     /// For callers that stay on versions.
-    pub pinned: Vec<(Who, Arc<Generation>)>,
-    /// For everybody, once a version that took over just now has failed too often.
-    pub fallback: Option<Fallback>,
+    pub pinned: Vec<Pinned>,
+    /// Versions that took over just now.
+    pub watched: Vec<Arc<Extension>>,
+    /// For everybody, once one of these has failed too often, until the rollback is published: with the versions before them.
+    pub fallback: Option<Arc<Generation>>,
     /// For nobody: versions that a rollback returns to, by extension.
     pub previous: BTreeMap<String, Arc<Extension>>,
 }
 
-/// What serves in the place of a version that failed too often, until the rollback is published.
+/// What serves callers that stay on versions.
 #[derive(Clone)]
-pub struct Fallback {
-    /// The version that is watched.
-    pub watched: Arc<Extension>,
-    /// With the version before.
+pub struct Pinned {
+    /// Whom.
+    pub who: Who,
+    /// With their versions.
     pub generation: Arc<Generation>,
+    /// With their versions, and of the others those before the ones that are watched.
+    pub fallback: Option<Arc<Generation>>,
 }
 
 /// A version that serves some callers.
@@ -79,27 +83,30 @@ pub enum Who {
 impl Live {
     /// The generation that serves a request. `id` tells callers without a key apart.
     pub fn choose(&self, headers: &HeaderMap, id: &str) -> &Arc<Generation> {
-        let stable = match &self.fallback {
-            Some(fallback) if fallback.watched.stats.tripwire().is_tripped() => &fallback.generation,
-            _ => &self.stable,
-        };
+        let failed = self.watched.iter().any(|e| e.stats.tripwire().is_tripped());
+        let stable = self.fallback.as_ref().filter(|_| failed).unwrap_or(&self.stable);
         if self.pinned.is_empty() && self.canary.is_none() {
             return stable;
         }
         let key = caller(headers);
-        if let Some((_, generation)) = self.pinned.iter().find(|(who, _)| who.is(headers, key.as_deref())) {
-            return generation;
+        if let Some(pinned) = self.pinned.iter().find(|p| p.who.is(headers, key.as_deref())) {
+            return pinned.fallback.as_ref().filter(|_| failed).unwrap_or(&pinned.generation);
         }
         match &self.canary {
-            Some(canary) if canary.serves(key.as_deref(), id) => &canary.generation,
+            Some(canary) if !failed && canary.serves(key.as_deref(), id) => &canary.generation,
             _ => stable,
         }
     }
 
     /// All generations.
     pub fn generations(&self) -> impl Iterator<Item = &Arc<Generation>> {
-        let others = self.canary.iter().map(|c| &c.generation).chain(self.fallback.iter().map(|f| &f.generation));
-        [&self.stable].into_iter().chain(others).chain(self.pinned.iter().map(|(_, g)| g))
+        let others = self.canary.iter().map(|c| &c.generation).chain(self.pinned.iter().map(|p| &p.generation));
+        [&self.stable].into_iter().chain(others).chain(self.fallbacks())
+    }
+
+    /// Those that serve when a version that is watched has failed too often.
+    pub fn fallbacks(&self) -> impl Iterator<Item = &Arc<Generation>> {
+        self.fallback.iter().chain(self.pinned.iter().filter_map(|p| p.fallback.as_ref()))
     }
 
     /// All extensions, some of them more than once.

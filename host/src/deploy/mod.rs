@@ -17,8 +17,9 @@ mod swap;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use bytes::Bytes;
@@ -26,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::config::Rejected;
-use crate::extensions::{Extension, Registry, Runtime, Surroundings};
+use crate::extensions::{Capability, Extension, Registry, Runtime, Surroundings};
 use crate::gateway::{self, Checked, Generation};
 use crate::providers::Directory;
 use crate::storage::Store;
@@ -34,12 +35,16 @@ use crate::storage::Store;
 use attempt::{Attempt, History, Outcome, Refusal, Trigger};
 use drain::Draining;
 use kept::{Kept, Override, Published};
-use live::{Audience, Canary, Fallback, Live, Shadowing, Who};
+use live::{Audience, Canary, Live, Pinned, Shadowing, Who};
+use observe::Watch;
 
 pub use swap::{Denied, Rollout, Wanted};
 
 /// Attempts that outlive the process.
 const KEPT_ATTEMPTS: usize = 50;
+
+/// How long until it is tried again to keep what could not be kept for a restart.
+const KEEP_AGAIN: Duration = Duration::from_secs(5);
 
 /// Where the configuration is from, so that it can be read again.
 #[derive(Debug, Clone)]
@@ -60,8 +65,10 @@ pub struct Deploy {
     sources: Sources,
     kept: Kept,
     history: History,
-    /// Whoever changes something holds this from the beginning to the end.
-    turn: tokio::sync::Mutex<Plan>,
+    /// Whoever brings components or a configuration holds this from the beginning to the end.
+    turn: tokio::sync::Mutex<()>,
+    /// Whoever publishes holds this, and only for that: the way back is open while something else is being compiled.
+    plan: tokio::sync::Mutex<Plan>,
     draining: Mutex<Vec<Draining>>,
     /// Every extension that was loaded and not shut down.
     loaded: Mutex<Vec<Arc<Extension>>>,
@@ -70,6 +77,10 @@ pub struct Deploy {
     /// Whoever looks at, or changes, what serves together with what drains and what is loaded.
     books: Mutex<()>,
     generations: AtomicU64,
+    /// What is published could not be kept for a restart, and somebody tries again.
+    unkept: AtomicBool,
+    /// A watched file changed while a version was tried out, so it was not read.
+    missed: AtomicBool,
     /// Ends the tasks that watch.
     stopping: CancellationToken,
 }
@@ -84,21 +95,36 @@ struct Plan {
     overrides: BTreeMap<String, Override>,
     /// The digests of the configuration's own components.
     bases: BTreeMap<String, String>,
-    pins: Vec<(Who, Vec<Arc<Extension>>)>,
+    pins: Vec<pins::Pinned>,
     /// Versions that a rollback returns to, loaded, by extension.
     previous: BTreeMap<String, Arc<Extension>>,
     rollout: Option<Trial>,
-    /// A version that took over and is watched, and the one before.
-    watched: Option<(Arc<Extension>, Arc<Extension>)>,
-    /// The task that watches a new version; cancelled when the version is replaced.
-    observer: CancellationToken,
+    /// Versions that took over just now.
+    watched: Vec<Arc<Watch>>,
 }
 
 /// A version that is tried out.
 #[derive(Clone)]
 struct Trial {
-    extension: Arc<Extension>,
+    watch: Arc<Watch>,
     kind: TrialKind,
+}
+
+/// What has to be true of the disk when something is published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Keeping {
+    /// A restart knows of it, or it is not published.
+    Must,
+    /// It is published whether or not: it takes back what is worse.
+    Try,
+    /// It makes no difference for a restart.
+    Nothing,
+}
+
+impl Trial {
+    fn version(&self) -> &Arc<Extension> {
+        &self.watch.version
+    }
 }
 
 #[derive(Clone)]
@@ -108,6 +134,25 @@ enum TrialKind {
 }
 
 impl Plan {
+    /// All versions that are looked after.
+    fn watches(&self) -> impl Iterator<Item = &Arc<Watch>> {
+        self.watched.iter().chain(self.rollout.iter().map(|t| &t.watch))
+    }
+
+    /// Looks after this one no longer.
+    fn let_go(&mut self, watch: &Arc<Watch>) {
+        self.watched.retain(|w| !Arc::ptr_eq(w, watch));
+    }
+
+    /// A version that took over is watched for as long as it serves and the one before can be returned to.
+    fn tidy(&mut self) {
+        let Self { watched, extensions, previous, .. } = self;
+        watched.retain(|w| {
+            let serves = extensions.find(w.name()).is_some_and(|e| Arc::ptr_eq(e, &w.version));
+            serves && previous.get(w.name()).is_some_and(|p| Arc::ptr_eq(p, &w.before))
+        });
+    }
+
     /// A version stands in place of the configuration's component, unless it is that.
     fn put_in_place(&mut self, extension: &Extension) {
         let name = extension.name();
@@ -118,9 +163,9 @@ impl Plan {
             self.overrides.remove(name);
             return;
         }
-        let grant = grant.map(|g| g.iter().map(|c| c.name().to_owned()).collect());
+        let (grant, base_grant) = (grant.as_deref().map(names), configured.as_deref().map(names));
         let (digest, version) = (extension.source.digest.clone(), extension.manifest.version.clone());
-        self.overrides.insert(name.to_owned(), Override { digest, version, base, grant });
+        self.overrides.insert(name.to_owned(), Override { digest, version, base, grant, base_grant });
     }
 }
 
@@ -138,11 +183,11 @@ impl Deploy {
         let config = Arc::new(config);
         let (kept, published) = Kept::open(config.deploy.state.as_deref())?;
         let bases = bases(&candidates);
-        let (candidates, overrides) = reload::with_overrides(candidates, &published.overrides, &kept).map_err(anyhow::Error::msg)?;
+        let (candidates, overrides) = reload::with_overrides(candidates, &published.overrides, &kept, &[]).map_err(anyhow::Error::msg)?;
         let providers = Arc::new(Directory::build(&config)?);
         let into = Surroundings { runtime: &runtime, config: &config, providers: &providers, store: &store };
         let extensions = Registry::load(candidates, &into).await.map_err(|(name, e)| anyhow::anyhow!("extension `{name}` {e}"))?;
-        let pins = match pins::load(pinned, &extensions, &into).await {
+        let pins = match pins::load(pinned, extensions.all(), &into).await {
             Ok(pins) => pins,
             Err(reason) => {
                 extensions.shut_down().await;
@@ -150,19 +195,8 @@ impl Deploy {
             }
         };
         let loaded: Vec<_> = extensions.all().iter().chain(pins.iter().flat_map(|(_, e)| e)).cloned().collect();
-        let observer = CancellationToken::new();
-        let plan = Plan {
-            config,
-            providers,
-            extensions,
-            overrides,
-            bases,
-            pins,
-            previous: BTreeMap::new(),
-            rollout: None,
-            watched: None,
-            observer,
-        };
+        let plan =
+            Plan { config, providers, extensions, overrides, bases, pins, previous: BTreeMap::new(), rollout: None, watched: Vec::new() };
         let generations = AtomicU64::new(published.generation);
         let live = match assemble(&plan, None, &generations) {
             Ok(live) => live,
@@ -178,17 +212,22 @@ impl Deploy {
             sources,
             kept,
             history: History::new(published.history),
-            turn: tokio::sync::Mutex::new(plan),
+            turn: tokio::sync::Mutex::default(),
+            plan: tokio::sync::Mutex::new(plan),
             draining: Mutex::default(),
             in_memory: Mutex::new(loaded.iter().map(Arc::downgrade).collect()),
             loaded: Mutex::new(loaded),
             books: Mutex::default(),
             generations,
+            unkept: AtomicBool::new(false),
+            missed: AtomicBool::new(false),
             stopping: CancellationToken::new(),
         });
         let mut progress = deploy.history.begin(Trigger::Start, None, None);
         progress.attempt.generation = Some(deploy.live().stable.number);
         progress.end(Outcome::Published, None);
+        // Its numbers are given once, also when this process is killed before anything else is kept.
+        deploy.note_end().await;
         files::watch(&deploy)?;
         Ok(deploy)
     }
@@ -223,8 +262,8 @@ impl Deploy {
     /// Ends what watches, then the extensions: first those that are not of the stable generation, then those in reverse order.
     pub async fn shut_down(&self) {
         self.stopping.cancel();
-        let plan = self.turn.lock().await;
-        plan.observer.cancel();
+        let _turn = self.turn.lock().await;
+        let plan = self.plan.lock().await;
         let stable = plan.extensions.all();
         let others: Vec<_> =
             std::mem::take(&mut *self.loaded()).into_iter().filter(|e| !stable.iter().any(|s| Arc::ptr_eq(s, e))).collect();
@@ -243,27 +282,42 @@ impl Deploy {
         }
     }
 
-    /// Publishes what a plan says: all of it or, with a reason, nothing.
-    async fn publish(self: &Arc<Self>, turn: &mut Plan, mut plan: Plan) -> Result<u64, String> {
+    /// Publishes what a plan says: all of it or, with a reason, nothing. Versions that it looks after are watched from here on, those that it no
+    /// longer looks after are left alone.
+    async fn publish(self: &Arc<Self>, turn: &mut Plan, mut plan: Plan, keeping: Keeping) -> Result<u64, String> {
+        plan.tidy();
         let old = self.live.load_full();
         let live = assemble(&plan, Some(&old), &self.generations)?;
         let number = live.stable.number;
-        self.keep(&plan, self.generations.load(Ordering::Relaxed)).await.map_err(|e| format!("it cannot be kept for a restart: {e}"))?;
+        match keeping {
+            Keeping::Nothing => {}
+            Keeping::Try => self.keep_or_try_again(&plan).await,
+            Keeping::Must => self.keep(&plan).await.map_err(|e| format!("it cannot be kept for a restart: {e}"))?,
+        }
         let books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
-        live.extensions().for_each(|extension| self.remember(extension));
+        for extension in live.extensions() {
+            self.remember(extension);
+            extension.recorder.set(plan.config.deploy.record, plan.config.deploy.record_bodies);
+        }
+        let is_in = |watch: &Arc<Watch>, plan: &Plan| plan.watches().any(|w| Arc::ptr_eq(w, watch));
+        let begun: Vec<_> = plan.watches().filter(|w| !is_in(w, turn)).cloned().collect();
+        // Before anybody meets them.
+        begun.iter().for_each(|w| w.version.stats.tripwire().arm(plan.config.deploy.error_budget));
         self.live.store(Arc::new(live));
-        // What was watched is judged by what served before this; whoever published begins anew.
-        turn.observer.cancel();
-        plan.observer = CancellationToken::new();
+        for watch in turn.watches().filter(|w| !is_in(w, &plan)) {
+            watch.end(plan.watches().any(|w| Arc::ptr_eq(&w.version, &watch.version)));
+        }
         *turn = plan;
+        begun.iter().for_each(|w| self.observe(turn, w));
         self.drain(&old);
         drop((books, old));
         self.sweep();
         Ok(number)
     }
 
-    /// Writes what a restart has to know, and the components of versions that may be wanted again.
-    async fn keep(self: &Arc<Self>, plan: &Plan, generation: u64) -> std::io::Result<()> {
+    /// Writes what a restart has to know, and the components of versions that may be wanted again. The plan must not change meanwhile.
+    async fn keep(self: &Arc<Self>, plan: &Plan) -> std::io::Result<()> {
+        let generation = self.generations.load(Ordering::Relaxed);
         let published = Published { generation, overrides: plan.overrides.clone(), history: self.history.ended(KEPT_ATTEMPTS) };
         let versions = plan.extensions.all().iter().chain(plan.pins.iter().flat_map(|(_, versions)| versions));
         let versions: BTreeMap<String, Bytes> = versions
@@ -275,10 +329,43 @@ impl Deploy {
         tokio::task::spawn_blocking(move || deploy.kept.write(&published, &versions)).await.map_err(std::io::Error::other)?
     }
 
+    /// The same; what fails is tried again until it works, or the gateway ends.
+    async fn keep_or_try_again(self: &Arc<Self>, plan: &Plan) {
+        let Err(error) = self.keep(plan).await else { return };
+        tracing::error!(%error, "what is published cannot be kept, so a restart would serve what was before; it is tried again");
+        if self.unkept.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let deploy = Arc::clone(self);
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    () = deploy.stopping.cancelled() => return,
+                    () = tokio::time::sleep(KEEP_AGAIN) => {}
+                }
+                let plan = deploy.plan.lock().await;
+                if deploy.keep(&plan).await.is_ok() {
+                    deploy.unkept.store(false, Ordering::Relaxed);
+                    tracing::info!("what is published is kept again");
+                    return;
+                }
+            }
+        });
+    }
+
     /// An attempt is over; the history outlives the process.
-    async fn note_end(self: &Arc<Self>, plan: &Plan) {
-        if let Err(e) = self.keep(plan, self.generations.load(Ordering::Relaxed)).await {
-            tracing::error!(error = %e, "the history of deployments could not be kept");
+    async fn note_end(self: &Arc<Self>) {
+        if self.kept.is_used() {
+            let plan = self.plan.lock().await;
+            self.keep_or_try_again(&plan).await;
+        }
+    }
+
+    /// A version is tried out no longer: what was not read meanwhile is read.
+    fn catch_up(self: &Arc<Self>) {
+        if self.missed.swap(false, Ordering::Relaxed) {
+            let deploy = Arc::clone(self);
+            tokio::spawn(async move { deploy.reload(Trigger::Watch).await });
         }
     }
 
@@ -301,6 +388,10 @@ impl Deploy {
     }
 }
 
+fn names(capabilities: &[Capability]) -> Vec<String> {
+    capabilities.iter().map(|c| c.name().to_owned()).collect()
+}
+
 fn bases(candidates: &[crate::extensions::Candidate]) -> BTreeMap<String, String> {
     candidates.iter().map(|c| (c.manifest.name.clone(), c.digest.clone())).collect()
 }
@@ -318,31 +409,37 @@ fn assemble(plan: &Plan, old: Option<&Live>, numbers: &AtomicU64) -> Result<Live
         Some(same) => Ok(Arc::clone(same)),
         None => make(extensions),
     };
-    let (mut canary, mut shadow) = (None, None);
+    // In the place of what is watched. Another one than served before: that one shall drain, and tell when it is gone.
+    let fallback = |extensions: &Registry| match old.and_then(|old| old.fallbacks().find(|g| is(g, extensions))) {
+        Some(same) => Ok(Arc::clone(same)),
+        None => make(extensions),
+    };
     let stable = generation(&plan.extensions)?;
-    if let Some(Trial { extension, kind, .. }) = &plan.rollout {
-        match kind {
+    let (mut canary, mut shadow) = (None, None);
+    if let Some(trial) = &plan.rollout {
+        let extension = Arc::clone(trial.version());
+        match &trial.kind {
             TrialKind::Canary(audience) => {
-                let generation = generation(&plan.extensions.with_version(extension)?)?;
-                canary = Some(Canary { generation, extension: Arc::clone(extension), audience: audience.clone() });
+                let generation = generation(&plan.extensions.with_version(&extension)?)?;
+                canary = Some(Canary { generation, extension, audience: audience.clone() });
             }
             TrialKind::Shadow(shadowing) => shadow = Some(shadowing.clone()),
         }
     }
+    let before = with_versions(&plan.extensions, plan.watched.iter().map(|w| &w.before))?;
+    let is_watched = !plan.watched.is_empty();
     let pinned = plan.pins.iter().map(|(who, versions)| {
-        let extensions = versions.iter().try_fold(plan.extensions.clone(), |all, version| all.with_version(version))?;
-        Ok((who.clone(), generation(&extensions)?))
+        let (now, then) = (with_versions(&plan.extensions, versions)?, with_versions(&before, versions)?);
+        let fallback = if now.is(&then) { None } else { Some(fallback(&then)?) };
+        Ok(Pinned { who: who.clone(), generation: generation(&now)?, fallback })
     });
     let pinned = pinned.collect::<Result<_, String>>()?;
-    let fallback = match &plan.watched {
-        Some((version, before)) => {
-            let extensions = plan.extensions.with_version(before)?;
-            // Another one than served before: that one shall drain, and tell when it is gone.
-            let known = old.and_then(|old| old.fallback.as_ref()).filter(|f| is(&f.generation, &extensions));
-            let generation = known.map_or_else(|| make(&extensions), |f| Ok(Arc::clone(&f.generation)))?;
-            Some(Fallback { watched: Arc::clone(version), generation })
-        }
-        None => None,
-    };
-    Ok(Live { stable, canary, shadow, pinned, fallback, previous: plan.previous.clone() })
+    let fallback = is_watched.then(|| fallback(&before)).transpose()?;
+    let watched = plan.watched.iter().map(|w| Arc::clone(&w.version)).collect();
+    Ok(Live { stable, canary, shadow, pinned, watched, fallback, previous: plan.previous.clone() })
+}
+
+/// The same extensions with other versions of some.
+fn with_versions<'a>(extensions: &Registry, versions: impl IntoIterator<Item = &'a Arc<Extension>>) -> Result<Registry, String> {
+    versions.into_iter().try_fold(extensions.clone(), |all, version| all.with_version(version))
 }

@@ -8,9 +8,8 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::attempt::Trigger;
 use super::live::Shadowing;
-use super::{Deploy, Plan, TrialKind};
+use super::{Deploy, Keeping, Plan, TrialKind};
 use crate::config;
 use crate::extensions::{Case, Extension, Shadow};
 
@@ -23,113 +22,167 @@ const ENOUGH: u64 = 100;
 /// Cases that wait for the shadow; more are let go.
 const WAITING: usize = 64;
 
-struct Observer {
-    deploy: Arc<Deploy>,
-    before: Arc<Extension>,
-    version: Arc<Extension>,
-    settings: config::Deploy,
-    until: Option<Instant>,
-    shadowing: Option<Shadowing>,
+/// A version that is looked after, as long as a plan says so.
+pub struct Watch {
+    /// The version.
+    pub version: Arc<Extension>,
+    /// The one that serves beside it, or did before.
+    pub before: Arc<Extension>,
+    /// No plan says so any longer.
     over: CancellationToken,
 }
 
+struct Observer {
+    deploy: Arc<Deploy>,
+    watch: Arc<Watch>,
+    settings: config::Deploy,
+    until: Option<Instant>,
+    shadowing: Option<Shadowing>,
+}
+
+impl Watch {
+    /// Of a version beside the one before.
+    pub fn new(version: &Arc<Extension>, before: &Arc<Extension>) -> Arc<Self> {
+        Arc::new(Self { version: Arc::clone(version), before: Arc::clone(before), over: CancellationToken::new() })
+    }
+
+    /// The extension's name.
+    pub fn name(&self) -> &str {
+        self.version.name()
+    }
+
+    /// Its end. `again` says that another watch of the same version begins.
+    pub(super) fn end(&self, again: bool) {
+        self.over.cancel();
+        self.before.recorder.shadow(None);
+        if !again {
+            self.version.stats.tripwire().disarm();
+        }
+    }
+}
+
 impl Deploy {
-    /// Watches a version that was put to work just now.
-    pub(super) fn observe(self: &Arc<Self>, plan: &Plan, before: &Arc<Extension>, version: &Arc<Extension>) {
+    /// Begins to watch what the plan looks after from now on.
+    pub(super) fn observe(self: &Arc<Self>, plan: &Plan, watch: &Arc<Watch>) {
         let settings = plan.config.deploy.clone();
-        let shadowing = match plan.rollout.as_ref().map(|t| &t.kind) {
+        let trial = plan.rollout.as_ref().filter(|t| Arc::ptr_eq(&t.watch, watch)).map(|t| &t.kind);
+        let shadowing = match trial {
             Some(TrialKind::Shadow(shadowing)) => Some(shadowing.clone()),
             _ => None,
         };
         if let Some(shadowing) = &shadowing {
             let (to, cases) = mpsc::channel(WAITING);
-            before.recorder.shadow(Some(Shadow { share: shadowing.share, to }));
-            tokio::spawn(look_on(Arc::clone(before), shadowing.clone(), cases, plan.observer.clone()));
+            watch.before.recorder.shadow(Some(Shadow { share: shadowing.share, to }));
+            tokio::spawn(look_on(Arc::clone(watch), shadowing.clone(), cases));
         }
-        let observer = Observer {
-            deploy: Arc::clone(self),
-            before: Arc::clone(before),
-            version: Arc::clone(version),
-            until: plan.rollout.is_none().then(|| Instant::now() + settings.observe),
-            settings,
-            shadowing,
-            over: plan.observer.clone(),
-        };
+        let until = trial.is_none().then(|| Instant::now() + settings.observe);
+        let observer = Observer { deploy: Arc::clone(self), watch: Arc::clone(watch), until, settings, shadowing };
         tokio::spawn(observer.run());
     }
 }
 
 /// Makes the calls of the running version to the one in the shadow, one after the other.
-async fn look_on(before: Arc<Extension>, shadowing: Shadowing, mut cases: mpsc::Receiver<Arc<Case>>, over: CancellationToken) {
+async fn look_on(watch: Arc<Watch>, shadowing: Shadowing, mut cases: mpsc::Receiver<Arc<Case>>) {
     loop {
         let case = tokio::select! {
-            () = over.cancelled() => return,
+            () = watch.over.cancelled() => return,
             case = cases.recv() => case,
         };
         let Some(case) = case else { return };
-        let beside = before.replay(&case).await;
+        let beside = watch.before.replay(&case).await;
         let replayed = shadowing.extension.replay(&case).await;
         if beside.difference.is_none() && replayed.difference.as_ref().is_some_and(|d| d.fatal) {
             shadowing.extension.stats.tripwire().failure();
         }
-        shadowing.comparison.lock().unwrap_or_else(PoisonError::into_inner).add_beside(&beside, &replayed);
+        shadowing.comparison.lock().unwrap_or_else(PoisonError::into_inner).add_beside(case.hook(), &beside, &replayed);
     }
 }
 
 impl Observer {
     async fn run(self) {
-        let tripwire = self.version.stats.tripwire();
+        let Self { deploy, watch, settings, .. } = &self;
+        let tripwire = watch.version.stats.tripwire();
         let mut ticks = tokio::time::interval(EVERY);
-        let reason = loop {
+        loop {
             tokio::select! {
                 // A failure too many counts also in the moment in which the watch ends.
                 biased;
-                () = self.over.cancelled() => return,
-                () = self.deploy.stopping.cancelled() => return,
+                () = watch.over.cancelled() => return,
+                () = deploy.stopping.cancelled() => return,
                 () = tripwire.pulled() => {
-                    break format!(
+                    let reason = format!(
                         "{} calls failed, by a trap or at a limit; `deploy.error_budget` is {}",
                         tripwire.failures(),
-                        self.settings.error_budget
+                        settings.error_budget
                     );
+                    return self.take_back(reason).await;
                 }
                 now = ticks.tick() => {
                     if let Some(reason) = self.too_expensive().or_else(|| self.diverges()) {
-                        break reason;
+                        return self.take_back(reason).await;
                     }
-                    if self.until.is_some_and(|until| now >= until) {
-                        return tripwire.disarm();
+                    if self.until.is_some_and(|until| now >= until) && self.let_go().await {
+                        return;
                     }
                 }
             }
-        };
-        self.take_back(reason).await;
+        }
+    }
+
+    /// It has proven itself. Not, when a failure too many came in the last moment.
+    async fn let_go(&self) -> bool {
+        let mut turn = self.deploy.plan.lock().await;
+        if self.watch.over.is_cancelled() {
+            return true;
+        }
+        if self.watch.version.stats.tripwire().is_tripped() {
+            return false;
+        }
+        let mut plan = turn.clone();
+        plan.let_go(&self.watch);
+        if let Err(error) = self.deploy.publish(&mut turn, plan, Keeping::Nothing).await {
+            tracing::error!(extension = self.watch.name(), error, "the watch over a version could not be ended");
+        }
+        true
     }
 
     async fn take_back(&self, reason: String) {
-        let mut turn = self.deploy.turn.lock().await;
+        let mut turn = self.deploy.plan.lock().await;
         // Somebody else may have replaced the version while this waited.
-        if self.over.is_cancelled() {
+        if self.watch.over.is_cancelled() {
             return;
         }
-        let name = self.version.name();
-        if let Err(e) = self.deploy.roll_back_now(&mut turn, name, Trigger::Automatic, Some(reason)).await {
-            tracing::error!(extension = name, error = %e, "a version could not be taken back");
+        let taken_back = self.deploy.take_back(&mut turn, &self.watch, reason).await;
+        drop(turn);
+        if let Err(e) = taken_back {
+            tracing::error!(extension = self.watch.name(), error = %e, "a version could not be taken back");
         }
+        self.deploy.note_end().await;
     }
 
+    /// What the calls of the version cost, beside those of the one before: those that were served, or in the shadow those that were compared.
     fn too_expensive(&self) -> Option<String> {
+        let Watch { version, before, .. } = &*self.watch;
+        let ((calls, cost), (calls_before, cost_before)) = match &self.shadowing {
+            Some(shadowing) => {
+                let comparison = shadowing.comparison.lock().unwrap_or_else(PoisonError::into_inner);
+                let (before, after) = comparison.costs();
+                ((comparison.cases(), after.as_secs_f64()), (comparison.cases(), before.as_secs_f64()))
+            }
+            None => {
+                let ((calls, _, cost), (calls_before, _, cost_before)) = (version.totals(), before.totals());
+                ((calls, cost), (calls_before, cost_before))
+            }
+        };
         let most = self.settings.max_cost_ratio;
-        let ((calls, _, cost), (calls_before, _, cost_before)) = (self.version.totals(), self.before.totals());
         if most == 0.0 || calls < ENOUGH || calls_before < ENOUGH || cost_before == 0.0 {
             return None;
         }
         let (each, each_before) = (cost / calls as f64 * 1e6, cost_before / calls_before as f64 * 1e6);
-        let ratio = each / each_before;
-        (ratio > most).then(|| {
+        (each / each_before > most).then(|| {
             format!(
                 "its calls take {each:.1} us of CPU time, those of version {} {each_before:.1}; `deploy.max_cost_ratio` is {most}",
-                self.before.manifest.version
+                before.manifest.version
             )
         })
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Who;
 use crate::config::{Config, Problem, Severity, Source};
 use crate::extensions::registry;
-use crate::extensions::{Candidate, Extension, Registry, Surroundings};
+use crate::extensions::{Candidate, Extension, Surroundings};
 
 /// Finds the components of the pins: another file of the folder, or one that was kept, with the extension's name and the version.
 pub fn find(
@@ -61,24 +61,36 @@ fn version(folders: &[&Path], name: &str, version: &str) -> Option<(PathBuf, Vec
     })
 }
 
-/// Loads them: one extension for each component, and for each caller the versions that it stays on.
-pub async fn load(
-    pinned: Vec<(Who, Candidate)>,
-    extensions: &Registry,
-    into: &Surroundings<'_>,
-) -> Result<Vec<(Who, Vec<Arc<Extension>>)>, String> {
+/// A caller with the versions that it stays on.
+pub type Pinned = (Who, Vec<Arc<Extension>>);
+
+/// Whether a caller stays on the same loaded versions.
+pub fn is_same(a: &Pinned, b: &Pinned) -> bool {
+    a.0 == b.0 && a.1.len() == b.1.len() && a.1.iter().zip(&b.1).all(|(a, b)| Arc::ptr_eq(a, b))
+}
+
+/// Loads them: one extension for each component, unless it is `known`, and for each caller the versions that it stays on.
+pub async fn load(pinned: Vec<(Who, Candidate)>, known: &[Arc<Extension>], into: &Surroundings<'_>) -> Result<Vec<Pinned>, String> {
     let mut versions: Vec<Arc<Extension>> = Vec::new();
-    let mut pins: Vec<(Who, Vec<Arc<Extension>>)> = Vec::new();
+    let mut pins: Vec<Pinned> = Vec::new();
     for (who, candidate) in pinned {
-        let known = versions.iter().chain(extensions.all()).find(|e| registry::is_same(e, &candidate, into)).cloned();
-        let version = match known {
-            Some(known) => known,
+        let same = versions.iter().chain(known).find(|e| registry::is_same(e, &candidate, into)).cloned();
+        let version = match same {
+            Some(same) => same,
             None => {
                 let (name, number) = (candidate.manifest.name.clone(), candidate.manifest.version.clone());
-                let loaded = registry::load_whole(candidate, into).await;
-                let loaded = loaded.map_err(|e| format!("version {number} of extension `{name}`, which is pinned, {e}"))?;
-                versions.push(Arc::clone(&loaded));
-                loaded
+                match registry::load_whole(candidate, into).await {
+                    Ok(loaded) => {
+                        versions.push(Arc::clone(&loaded));
+                        loaded
+                    }
+                    Err(e) => {
+                        for version in versions {
+                            version.shut_down().await;
+                        }
+                        return Err(format!("version {number} of extension `{name}`, which is pinned, {e}"));
+                    }
+                }
             }
         };
         match pins.iter_mut().find(|(w, _)| *w == who) {

@@ -2,50 +2,125 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::attempt::{Attempt, Outcome, Progress, Refusal, Trigger};
 use super::gate::{self, Terms};
 use super::kept::{Kept, Override};
+use super::observe::Watch;
 use super::swap::not_busy;
-use super::{Deploy, Plan, bases, pins};
-use crate::config::Config;
+use super::{Deploy, Keeping, Plan, bases, names, pins};
+use crate::config::{Config, ExtensionConfig};
 use crate::extensions::registry;
-use crate::extensions::{Candidate, Capability, Extension, Registry, Surroundings, read_manifest};
+use crate::extensions::{Candidate, Capability, Extension, Registry, Surroundings};
 use crate::gateway::Checked;
 use crate::providers::Directory;
+
+/// How often a reload begins again when what serves was taken back meanwhile.
+const AGAIN: usize = 3;
+
+/// Why a reload came to nothing.
+enum Ended {
+    /// Another one was refused.
+    Refused(String),
+    /// What serves is no longer what it was when this began.
+    Overtaken,
+}
+
+impl From<Refusal> for Ended {
+    fn from(Refusal(reason): Refusal) -> Self {
+        Self::Refused(reason)
+    }
+}
 
 impl Deploy {
     /// Reads the configuration and its components again. An attempt that was refused says why; what serves goes on.
     pub async fn reload(self: &Arc<Self>, trigger: Trigger) -> Attempt {
         let mut progress = self.history.begin(trigger, None, None);
-        let mut turn = self.turn.lock().await;
-        let tried = self.unless_it_stops(self.try_reload(&mut progress, &mut turn)).await;
+        let _turn = self.turn.lock().await;
+        if trigger == Trigger::Watch && self.plan.lock().await.rollout.is_some() {
+            // Nobody is there to ask for it again.
+            self.missed.store(true, Ordering::Relaxed);
+        }
+        let tried = self.unless_it_stops(self.try_reload(&mut progress)).await;
         let attempt = match tried {
             // Files are touched for many reasons.
             Ok(Outcome::Unchanged) if trigger == Trigger::Watch => return progress.forget(),
             Ok(outcome) => progress.end(outcome, None),
             Err(Refusal(reason)) => progress.end(Outcome::Refused, Some(reason)),
         };
-        self.note_end(&turn).await;
+        self.note_end().await;
         attempt
     }
 
-    async fn try_reload(self: &Arc<Self>, progress: &mut Progress<'_>, turn: &mut Plan) -> Result<Outcome, Refusal> {
+    async fn try_reload(self: &Arc<Self>, progress: &mut Progress<'_>) -> Result<Outcome, Refusal> {
+        for _ in 0..AGAIN {
+            let mut new = Vec::new();
+            let ended = self.reload_once(progress, &mut new).await;
+            if ended.is_err() {
+                for extension in new {
+                    extension.shut_down().await;
+                }
+            }
+            match ended {
+                Ok(outcome) => return Ok(outcome),
+                Err(Ended::Refused(reason)) => return Err(Refusal(reason)),
+                Err(Ended::Overtaken) => {}
+            }
+        }
+        Err(Refusal("what serves was taken back again and again meanwhile; reload once more".into()))
+    }
+
+    /// `new` has the extensions that were loaded, whatever becomes of them.
+    async fn reload_once(self: &Arc<Self>, progress: &mut Progress<'_>, new: &mut Vec<Arc<Extension>>) -> Result<Outcome, Ended> {
+        let before = self.plan.lock().await.clone();
+        let mut plan = self.load_again(progress, &before, new).await?;
+        let mut turn = self.plan.lock().await;
+        if !turn.extensions.is(&before.extensions) || turn.overrides != before.overrides {
+            return Err(Ended::Overtaken);
+        }
+        // What was watched when this began may have proven itself meanwhile.
+        let is_in = |watch: &Arc<Watch>, all: &[Arc<Watch>]| all.iter().any(|w| Arc::ptr_eq(w, watch));
+        plan.watched.retain(|w| !is_in(w, &before.watched) || is_in(w, &turn.watched));
+        let same_pins = plan.pins.len() == turn.pins.len() && plan.pins.iter().zip(&turn.pins).all(|(a, b)| pins::is_same(a, b));
+        if Arc::ptr_eq(&plan.config, &turn.config) && plan.extensions.is(&turn.extensions) && same_pins && plan.overrides == turn.overrides
+        {
+            turn.bases = plan.bases;
+            return Ok(Outcome::Unchanged);
+        }
+        let generation = progress
+            .step("publish", async {
+                let generation = self.publish(&mut turn, plan, Keeping::Must).await?;
+                Ok((generation, format!("generation {generation}")))
+            })
+            .await?;
+        progress.attempt.generation = Some(generation);
+        Ok(Outcome::Published)
+    }
+
+    /// Reads everything again and loads what changed. Until what this gives is published, nothing has changed.
+    async fn load_again(
+        self: &Arc<Self>,
+        progress: &mut Progress<'_>,
+        before: &Plan,
+        new: &mut Vec<Arc<Extension>>,
+    ) -> Result<Plan, Refusal> {
         let sources = self.sources.clone();
         let read = async {
-            not_busy(turn).map_err(|e| e.to_string())?;
+            not_busy(before).map_err(|e| e.to_string())?;
             let checked =
                 tokio::task::spawn_blocking(move || sources.read()).await.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
-            let later = after_a_restart(&turn.config, &checked.config);
+            let later = after_a_restart(&before.config, &checked.config);
             let detail = if later.is_empty() { String::new() } else { format!("only a restart changes {}", later.join(", ")) };
             Ok((checked, detail))
         };
         let Checked { config, candidates, pinned, .. } = progress.step("read", read).await?;
         let bases = bases(&candidates);
-        let (candidates, overrides) = with_overrides(candidates, &turn.overrides, &self.kept).map_err(Refusal)?;
-        let config = if *turn.config == config { Arc::clone(&turn.config) } else { Arc::new(config) };
-        let providers = if turn.config.providers == config.providers {
-            Arc::clone(&turn.providers)
+        let (candidates, overrides) =
+            with_overrides(candidates, &before.overrides, &self.kept, before.extensions.all()).map_err(Refusal)?;
+        let config = if *before.config == config { Arc::clone(&before.config) } else { Arc::new(config) };
+        let providers = if before.config.providers == config.providers {
+            Arc::clone(&before.providers)
         } else {
             Arc::new(Directory::build(&config).map_err(|e| Refusal(format!("{e:#}")))?)
         };
@@ -53,7 +128,7 @@ impl Deploy {
         let mut extensions = Vec::new();
         let mut changed: Vec<(Arc<Extension>, Arc<Extension>)> = Vec::new();
         for candidate in candidates {
-            let running = turn.extensions.find(&candidate.manifest.name);
+            let running = before.extensions.find(&candidate.manifest.name);
             if let Some(same) = running.filter(|e| registry::is_same(e, &candidate, &into)) {
                 extensions.push(Arc::clone(same));
                 continue;
@@ -63,15 +138,14 @@ impl Deploy {
             let loaded = gate::pass(progress, candidate, terms, &into).await;
             let about = progress.about.take().unwrap_or_default();
             let loaded = loaded.map_err(|Refusal(reason)| Refusal(format!("{about}: {reason}")))?;
+            new.push(Arc::clone(&loaded));
             changed.extend(running.map(|r| (Arc::clone(r), Arc::clone(&loaded))));
             extensions.push(loaded);
         }
         let extensions = Registry::of(extensions).map_err(Refusal)?;
-        let pins = pins::load(pinned, &extensions, &into).await.map_err(Refusal)?;
-        if Arc::ptr_eq(&config, &turn.config) && extensions.is(&turn.extensions) && overrides == turn.overrides {
-            turn.bases = bases;
-            return Ok(Outcome::Unchanged);
-        }
+        let known: Vec<_> = extensions.all().iter().chain(before.pins.iter().flat_map(|(_, v)| v)).cloned().collect();
+        let pins = pins::load(pinned, &known, &into).await.map_err(Refusal)?;
+        new.extend(pins.iter().flat_map(|(_, v)| v).filter(|v| !known.iter().any(|k| Arc::ptr_eq(k, v))).cloned());
         if let [(from, to)] = changed.as_slice()
             && from.source.digest != to.source.digest
         {
@@ -79,43 +153,43 @@ impl Deploy {
             progress.is_from(from);
             progress.is_to(&to.manifest, &to.source.digest);
         }
-        let same_providers = Arc::ptr_eq(&providers, &turn.providers);
-        let mut plan = turn.clone();
+        let same_providers = Arc::ptr_eq(&providers, &before.providers);
+        let mut plan = before.clone();
         (plan.config, plan.providers, plan.extensions, plan.overrides) = (config, providers, extensions, overrides);
-        (plan.bases, plan.pins, plan.watched) = (bases, pins, None);
+        (plan.bases, plan.pins) = (bases, pins);
         keep_previous(&mut plan, &changed, same_providers);
-        let generation = progress
-            .step("publish", async {
-                let generation = self.publish(turn, plan).await?;
-                Ok((generation, format!("generation {generation}")))
-            })
-            .await?;
-        // One version can be told to be the cause of what is seen after.
-        if let [(from, to)] = changed.as_slice() {
-            to.stats.tripwire().arm(turn.config.deploy.error_budget);
-            self.observe(turn, from, to);
-        }
-        progress.attempt.generation = Some(generation);
-        Ok(Outcome::Published)
+        Ok(plan)
     }
 }
 
-/// A version that was replaced can be returned to as long as everything else is as it was.
+/// A version that was replaced can be returned to as long as everything else is as it was, and as long as it can, the new one is watched.
 fn keep_previous(plan: &mut Plan, changed: &[(Arc<Extension>, Arc<Extension>)], same_providers: bool) {
-    let Plan { previous, extensions, .. } = plan;
-    previous.retain(|name, p| same_providers && extensions.find(name).is_some_and(|e| e.source.settings == p.source.settings));
+    let Plan { previous, extensions, watched, .. } = plan;
+    previous.retain(|name, p| same_providers && extensions.find(name).is_some_and(|e| can_return(e, p)));
     for (from, to) in changed {
-        if same_providers && from.source.digest != to.source.digest && from.source.settings == to.source.settings {
+        if same_providers && from.source.digest != to.source.digest && can_return(to, from) {
             previous.insert(to.name().to_owned(), Arc::clone(from));
+            watched.push(Watch::new(to, from));
         }
     }
 }
 
-/// Puts the components that stand in place of the configuration's into its candidates. One whose base has changed no longer holds.
+/// Whether a version may serve again in the place of another one: with the settings, limits, secrets and hosts that the configuration has now,
+/// and with nothing granted that is not granted now.
+fn can_return(now: &Extension, before: &Extension) -> bool {
+    let without_its_own = |config: &ExtensionConfig| ExtensionConfig { component: None, grant: None, ..config.clone() };
+    now.source.settings == before.source.settings
+        && without_its_own(&now.source.config) == without_its_own(&before.source.config)
+        && (now.source.config.grant == before.source.config.grant || before.granted.iter().all(|c| now.granted.contains(c)))
+}
+
+/// Puts the components that stand in place of the configuration's into its candidates. One whose base has changed no longer holds. What runs is
+/// known without a file.
 pub(super) fn with_overrides(
     candidates: Vec<Candidate>,
     overrides: &BTreeMap<String, Override>,
     kept: &Kept,
+    running: &[Arc<Extension>],
 ) -> Result<(Vec<Candidate>, BTreeMap<String, Override>), String> {
     let mut holding = BTreeMap::new();
     let mut all = Vec::with_capacity(candidates.len());
@@ -133,17 +207,14 @@ pub(super) fn with_overrides(
             holds
         });
         if let Some(own) = own {
-            match kept.component(&own.digest).map_err(|e| e.to_string()).and_then(|(file, bytes)| {
-                let manifest = read_manifest(&bytes).map_err(|e| e.to_string())?;
-                Ok((file, bytes, manifest))
-            }) {
-                Ok((file, bytes, manifest)) => {
-                    let mut config = candidate.config.clone();
-                    if let Some(grant) = &own.grant {
-                        config.grant = Some(grant.iter().filter_map(|g| Capability::from_name(g)).collect());
-                    }
-                    candidate = Candidate::new(manifest, bytes, file, config);
-                    holding.insert(name, own.clone());
+            let mut own = own.clone();
+            if own.base_grant != candidate.config.grant.as_deref().map(names) {
+                own.grant = None;
+            }
+            match in_place(&own, &candidate, kept, running) {
+                Ok(found) => {
+                    candidate = found;
+                    holding.insert(name, own);
                 }
                 Err(reason) => {
                     tracing::error!(
@@ -162,6 +233,21 @@ pub(super) fn with_overrides(
     if problems.is_empty() { Ok((ordered, holding)) } else { Err(problems.join(" ")) }
 }
 
+/// The component that stands in the place of a candidate.
+fn in_place(own: &Override, candidate: &Candidate, kept: &Kept, running: &[Arc<Extension>]) -> Result<Candidate, String> {
+    let mut config = candidate.config.clone();
+    if let Some(grant) = &own.grant {
+        config.grant = Some(grant.iter().filter_map(|g| Capability::from_name(g)).collect());
+    }
+    let name = &candidate.manifest.name;
+    if let Some(runs) = running.iter().find(|e| e.name() == name && e.source.digest == own.digest) {
+        return Ok(Candidate::new(runs.manifest.clone(), runs.source.bytes.clone(), runs.source.file.clone(), config));
+    }
+    let (file, bytes) = kept.component(&own.digest).map_err(|e| e.to_string())?;
+    let manifest = registry::manifest_of(&bytes, name, &config).map_err(|e| e.to_string())?;
+    Ok(Candidate::new(manifest, bytes, file, config))
+}
+
 /// Settings that differ and that a running gateway cannot change.
 fn after_a_restart(running: &Config, read: &Config) -> Vec<&'static str> {
     let (a, b) = (&running.server, &read.server);
@@ -170,6 +256,7 @@ fn after_a_restart(running: &Config, read: &Config) -> Vec<&'static str> {
         ("server.port", a.port != b.port),
         ("server.header_limit", a.header_limit != b.header_limit),
         ("server.header_timeout", a.header_timeout != b.header_timeout),
+        ("server.send_timeout", a.send_timeout != b.send_timeout),
         ("server.max_connections", a.max_connections != b.max_connections),
         ("server.shutdown_timeout", a.shutdown_timeout != b.shutdown_timeout),
         ("server.threads", a.threads != b.threads),

@@ -10,7 +10,8 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::attempt::{Attempt, Outcome, Progress, Refusal, RolloutName, Step, Trigger};
 use super::gate::{self, Terms};
 use super::live::{Audience, Shadowing};
-use super::{Deploy, Plan, Trial, TrialKind};
+use super::observe::Watch;
+use super::{Deploy, Keeping, Plan, Trial, TrialKind};
 use crate::config::ReplayMode;
 use crate::extensions::{Capability, Comparison, Extension, Surroundings};
 
@@ -66,6 +67,14 @@ pub enum Denied {
     /// There is no version before.
     #[error("no version of `{0}` is being tried out, and none ran before that could be returned to")]
     NothingBefore(String),
+    /// It has failed too often.
+    #[error("version {version} of `{name}` has failed more often than `deploy.error_budget` allows and is being taken back")]
+    Failed {
+        /// The extension.
+        name: String,
+        /// The version.
+        version: String,
+    },
     /// The attempt was refused.
     #[error("{}", .0.reason.as_deref().unwrap_or("refused"))]
     Refused(Box<Attempt>),
@@ -103,8 +112,8 @@ impl Deploy {
     pub async fn swap(self: &Arc<Self>, wanted: Wanted, tell: Option<UnboundedSender<Step>>) -> Result<Attempt, Denied> {
         self.known(&wanted.name)?;
         let mut progress = self.history.begin(Trigger::Upload, Some(&wanted.name), tell);
-        let mut turn = self.turn.lock().await;
-        let tried = self.unless_it_stops(self.try_swap(&mut progress, &mut turn, wanted)).await;
+        let _turn = self.turn.lock().await;
+        let tried = self.unless_it_stops(self.try_swap(&mut progress, wanted)).await;
         let attempt = match tried {
             Ok(outcome) => Ok(progress.end(outcome, None)),
             Err(Refused::Denied(denied)) => {
@@ -113,14 +122,15 @@ impl Deploy {
             }
             Err(Refused::Step(Refusal(reason))) => Err(Denied::Refused(Box::new(progress.end(Outcome::Refused, Some(reason))))),
         };
-        self.note_end(&turn).await;
+        self.note_end().await;
         attempt
     }
 
-    async fn try_swap(self: &Arc<Self>, progress: &mut Progress<'_>, turn: &mut Plan, wanted: Wanted) -> Result<Outcome, Refused> {
+    async fn try_swap(self: &Arc<Self>, progress: &mut Progress<'_>, wanted: Wanted) -> Result<Outcome, Refused> {
         let Wanted { name, bytes, rollout, replay, grant } = wanted;
-        let running = Arc::clone(turn.extensions.find(&name).ok_or_else(|| self.unknown(&name))?);
-        not_busy(turn)?;
+        let plan = self.plan.lock().await.clone();
+        let running = Arc::clone(plan.extensions.find(&name).ok_or_else(|| self.unknown(&name))?);
+        not_busy(&plan)?;
         progress.attempt.rollout = rollout.name();
         progress.is_from(&running);
         let mut config = running.source.config.clone();
@@ -134,43 +144,47 @@ impl Deploy {
         if candidate.digest == running.source.digest && !granted_more {
             return Ok(Outcome::Unchanged);
         }
-        let into = Surroundings { runtime: &self.runtime, config: &turn.config, providers: &turn.providers, store: &self.store };
-        let terms = Terms { running: Some(&running), replay: replay.unwrap_or(turn.config.deploy.replay) };
+        let into = Surroundings { runtime: &self.runtime, config: &plan.config, providers: &plan.providers, store: &self.store };
+        let terms = Terms { running: Some(&running), replay: replay.unwrap_or(plan.config.deploy.replay) };
         let extension = gate::pass(progress, candidate, terms, &into).await?;
-        let (outcome, generation) = progress.step("publish", self.put_to_work(turn, &running, &extension, rollout)).await?;
-        progress.attempt.generation = Some(generation);
-        Ok(outcome)
+        let watch = Watch::new(&extension, &running);
+        match progress.step("publish", self.put_to_work(&watch, rollout)).await {
+            Ok((outcome, generation)) => {
+                progress.attempt.generation = Some(generation);
+                Ok(outcome)
+            }
+            Err(refusal) => {
+                extension.shut_down().await;
+                Err(refusal.into())
+            }
+        }
     }
 
-    async fn put_to_work(
-        self: &Arc<Self>,
-        turn: &mut Plan,
-        running: &Arc<Extension>,
-        extension: &Arc<Extension>,
-        rollout: Rollout,
-    ) -> Result<((Outcome, u64), String), String> {
+    async fn put_to_work(self: &Arc<Self>, watch: &Arc<Watch>, rollout: Rollout) -> Result<((Outcome, u64), String), String> {
+        let mut turn = self.plan.lock().await;
+        // What was tested beside one version says nothing beside another one.
+        if !turn.extensions.find(watch.name()).is_some_and(|e| Arc::ptr_eq(e, &watch.before)) {
+            return Err(format!("version {} was taken back while this was being tested; send it again", watch.before.manifest.version));
+        }
         let mut plan = turn.clone();
-        let tripwire = extension.stats.tripwire();
-        tripwire.arm(plan.config.deploy.error_budget);
         let (outcome, detail) = match rollout {
             Rollout::Active => {
-                take_over(&mut plan, running, extension)?;
+                take_over(&mut plan, watch)?;
                 (Outcome::Published, "for everybody".to_owned())
             }
             Rollout::Canary(audience) => {
                 let detail = format!("for {} % of the callers and {} keys", audience.share * 100.0, audience.keys.len());
-                plan.rollout = Some(Trial { extension: Arc::clone(extension), kind: TrialKind::Canary(audience) });
+                plan.rollout = Some(Trial { watch: Arc::clone(watch), kind: TrialKind::Canary(audience) });
                 (Outcome::Canary, detail)
             }
             Rollout::Shadow(share) => {
                 let comparison: Arc<Mutex<Comparison>> = Arc::default();
-                let shadowing = Shadowing { extension: Arc::clone(extension), share, comparison };
-                plan.rollout = Some(Trial { extension: Arc::clone(extension), kind: TrialKind::Shadow(shadowing) });
+                let shadowing = Shadowing { extension: Arc::clone(&watch.version), share, comparison };
+                plan.rollout = Some(Trial { watch: Arc::clone(watch), kind: TrialKind::Shadow(shadowing) });
                 (Outcome::Shadow, format!("looks at {} % of the calls", share * 100.0))
             }
         };
-        let generation = self.publish(turn, plan).await?;
-        self.observe(turn, running, extension);
+        let generation = self.publish(&mut turn, plan, Keeping::Must).await?;
         let generation = match &*self.live() {
             live if outcome == Outcome::Canary => live.canary.as_ref().map_or(generation, |c| c.generation.number),
             _ => generation,
@@ -181,100 +195,113 @@ impl Deploy {
     /// The version that is tried out takes over.
     pub async fn promote(self: &Arc<Self>, name: &str) -> Result<Attempt, Denied> {
         self.known(name)?;
-        let mut turn = self.turn.lock().await;
-        let Some(trial) = turn.rollout.clone().filter(|t| t.extension.name() == name) else {
+        let mut turn = self.plan.lock().await;
+        let Some(trial) = turn.rollout.clone().filter(|t| t.watch.name() == name) else {
             return Err(Denied::NothingToPromote(name.to_owned()));
         };
-        let running = Arc::clone(turn.extensions.find(name).ok_or_else(|| self.unknown(name))?);
+        let (version, before) = (trial.version(), &trial.watch.before);
+        if version.stats.tripwire().is_tripped() {
+            return Err(Denied::Failed { name: name.to_owned(), version: version.manifest.version.clone() });
+        }
         let mut progress = self.history.begin(Trigger::Promote, Some(name), None);
-        progress.is_from(&running);
-        progress.is_to(&trial.extension.manifest, &trial.extension.source.digest);
+        progress.is_from(before);
+        progress.is_to(&version.manifest, &version.source.digest);
         let published = progress
             .step("publish", async {
                 let mut plan = turn.clone();
-                take_over(&mut plan, &running, &trial.extension)?;
-                running.recorder.shadow(None);
-                let generation = self.publish(&mut turn, plan).await?;
-                trial.extension.stats.tripwire().arm(turn.config.deploy.error_budget);
-                self.observe(&turn, &running, &trial.extension);
+                take_over(&mut plan, &Watch::new(version, before))?;
+                let generation = self.publish(&mut turn, plan, Keeping::Must).await?;
                 Ok((generation, format!("generation {generation}, for everybody")))
             })
             .await;
-        self.published(progress, published, Outcome::Published, None, &turn).await
+        drop(turn);
+        let attempt = published_or_not(progress, published, Outcome::Published, None);
+        self.note_end().await;
+        self.catch_up();
+        attempt
     }
 
     /// Ends the trial of a version, or returns to the version before.
     pub async fn roll_back(self: &Arc<Self>, name: &str) -> Result<Attempt, Denied> {
         self.known(name)?;
-        let mut turn = self.turn.lock().await;
-        self.roll_back_now(&mut turn, name, Trigger::Rollback, None).await
+        let mut turn = self.plan.lock().await;
+        let attempt = match turn.rollout.clone().filter(|t| t.watch.name() == name) {
+            Some(trial) => self.end_trial(&mut turn, &trial, Trigger::Rollback, None).await,
+            None => self.return_to_previous(&mut turn, name, Trigger::Rollback, None).await,
+        };
+        drop(turn);
+        self.note_end().await;
+        self.catch_up();
+        attempt
     }
 
-    /// The same in one's turn. `why` is what the gateway found, when it takes a version back by itself.
-    pub(super) async fn roll_back_now(
+    /// A version that is looked after failed, for this reason.
+    pub(super) async fn take_back(self: &Arc<Self>, turn: &mut Plan, watch: &Arc<Watch>, why: String) -> Result<Attempt, Denied> {
+        let attempt = match turn.rollout.clone().filter(|t| Arc::ptr_eq(&t.watch, watch)) {
+            Some(trial) => self.end_trial(turn, &trial, Trigger::Automatic, Some(why)).await,
+            None => self.return_to_previous(turn, watch.name(), Trigger::Automatic, Some(why)).await,
+        };
+        self.catch_up();
+        attempt
+    }
+
+    async fn end_trial(self: &Arc<Self>, turn: &mut Plan, trial: &Trial, trigger: Trigger, why: Option<String>) -> Result<Attempt, Denied> {
+        let (from, to) = (trial.version(), &trial.watch.before);
+        let mut progress = self.history.begin(trigger, Some(trial.watch.name()), None);
+        progress.is_from(from);
+        progress.is_to(&to.manifest, &to.source.digest);
+        progress.attempt.rollout = trial.kind.name();
+        let mut plan = turn.clone();
+        plan.rollout = None;
+        let published = self.publish_rollback(&mut progress, turn, plan, to).await;
+        published_or_not(progress, published, Outcome::RolledBack, why)
+    }
+
+    async fn return_to_previous(
         self: &Arc<Self>,
         turn: &mut Plan,
         name: &str,
         trigger: Trigger,
         why: Option<String>,
     ) -> Result<Attempt, Denied> {
-        let running = Arc::clone(turn.extensions.find(name).ok_or_else(|| self.unknown(name))?);
-        let trial = turn.rollout.clone().filter(|t| t.extension.name() == name);
-        let previous = turn.previous.get(name).cloned();
-        let mut plan = turn.clone();
-        let (from, to) = match (&trial, &previous) {
-            (Some(trial), _) => {
-                plan.rollout = None;
-                (Arc::clone(&trial.extension), Arc::clone(&running))
-            }
-            (None, Some(previous)) => (Arc::clone(&running), Arc::clone(previous)),
-            (None, None) => return Err(Denied::NothingBefore(name.to_owned())),
-        };
+        let from = Arc::clone(turn.extensions.find(name).ok_or_else(|| self.unknown(name))?);
+        let to = Arc::clone(turn.previous.get(name).ok_or_else(|| Denied::NothingBefore(name.to_owned()))?);
         let mut progress = self.history.begin(trigger, Some(name), None);
         progress.is_from(&from);
         progress.is_to(&to.manifest, &to.source.digest);
-        if let Some(trial) = &trial {
-            progress.attempt.rollout = trial.kind.name();
+        let mut plan = turn.clone();
+        // What is tried out beside a version that goes would be judged by one that is gone.
+        plan.rollout = plan.rollout.filter(|t| t.watch.name() != name);
+        plan.put_in_place(&to);
+        match trigger {
+            // What was found bad is not returned to.
+            Trigger::Automatic => drop(plan.previous.remove(name)),
+            _ => drop(plan.previous.insert(name.to_owned(), Arc::clone(&from))),
         }
-        let published = progress
-            .step("publish", async {
-                running.recorder.shadow(None);
-                if trial.is_none() {
-                    plan.watched = None;
-                    plan.extensions = plan.extensions.with_version(&to)?;
-                    plan.put_in_place(&to);
-                    match trigger {
-                        // What was found bad is not returned to.
-                        Trigger::Automatic => drop(plan.previous.remove(name)),
-                        _ => drop(plan.previous.insert(name.to_owned(), Arc::clone(&from))),
-                    }
-                }
-                from.stats.tripwire().disarm();
-                let generation = self.publish(turn, plan).await?;
-                Ok((generation, format!("generation {generation}, with version {}", to.manifest.version)))
-            })
-            .await;
-        self.published(progress, published, Outcome::RolledBack, why, turn).await
+        let published = match plan.extensions.with_version(&to) {
+            Ok(extensions) => {
+                plan.extensions = extensions;
+                self.publish_rollback(&mut progress, turn, plan, &to).await
+            }
+            Err(reason) => Err(Refusal(reason)),
+        };
+        published_or_not(progress, published, Outcome::RolledBack, why)
     }
 
-    /// The end of an attempt whose last step was to publish a generation.
-    async fn published(
+    /// The last step of a rollback. That the disk is full must not keep a bad version at work.
+    async fn publish_rollback(
         self: &Arc<Self>,
-        mut progress: Progress<'_>,
-        published: Result<u64, Refusal>,
-        outcome: Outcome,
-        why: Option<String>,
-        plan: &Plan,
-    ) -> Result<Attempt, Denied> {
-        let attempt = match published {
-            Ok(generation) => {
-                progress.attempt.generation = Some(generation);
-                Ok(progress.end(outcome, why))
-            }
-            Err(Refusal(reason)) => Err(Denied::Refused(Box::new(progress.end(Outcome::Refused, Some(reason))))),
-        };
-        self.note_end(plan).await;
-        attempt
+        progress: &mut Progress<'_>,
+        turn: &mut Plan,
+        plan: Plan,
+        to: &Arc<Extension>,
+    ) -> Result<u64, Refusal> {
+        progress
+            .step("publish", async {
+                let generation = self.publish(turn, plan, Keeping::Try).await?;
+                Ok((generation, format!("generation {generation}, with version {}", to.manifest.version)))
+            })
+            .await
     }
 
     fn known(&self, name: &str) -> Result<(), Denied> {
@@ -291,13 +318,29 @@ impl Deploy {
     }
 }
 
+/// The end of an attempt whose last step was to publish a generation.
+fn published_or_not(
+    mut progress: Progress<'_>,
+    published: Result<u64, Refusal>,
+    outcome: Outcome,
+    why: Option<String>,
+) -> Result<Attempt, Denied> {
+    match published {
+        Ok(generation) => {
+            progress.attempt.generation = Some(generation);
+            Ok(progress.end(outcome, why))
+        }
+        Err(Refusal(reason)) => Err(Denied::Refused(Box::new(progress.end(Outcome::Refused, Some(reason))))),
+    }
+}
+
 /// A version takes the place of the running one, which is kept for a rollback.
-fn take_over(plan: &mut Plan, running: &Arc<Extension>, extension: &Arc<Extension>) -> Result<(), String> {
-    plan.extensions = plan.extensions.with_version(extension)?;
-    plan.put_in_place(extension);
+fn take_over(plan: &mut Plan, watch: &Arc<Watch>) -> Result<(), String> {
+    plan.extensions = plan.extensions.with_version(&watch.version)?;
+    plan.put_in_place(&watch.version);
     plan.rollout = None;
-    plan.watched = Some((Arc::clone(extension), Arc::clone(running)));
-    plan.previous.insert(extension.name().to_owned(), Arc::clone(running));
+    plan.previous.insert(watch.name().to_owned(), Arc::clone(&watch.before));
+    plan.watched.push(Arc::clone(watch));
     Ok(())
 }
 
@@ -306,8 +349,8 @@ pub(super) fn not_busy(turn: &Plan) -> Result<(), Denied> {
     match &turn.rollout {
         None => Ok(()),
         Some(trial) => Err(Denied::Busy {
-            name: trial.extension.name().to_owned(),
-            version: trial.extension.manifest.version.clone(),
+            name: trial.watch.name().to_owned(),
+            version: trial.version().manifest.version.clone(),
             kind: trial.kind.word(),
         }),
     }

@@ -77,7 +77,7 @@ impl Extension {
     /// `dialect.accept`.
     pub async fn accept(self: &Arc<Self>, trace: &Trace, incoming: &Arc<Incoming>) -> HookResult<Result<Accepted, ChatError>> {
         let mut lease = self.check_out().await?;
-        lease.record(Hook::Accept, 0, Some(&incoming.head.headers), || Given::Accept);
+        lease.record(Hook::Accept, 0, Some(&incoming.head), || Given::Accept);
         let (instance, bounds) = lease.begin(Hook::Accept, 0, None);
         let result = bounds.run(instance.accept(IncomingHandle::Live(Arc::clone(incoming)))).await;
         settle(lease, trace, Hook::Accept, result)
@@ -289,7 +289,7 @@ impl Drop for Filter {
 impl Lease {
     /// Begins the recording of a call that sees a request.
     fn record_of(&mut self, hook: Hook, bytes: usize, exchange: &Exchange, given: impl FnOnce() -> Given) {
-        self.record(hook, bytes, Some(&exchange.incoming.head.headers), given);
+        self.record(hook, bytes, Some(&exchange.incoming.head), given);
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::request;
 use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::{Engine, Store};
 use wasmtime_wasi_http::p2::bindings::exports::wasi::http::incoming_handler;
@@ -351,7 +351,12 @@ impl Extension {
         let warm = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let instance = match warm {
             Some(instance) => instance,
-            None => self.fresh(StoreState::new(Arc::clone(&self.services))).await?,
+            None => self.fresh(StoreState::new(Arc::clone(&self.services))).await.inspect_err(|e| {
+                // Other failures were counted where they happened.
+                if let CallError::Refused(_) = e {
+                    self.stats.tripwire().failure();
+                }
+            })?,
         };
         Ok(Lease { extension: Arc::clone(self), instance: Some(instance), call: None, broken: false })
     }
@@ -489,8 +494,8 @@ impl Lease {
     }
 
     /// Begins the recording of the calls that follow, if somebody wants them.
-    pub fn record(&mut self, hook: Hook, bytes: usize, headers: Option<&HeaderMap>, given: impl FnOnce() -> Given) {
-        if let Some(draft) = self.extension.recorder.begin(hook, bytes, headers, given) {
+    pub fn record(&mut self, hook: Hook, bytes: usize, head: Option<&request::Parts>, given: impl FnOnce() -> Given) {
+        if let Some(draft) = self.extension.recorder.begin(hook, bytes, head, given) {
             self.state().record(draft);
         }
     }
@@ -588,7 +593,9 @@ impl Drop for Lease {
     fn drop(&mut self) {
         let abandoned = self.call.is_some();
         let Some(instance) = self.instance.take() else { return };
-        if abandoned || self.broken || self.extension.source.config.isolation == Isolation::PerRequest {
+        // An answer that it did not let go of holds its request, and with it a generation.
+        let holds = instance.store.data().open_answers > 0;
+        if holds || abandoned || self.broken || self.extension.source.config.isolation == Isolation::PerRequest {
             return;
         }
         let mut idle = self.extension.idle.lock().unwrap_or_else(PoisonError::into_inner);

@@ -5,11 +5,12 @@
 
 use std::collections::VecDeque;
 use std::fmt::{self, Debug, Write as _};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use http::{HeaderMap, HeaderName, header};
+use http::request::Parts;
+use http::{HeaderName, header};
 use llm_codec::hub::{ChatAnswer, ChatError, StreamEvent};
 use tokio::sync::mpsc;
 
@@ -35,26 +36,39 @@ const MASK: &str = "***";
 /// Shortest text that is looked for as a secret. Shorter ones are everywhere.
 const SHORTEST_SECRET: usize = 4;
 
-/// Header fields that hold secrets of callers.
-const SECRET_FIELDS: [HeaderName; 6] = [
+/// Header fields that hold secrets of callers, beside those whose names say so.
+const SECRET_FIELDS: [HeaderName; 5] = [
     header::AUTHORIZATION,
     header::PROXY_AUTHORIZATION,
-    HeaderName::from_static("x-api-key"),
-    HeaderName::from_static("api-key"),
-    HeaderName::from_static("x-goog-api-key"),
     header::COOKIE,
+    HeaderName::from_static("x-functions-key"),
+    HeaderName::from_static("ocp-apim-subscription-key"),
 ];
+
+/// Parts of names, without their dashes, of header fields and query parameters that hold secrets.
+const SECRET_NAMES: [&str; 6] = ["apikey", "token", "secret", "password", "signature", "credential"];
+
+/// Longest recordings that an extension keeps together, in bytes.
+const MAX_RING: usize = 8 << 20;
 
 /// The last calls of an extension, as they crossed.
 pub struct Recorder {
-    keep: usize,
-    bodies: bool,
+    keep: AtomicUsize,
+    bodies: AtomicBool,
     /// Whether there is a shadow: most calls look no further.
     shadowed: AtomicBool,
-    ring: Mutex<VecDeque<Arc<Case>>>,
+    ring: Mutex<Ring>,
     shadow: Mutex<Option<Arc<Shadow>>>,
     pace: Pace,
     calls: AtomicU64,
+}
+
+/// The calls that are kept, the oldest first.
+#[derive(Default)]
+struct Ring {
+    cases: VecDeque<Arc<Case>>,
+    /// Length of all of them, in bytes.
+    size: usize,
 }
 
 /// Who gets calls as they happen.
@@ -81,6 +95,8 @@ pub struct Case {
     pub(super) spent: Spent,
     /// The guest saw a secret that is masked here.
     pub(super) masked: bool,
+    /// Length of the text that it would make, in bytes.
+    size: usize,
 }
 
 /// What a hook was given. Handles are answered from the recorded calls of the host.
@@ -146,8 +162,8 @@ impl Recorder {
     /// Keeps so many calls; with 0, none is recorded. Without `bodies` only those are kept that saw nothing of the conversation.
     pub fn new(keep: usize, bodies: bool) -> Self {
         Self {
-            keep,
-            bodies,
+            keep: AtomicUsize::new(keep),
+            bodies: AtomicBool::new(bodies),
             shadowed: AtomicBool::new(false),
             ring: Mutex::default(),
             shadow: Mutex::default(),
@@ -156,9 +172,20 @@ impl Recorder {
         }
     }
 
+    /// The configuration says something else now. What may no longer be kept is forgotten.
+    pub fn set(&self, keep: usize, bodies: bool) {
+        let kept_bodies = self.bodies.swap(bodies, Ordering::Relaxed);
+        self.keep.store(keep, Ordering::Relaxed);
+        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept_bodies && !bodies {
+            *ring = Ring::default();
+        }
+        ring.shorten(keep, MAX_RING);
+    }
+
     /// The calls that are kept, the oldest first.
     pub fn cases(&self) -> Vec<Arc<Case>> {
-        self.ring.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner).cases.iter().cloned().collect()
     }
 
     /// While one is set, calls also go there when they are over, with what they saw of the conversation.
@@ -169,17 +196,18 @@ impl Recorder {
     }
 
     /// A call begins. What it is given is copied only when it is recorded.
-    pub fn begin(&self, hook: Hook, bytes: usize, headers: Option<&HeaderMap>, given: impl FnOnce() -> Given) -> Option<Draft> {
+    pub fn begin(&self, hook: Hook, bytes: usize, head: Option<&Parts>, given: impl FnOnce() -> Given) -> Option<Draft> {
         let shadow = match self.shadowed.load(Ordering::Relaxed) {
             true => self.shadow.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             false => None,
         };
         let shadow = shadow.filter(|s| dice(self.calls.fetch_add(1, Ordering::Relaxed)) < s.share);
-        let ring = self.keep > 0 && (self.bodies || !always_content(hook));
+        let bodies = self.bodies.load(Ordering::Relaxed);
+        let ring = self.keep.load(Ordering::Relaxed) > 0 && (bodies || !always_content(hook));
         if !(ring || shadow.is_some()) || !self.pace.admits() {
             return None;
         }
-        Draft::begin(hook, bytes, headers, given(), Audience { ring, shadow }, self.bodies).ok()
+        Draft::begin(hook, bytes, head, given(), Audience { ring, shadow }, bodies).ok()
     }
 
     /// A call is over.
@@ -192,10 +220,19 @@ impl Recorder {
         }
         if audience.ring {
             let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
-            while ring.len() >= self.keep {
-                ring.pop_front();
-            }
-            ring.push_back(case);
+            ring.size += case.size;
+            ring.cases.push_back(case);
+            ring.shorten(self.keep.load(Ordering::Relaxed), MAX_RING);
+        }
+    }
+}
+
+impl Ring {
+    /// To so many calls, and so many bytes.
+    fn shorten(&mut self, keep: usize, bytes: usize) {
+        while self.cases.len() > keep || self.size > bytes {
+            let Some(oldest) = self.cases.pop_front() else { return };
+            self.size -= oldest.size;
         }
     }
 }
@@ -276,22 +313,15 @@ impl Given {
 // === impl Draft ===
 
 impl Draft {
-    fn begin(
-        hook: Hook,
-        bytes: usize,
-        headers: Option<&HeaderMap>,
-        given: Given,
-        audience: Audience,
-        bodies: bool,
-    ) -> Result<Self, Spoiled> {
+    fn begin(hook: Hook, bytes: usize, head: Option<&Parts>, given: Given, audience: Audience, bodies: bool) -> Result<Self, Spoiled> {
         let at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let (steps, calls, endings, spent) = (Vec::new(), Arc::default(), Vec::new(), Spent::default());
         let mut draft = Self {
-            case: Case { hook, at, bytes, given: Given::Accept, steps, calls, endings, spent, masked: false },
+            case: Case { hook, at, bytes, given: Given::Accept, steps, calls, endings, spent, masked: false, size: 0 },
             calls: Vec::new(),
             audience,
             bodies,
-            secrets: headers.map_or_else(Vec::new, secrets),
+            secrets: head.map_or_else(Vec::new, secrets),
             size: 0,
             scratch: String::new(),
         };
@@ -382,7 +412,7 @@ impl Draft {
     /// The case, unless a stream was left while a step ran.
     fn finish(self) -> Option<(Case, Audience)> {
         let complete = self.case.endings.len() == self.case.steps.len() + 1;
-        complete.then(|| (Case { calls: self.calls.into(), ..self.case }, self.audience))
+        complete.then(|| (Case { calls: self.calls.into(), size: self.size, ..self.case }, self.audience))
     }
 }
 
@@ -413,9 +443,10 @@ impl fmt::Write for Bounded<'_> {
 
 // Secrets.
 
-/// Whether a header field holds a secret of the caller.
+/// Whether a header field, or a query parameter, holds a secret of the caller.
 pub fn is_secret_field(name: &str) -> bool {
-    SECRET_FIELDS.iter().any(|field| field.as_str().eq_ignore_ascii_case(name))
+    let plain: String = name.chars().filter(|c| c.is_ascii_alphanumeric()).map(|c| c.to_ascii_lowercase()).collect();
+    SECRET_FIELDS.iter().any(|field| field.as_str().eq_ignore_ascii_case(name)) || SECRET_NAMES.iter().any(|part| plain.contains(part))
 }
 
 /// What is recorded of a secret field. The scheme stays, because extensions look for it.
@@ -433,16 +464,18 @@ fn scheme<'a>(name: &str, value: &'a str) -> Option<(&'a str, &'a str)> {
 }
 
 /// The secrets of a request, as they are written in a quoted text, the longest first, so that none is left where another is part of it.
-fn secrets(headers: &HeaderMap) -> Vec<String> {
+fn secrets(head: &Parts) -> Vec<String> {
     let mut secrets = Vec::new();
-    for field in &SECRET_FIELDS {
-        for value in headers.get_all(field).iter().filter_map(|v| v.to_str().ok()) {
-            secrets.push(scheme(field.as_str(), value).map_or(value, |(_, secret)| secret).trim());
-            if *field == header::COOKIE {
-                secrets.extend(value.split(';').filter_map(|pair| Some(pair.split_once('=')?.1.trim())));
-            }
+    for (field, value) in head.headers.iter().filter(|(field, _)| is_secret_field(field.as_str())) {
+        let Ok(value) = value.to_str() else { continue };
+        secrets.push(scheme(field.as_str(), value).map_or(value, |(_, secret)| secret).trim());
+        if *field == header::COOKIE {
+            secrets.extend(value.split(';').filter_map(|pair| Some(pair.split_once('=')?.1.trim())));
         }
     }
+    // Google's clients send theirs as `key`.
+    let parameters = head.uri.query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
+    secrets.extend(parameters.filter(|(name, _)| *name == "key" || is_secret_field(name)).map(|(_, value)| value));
     let quoted = |secret: &str| secret.escape_debug().to_string();
     let mut secrets: Vec<String> = secrets.into_iter().filter(|s| s.len() >= SHORTEST_SECRET).map(quoted).collect();
     secrets.sort_unstable_by_key(|s| std::cmp::Reverse(s.len()));

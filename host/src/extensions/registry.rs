@@ -142,9 +142,7 @@ pub fn plan(config: &Config, folder: Option<&Path>, source: &config::Source, pro
     for (name, extension) in &config.extensions {
         let path = format!("extensions.{name}");
         let found = match &extension.component {
-            Some(file) if extension.routes.is_empty() => Some((file.clone(), read(file))),
-            // Whoever gives the routes may have taken the component off a shelf.
-            Some(file) => Some((file.clone(), read_any(file, name))),
+            Some(file) => Some((file.clone(), read_named(file, name, extension))),
             None => available.remove(name).map(|(file, bytes, manifest)| (file, Ok((bytes, manifest)))),
         };
         if !extension.enabled {
@@ -251,13 +249,18 @@ pub fn read(file: &Path) -> Result<(Vec<u8>, Manifest), LoadError> {
     Ok((bytes, manifest))
 }
 
-/// A component that may have no manifest: then it is given one.
-fn read_any(file: &Path, name: &str) -> Result<(Vec<u8>, Manifest), LoadError> {
+/// The manifest of a component. One that has none, and that the configuration mounts by routes, may be off a shelf: it is given one.
+pub fn manifest_of(bytes: &[u8], name: &str, config: &ExtensionConfig) -> Result<Manifest, ManifestError> {
+    match manifest::read(bytes) {
+        Err(ManifestError::Missing) if !config.routes.is_empty() => Ok(Manifest::off_the_shelf(name)),
+        manifest => manifest,
+    }
+}
+
+/// The component of a file that the configuration names.
+fn read_named(file: &Path, name: &str, config: &ExtensionConfig) -> Result<(Vec<u8>, Manifest), LoadError> {
     let bytes = bytes(file)?;
-    let manifest = match manifest::read(&bytes) {
-        Err(ManifestError::Missing) => Manifest::off_the_shelf(name),
-        manifest => manifest?,
-    };
+    let manifest = manifest_of(&bytes, name, config)?;
     Ok((bytes, manifest))
 }
 

@@ -8,7 +8,7 @@
 //! ([`compare_with`]): what that one does not repeat is left out.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use wasmtime::component::ResourceAny;
@@ -35,6 +35,8 @@ pub struct Replayed {
     pub difference: Option<Difference>,
     /// What it cost.
     pub spent: Spent,
+    /// What it asked of the host, when it was given a masked secret.
+    pub asked: Vec<String>,
 }
 
 /// How a replay differs from the recorded call.
@@ -65,13 +67,13 @@ pub struct Comparison {
 impl Extension {
     /// Makes a recorded call again.
     pub async fn replay(self: &Arc<Self>, case: &Case) -> Replayed {
-        let mut spent = Spent::default();
-        let difference = self.replay_difference(case, &mut spent).await;
+        let (mut spent, mut asked) = (Spent::default(), Vec::new());
+        let difference = self.replay_difference(case, &mut spent, &mut asked).await;
         let difference = difference.map(|(what, fatal)| Difference { hook: case.hook, what: message(&what), fatal });
-        Replayed { difference, spent }
+        Replayed { difference, spent, asked }
     }
 
-    async fn replay_difference(self: &Arc<Self>, case: &Case, spent: &mut Spent) -> Option<(String, bool)> {
+    async fn replay_difference(self: &Arc<Self>, case: &Case, spent: &mut Spent, asked: &mut Vec<String>) -> Option<(String, bool)> {
         if !self.has(case.hook) {
             return Some(("is no longer exported".into(), false));
         }
@@ -120,6 +122,7 @@ impl Extension {
             return Some(("sends a request into the network, which a replay refuses".into(), false));
         }
         let playback = state.playback()?;
+        *asked = playback.asked().to_vec();
         playback.different().map(str::to_owned).or_else(|| playback.missing()).map(|what| (what, false))
     }
 }
@@ -206,7 +209,7 @@ fn text(result: &impl Shown) -> String {
 
 impl Comparison {
     /// One more call was replayed, beside the version that was recorded. When that one differs, the call tells nothing.
-    pub fn add_beside(&mut self, recorded: &Replayed, replayed: &Replayed) {
+    pub fn add_beside(&mut self, hook: Hook, recorded: &Replayed, replayed: &Replayed) {
         if recorded.difference.is_some() {
             self.skipped += 1;
             return;
@@ -218,11 +221,11 @@ impl Comparison {
             self.before += recorded.spent.work();
             self.after += replayed.spent.work();
         }
-        if let Some(difference) = &replayed.difference {
+        if let Some(difference) = replayed.difference.clone().or_else(|| asks_otherwise(hook, recorded, replayed)) {
             self.different += 1;
             self.failed += u64::from(failed);
             if self.differences.len() < SHOWN {
-                self.differences.push(difference.clone());
+                self.differences.push(difference);
             }
         }
     }
@@ -247,6 +250,11 @@ impl Comparison {
         self.skipped
     }
 
+    /// What the calls cost that did not fail, guest and host: in the version that was recorded, and in the other one.
+    pub fn costs(&self) -> (Duration, Duration) {
+        (self.before, self.after)
+    }
+
     /// As JSON. Costs are those of all calls together that did not fail, guest and host, in microseconds.
     pub fn to_json(&self) -> Value {
         let us = |duration: Duration| (duration.as_nanos() as f64 / 1e3).round();
@@ -262,13 +270,30 @@ impl Comparison {
     }
 }
 
+/// How a replay with a masked secret differs from the other one.
+fn asks_otherwise(hook: Hook, recorded: &Replayed, replayed: &Replayed) -> Option<Difference> {
+    let what = match recorded.asked.iter().zip(&replayed.asked).find(|(a, b)| a != b) {
+        Some((before, after)) => format!("asks {after}, where {before} was asked"),
+        None if replayed.asked.len() > recorded.asked.len() => {
+            format!("asks {}, which was not asked", replayed.asked[recorded.asked.len()])
+        }
+        None => return None,
+    };
+    Some(Difference { hook, what: message(&what), fatal: false })
+}
+
 /// Makes recorded calls again in a candidate, one after the other, beside the version that was recorded: only calls that it repeats count, and costs
-/// are those of two replays.
-pub async fn compare_with(recorded: &Arc<Extension>, candidate: &Arc<Extension>, cases: &[Arc<Case>]) -> Comparison {
+/// are those of two replays. The newest calls come first; what is not compared when the time is up is left out.
+pub async fn compare_with(recorded: &Arc<Extension>, candidate: &Arc<Extension>, cases: &[Arc<Case>], time: Duration) -> Comparison {
     let mut comparison = Comparison::default();
-    for case in cases {
+    let began = Instant::now();
+    for (n, case) in cases.iter().rev().enumerate() {
+        if began.elapsed() > time {
+            comparison.skipped += (cases.len() - n) as u64;
+            break;
+        }
         let before = recorded.replay(case).await;
-        comparison.add_beside(&before, &candidate.replay(case).await);
+        comparison.add_beside(case.hook, &before, &candidate.replay(case).await);
         // Requests go first.
         tokio::task::yield_now().await;
     }

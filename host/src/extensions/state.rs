@@ -44,6 +44,8 @@ pub struct StoreState {
     pub panic: Option<String>,
     /// What calls of the host are noted on, or answered from; none in most calls.
     pub tape: Option<Box<Tape>>,
+    /// Answers that the guest asked for and has not let go of. Each holds a request.
+    pub open_answers: usize,
 }
 
 /// Which part of the state an import works on: the whole.
@@ -73,6 +75,7 @@ impl StoreState {
             limit_hit: None,
             panic: None,
             tape: None,
+            open_answers: 0,
         }
     }
 

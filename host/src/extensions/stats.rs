@@ -158,9 +158,14 @@ impl Stats {
         self.traps.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A limit was hit.
+    /// A call was stopped at a limit.
     pub fn limit(&self, limit: &'static str) {
         self.tripwire.failure();
+        self.refused(limit);
+    }
+
+    /// Something was refused at a limit, which the extension was told: its call goes on.
+    pub fn refused(&self, limit: &'static str) {
         *self.limits.lock().unwrap_or_else(PoisonError::into_inner).entry(limit).or_default() += 1;
     }
 

@@ -251,6 +251,8 @@ pub struct Playback {
     used: Vec<bool>,
     /// The guest was given `***` in place of a secret, so what it makes of that differs.
     masked: bool,
+    /// What was asked instead, when it was masked.
+    asked: Vec<String>,
     different: Option<String>,
     unanswered: Option<String>,
 }
@@ -259,7 +261,7 @@ impl Playback {
     /// A recording from its begin.
     pub fn new(case: &Case) -> Self {
         let calls = Arc::clone(&case.calls);
-        Self { used: vec![false; calls.len()], calls, masked: case.masked, different: None, unanswered: None }
+        Self { used: vec![false; calls.len()], calls, masked: case.masked, asked: Vec::new(), different: None, unanswered: None }
     }
 
     /// Calls are matched by function, in order.
@@ -271,7 +273,10 @@ impl Playback {
             return Err(wasmtime::Error::msg("the recording has no answer"));
         };
         let answer = answer.clone();
-        if call.arguments != arguments && !self.masked {
+        if self.masked {
+            let asked = shown(function.name, arguments);
+            self.asked.push(asked);
+        } else if call.arguments != arguments {
             let different = format!("asks {}, where {} was asked", shown(function.name, arguments), call.shown());
             self.different.get_or_insert(different);
         }
@@ -298,6 +303,11 @@ impl Playback {
     /// The first call that had other arguments.
     pub fn different(&self) -> Option<&str> {
         self.different.as_deref()
+    }
+
+    /// What the guest asked that was given `***`. Only another one that was given it too can be compared.
+    pub fn asked(&self) -> &[String] {
+        &self.asked
     }
 
     /// The first effect of the recording that was not asked for again. What was only read then, and is no longer, makes no difference.

@@ -13,6 +13,7 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -69,7 +70,8 @@ impl Listener {
             };
             let client = Client { stream, protocols: Arc::clone(&protocols), watcher: connections.watcher(), _slot: slot.ok() };
             let (site, stopping, cut) = (site.clone(), stopping.clone(), cut.clone());
-            tasks.spawn(client.serve(site, settings.header_timeout, stopping, cut));
+            let patience = Patience { first: settings.header_timeout, send: settings.send_timeout };
+            tasks.spawn(client.serve(site, patience, stopping, cut));
         }
         drop(self.tcp);
         stopping.cancel();
@@ -124,6 +126,14 @@ impl Protocols {
 /// What a client begins with that speaks HTTP/2 (RFC 9113, section 3.4).
 const H2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// How long a client may keep the gateway waiting.
+struct Patience {
+    /// For its first request.
+    first: Duration,
+    /// For taking anything of an answer. Whoever does not read would hold its answer, and what made it, for ever.
+    send: Duration,
+}
+
 /// A connection that was accepted.
 struct Client {
     stream: TcpStream,
@@ -134,7 +144,7 @@ struct Client {
 
 impl Client {
     /// Serves the connection to its end.
-    async fn serve(self, site: serve::Site, patience: Duration, stopping: CancellationToken, cut: CancellationToken) {
+    async fn serve(self, site: serve::Site, patience: Patience, stopping: CancellationToken, cut: CancellationToken) {
         let Self { stream, protocols, watcher, _slot } = self;
         // Without it the kernel holds small writes back, up to 40 ms for a stream's first token.
         if let Err(e) = stream.set_nodelay(true) {
@@ -143,7 +153,7 @@ impl Client {
         let asked = AtomicBool::new(false);
         // The protocol's own timeouts begin when it is known which one it is.
         let silent = async {
-            tokio::time::sleep(patience).await;
+            tokio::time::sleep(patience.first).await;
             if asked.load(Ordering::Relaxed) {
                 std::future::pending::<()>().await;
             }
@@ -160,6 +170,8 @@ impl Client {
             // hyper keeps the place of this future for as long as the response's body lasts. In a box it goes with the head.
             Box::pin(async move { Ok::<_, Infallible>(serve::request(site, request).await) })
         });
+        let mut stream = Box::pin(TimeoutStream::new(stream));
+        stream.as_mut().set_write_timeout_pinned(Some(patience.send));
         let connection = builder.serve_connection(TokioIo::new(stream), service);
         tokio::select! {
             ended = watcher.watch(connection) => if let Err(e) = ended {

@@ -231,7 +231,7 @@ impl Asking<'_> {
     }
 
     fn refuse(&self, limit: &'static str, message: String) -> ChatError {
-        self.stats.limit(limit);
+        self.stats.refused(limit);
         tracing::warn!(request_id = self.caller.id(), limit, "a request of an extension was refused");
         ChatError { code: Some(limit.into()), ..ChatError::new(ErrorClass::RateLimited, message) }
     }
@@ -242,7 +242,7 @@ impl Asking<'_> {
 
     fn late(&self, patience: Duration) -> ChatError {
         if patience == self.limits.generate {
-            self.stats.limit("generate_ms");
+            self.stats.refused("generate_ms");
         }
         ChatError::new(ErrorClass::Timeout, format!("There was no answer within {} ms.", patience.as_millis()))
     }

@@ -100,7 +100,9 @@ impl Host for &mut StoreState {
             }
         });
         let pushed = opened.map(|served_by| self.table.push(AnswerStream { live, served_by }));
-        Ok(pushed.and_then(|handle| handle.map_err(|_| ChatError::new(ErrorClass::Internal, "Too many open handles."))))
+        let handle = pushed.and_then(|handle| handle.map_err(|_| ChatError::new(ErrorClass::Internal, "Too many open handles.")));
+        self.open_answers += usize::from(handle.is_ok());
+        Ok(handle)
     }
 
     async fn judge(&mut self, request: ChatRequest, entries: Vec<Entry>) -> wasmtime::Result<Result<Vec<Score>, ChatError>> {
@@ -136,6 +138,7 @@ impl HostAnswerStream for &mut StoreState {
 
     fn drop(&mut self, stream: Resource<AnswerStream>) -> wasmtime::Result<()> {
         self.table.delete(stream)?;
+        self.open_answers -= 1;
         Ok(())
     }
 }

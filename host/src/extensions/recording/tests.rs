@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
-
 use super::*;
 use crate::extensions::tape::Function;
 
-fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
-    fields.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+fn head(uri: &str, fields: &[(&str, &str)]) -> Parts {
+    let request = fields.iter().fold(http::Request::get(uri), |request, (name, value)| request.header(*name, *value));
+    request.body(()).unwrap().into_parts().0
 }
 
 fn begin(recorder: &Recorder, hook: Hook, given: Given) -> Option<Draft> {
@@ -95,15 +94,23 @@ fn so_many_a_second() {
 #[test]
 fn secrets_are_masked_wherever_they_are() {
     let recorder = Recorder::new(1, true);
-    let headers =
-        headers(&[("authorization", "Bearer sk-\"one\""), ("x-api-key", "two2"), ("cookie", "a=b; session=three"), ("x-other", "four")]);
-    let mut draft = recorder.begin(Hook::Accept, 0, Some(&headers), || Given::Accept).unwrap();
+    let fields = [
+        ("authorization", "Bearer sk-\"one\""),
+        ("x-api-key", "two2"),
+        ("cookie", "a=b; session=three"),
+        ("x-other", "four"),
+        ("x-Auth-Token", "five5"),
+    ];
+    let head = head("/v1beta/models?key=sixth&alt=sse&access_token=seventh", &fields);
+    let mut draft = recorder.begin(Hook::Accept, 0, Some(&head), || Given::Accept).unwrap();
     for (value, expect) in [
         ("key:sk-\"one\"", "\"key:***\""),
         ("two2 two2", "\"*** ***\""),
         ("three and four", "\"*** and four\""),
         ("a=b; session=three", "\"***\""),
         ("b", "\"b\""),
+        ("five5", "\"***\""),
+        ("?key=sixth&alt=sse&access_token=seventh", "\"?key=***&alt=sse&access_token=***\""),
     ] {
         assert_eq!(draft.text(&value).unwrap_or_else(|_| "spoiled".into()), expect);
     }
@@ -124,6 +131,30 @@ fn a_scheme_is_no_secret() {
         assert_eq!(masked_value(name, value), expect);
     }
     assert!(!is_secret_field("content-type"));
+}
+
+#[test]
+fn what_is_kept_has_a_length() {
+    let recorder = Recorder::new(1000, true);
+    let long = || Given::Decode { format: String::new(), body: Content(vec![b'a'; MAX_CASE - 1000]) };
+    for _ in 0..2 * MAX_RING / MAX_CASE {
+        let mut draft = begin(&recorder, Hook::Decode, long()).unwrap();
+        assert!(draft.gave(&(), Spent::default()).is_ok());
+        recorder.keep(draft);
+    }
+    assert_eq!(recorder.cases().len(), MAX_RING / (MAX_CASE - 1000));
+}
+
+#[test]
+fn what_may_no_longer_be_kept_is_forgotten() {
+    let recorder = Recorder::new(9, true);
+    (0..4).for_each(|n| record(&recorder, n, false));
+    recorder.set(2, true);
+    assert_eq!(results(&recorder.cases()), ["2", "3"]);
+    recorder.set(2, false);
+    assert!(recorder.cases().is_empty(), "nobody knows which saw something of a conversation");
+    (4..6).for_each(|n| record(&recorder, n, n == 4));
+    assert_eq!(results(&recorder.cases()), ["5"]);
 }
 
 #[test]

@@ -87,13 +87,13 @@ fn how_calls_end_is_compared() {
 
 #[test]
 fn a_comparison_counts_and_shows_the_first_differences() {
-    let recorded = Replayed { difference: None, spent: Spent::default() };
+    let recorded = Replayed { difference: None, spent: Spent::default(), asked: Vec::new() };
     let spent = Spent { guest: Duration::from_micros(3), ..Spent::default() };
     let mut comparison = Comparison::default();
-    comparison.add_beside(&recorded, &Replayed { difference: None, spent });
+    comparison.add_beside(Hook::BeforeGenerate, &recorded, &Replayed { difference: None, spent, asked: Vec::new() });
     for n in 0..12 {
         let difference = Difference { hook: Hook::BeforeGenerate, what: n.to_string(), fatal: n == 0 };
-        comparison.add_beside(&recorded, &Replayed { difference: Some(difference), spent });
+        comparison.add_beside(Hook::BeforeGenerate, &recorded, &Replayed { difference: Some(difference), spent, asked: Vec::new() });
     }
     assert_eq!((comparison.cases(), comparison.different(), comparison.failed()), (13, 12, 1));
     let json = comparison.to_json();
@@ -106,14 +106,35 @@ fn a_comparison_counts_and_shows_the_first_differences() {
 #[test]
 fn what_the_recorded_version_does_not_repeat_is_left_out() {
     let spent = |us| Spent { guest: Duration::from_micros(us), ..Spent::default() };
-    let same = |us| Replayed { difference: None, spent: spent(us) };
-    let different = || Replayed { difference: Some(Difference { hook: Hook::Accept, what: "x".into(), fatal: true }), spent: spent(1) };
+    let same = |us| Replayed { difference: None, spent: spent(us), asked: Vec::new() };
+    let different = || {
+        let difference = Difference { hook: Hook::Accept, what: "x".into(), fatal: true };
+        Replayed { difference: Some(difference), spent: spent(1), asked: Vec::new() }
+    };
     let mut comparison = Comparison::default();
     for (before, after) in [(same(2), same(3)), (different(), different()), (different(), same(3)), (same(2), different())] {
-        comparison.add_beside(&before, &after);
+        comparison.add_beside(Hook::BeforeGenerate, &before, &after);
     }
     assert_eq!((comparison.cases(), comparison.skipped(), comparison.failed()), (2, 2, 1));
     assert_eq!(comparison.to_json()["cost_us"], json!({"before": 2.0, "after": 3.0}));
+}
+
+#[test]
+fn what_two_versions_make_of_the_same_mask_is_compared() {
+    let asks =
+        |asked: &[&str]| Replayed { difference: None, spent: Spent::default(), asked: asked.iter().map(|a| (*a).to_owned()).collect() };
+    for (before, after, expect) in [
+        (vec!["`get(***)`"], vec!["`get(***)`"], None),
+        (vec!["`get(***)`"], vec!["`get(x-***)`"], Some("asks `get(x-***)`, where `get(***)` was asked")),
+        (vec!["`get(***)`"], vec!["`get(***)`", "`put(***)`"], Some("asks `put(***)`, which was not asked")),
+        // What is only read no longer is no difference; an effect that is missing was found before.
+        (vec!["`get(***)`", "`get(b)`"], vec!["`get(***)`"], None),
+    ] {
+        let mut comparison = Comparison::default();
+        comparison.add_beside(Hook::BeforeGenerate, &asks(&before), &asks(&after));
+        assert_eq!(comparison.to_json()["differences"][0]["what"].as_str(), expect);
+        assert_eq!((comparison.cases(), comparison.different()), (1, u64::from(expect.is_some())));
+    }
 }
 
 /// Replays run in tasks of their own.
@@ -122,6 +143,6 @@ fn replays_may_move_between_threads() {
     fn is_send(_: impl Send) {}
     let _ = |extension: &Arc<Extension>, cases: &[Arc<Case>]| {
         is_send(extension.replay(&cases[0]));
-        is_send(compare_with(extension, extension, cases));
+        is_send(compare_with(extension, extension, cases, Duration::ZERO));
     };
 }

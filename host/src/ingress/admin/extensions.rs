@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
@@ -88,7 +89,8 @@ fn candidate(live: &Live, name: &str) -> Option<Value> {
 pub async fn put(deploy: &Arc<Deploy>, name: String, head: &Parts, body: HyperBody) -> Response {
     let query = query::read(head.uri.query().unwrap_or_default());
     // Whoever sends something looks for an answer when it is sent.
-    let bytes = match component(body).await {
+    let patience = deploy.live().stable.config.server.body_timeout;
+    let bytes = match component(body, patience).await {
         Ok(bytes) => bytes,
         Err(response) => return response,
     };
@@ -124,8 +126,11 @@ fn send(lines: &mpsc::UnboundedSender<Bytes>, document: &Value) {
     let _ = lines.send(format!("{document}\n").into());
 }
 
-/// The whole body, up to the length of the longest component.
-async fn component(mut body: HyperBody) -> Result<Bytes, Response> {
+/// The most that is set aside for a component before any of it has come.
+const SET_ASIDE: u64 = 1 << 20;
+
+/// The whole body, up to the length of the longest component. None of its pieces may keep it waiting for longer than `patience`.
+async fn component(mut body: HyperBody, patience: Duration) -> Result<Bytes, Response> {
     let too_large = || {
         let message = format!("The component has more than {MAX_COMPONENT} bytes.");
         let mut response = failure(StatusCode::PAYLOAD_TOO_LARGE, "too_large", &message, &Value::Null);
@@ -136,8 +141,13 @@ async fn component(mut body: HyperBody) -> Result<Bytes, Response> {
     if body.size_hint().lower() > MAX_COMPONENT {
         return Err(too_large());
     }
-    let mut bytes = BytesMut::with_capacity(body.size_hint().lower() as usize);
-    while let Some(frame) = body.frame().await {
+    let mut bytes = BytesMut::with_capacity(body.size_hint().lower().min(SET_ASIDE) as usize);
+    loop {
+        let slow = |_| {
+            let message = format!("Nothing of the component came for {patience:?} (`server.body_timeout`).");
+            failure(StatusCode::REQUEST_TIMEOUT, "timeout", &message, &Value::Null)
+        };
+        let Some(frame) = tokio::time::timeout(patience, body.frame()).await.map_err(slow)? else { break };
         let broken = |_| failure(StatusCode::BAD_REQUEST, "bad_request", "The body broke off.", &Value::Null);
         let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
         if (bytes.len() + data.len()) as u64 > MAX_COMPONENT {

@@ -12,7 +12,8 @@ pub fn show(deploy: &Deploy) -> Value {
     let live = deploy.live();
     let mut generations = vec![row(live.stable.number, "active", live.stable.extensions.all())];
     generations.extend(live.canary.iter().map(|c| row(c.generation.number, "canary", c.generation.extensions.all())));
-    generations.extend(live.pinned.iter().map(|(_, g)| row(g.number, "pinned", g.extensions.all())));
+    generations.extend(live.pinned.iter().map(|p| row(p.generation.number, "pinned", p.generation.extensions.all())));
+    generations.extend(live.fallbacks().map(|g| row(g.number, "fallback", g.extensions.all())));
     generations.extend(deploy.draining().iter().map(|(number, extensions)| row(*number, "draining", extensions)));
     let shadow = live.shadow.as_ref().map(|s| {
         let comparison = s.comparison.lock().unwrap_or_else(PoisonError::into_inner).to_json();

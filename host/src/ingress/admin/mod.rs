@@ -171,6 +171,7 @@ fn attempt_document(result: &Result<Attempt, Denied>) -> (StatusCode, Value) {
     let (status, code) = match denied {
         Denied::Unknown { .. } => (StatusCode::NOT_FOUND, "not_found"),
         Denied::Busy { .. } => (StatusCode::CONFLICT, "busy"),
+        Denied::Failed { .. } => (StatusCode::CONFLICT, "failed"),
         Denied::NothingToPromote(_) => (StatusCode::CONFLICT, "nothing_to_promote"),
         Denied::NothingBefore(_) => (StatusCode::CONFLICT, "nothing_to_roll_back"),
         Denied::Refused(_) => (StatusCode::UNPROCESSABLE_ENTITY, "refused"),
