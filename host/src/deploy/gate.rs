@@ -87,7 +87,7 @@ pub async fn pass(
             Ok((extension, took_over))
         })
         .await?;
-    let tried = test(progress, &extension, &terms, into.config.deploy.record_bodies).await;
+    let tried = test(progress, &extension, &terms).await;
     if tried.is_err() {
         // It was configured, so it is told that it goes.
         extension.shut_down().await;
@@ -112,12 +112,12 @@ async fn left(running: &Arc<Extension>) -> (Option<Handover>, String) {
 }
 
 /// What is asked of a version that is ready.
-async fn test(progress: &mut Progress<'_>, extension: &Arc<Extension>, terms: &Terms<'_>, bodies: bool) -> Result<(), Refusal> {
+async fn test(progress: &mut Progress<'_>, extension: &Arc<Extension>, terms: &Terms<'_>) -> Result<(), Refusal> {
     progress.step("self-test", async { extension.self_test().await.map(|()| ((), String::new())).map_err(|e| e.to_string()) }).await?;
     match terms.running {
         _ if terms.replay == ReplayMode::Off => progress.skip("replay", "it is switched off"),
         None => progress.skip("replay", "no version runs whose calls could be replayed"),
-        Some(running) => replay(progress, extension, running, terms.replay, bodies).await?,
+        Some(running) => replay(progress, extension, running, terms.replay).await?,
     }
     Ok(())
 }
@@ -128,7 +128,6 @@ async fn replay(
     extension: &Arc<Extension>,
     running: &Arc<Extension>,
     mode: ReplayMode,
-    bodies: bool,
 ) -> Result<(), Refusal> {
     let recorded = running.recorder.cases();
     if recorded.is_empty() {
@@ -142,15 +141,12 @@ async fn replay(
             let comparison = compare_with(running, extension, &recorded, REPLAY_TIME).await;
             let (calls, differ) = (comparison.cases(), comparison.different());
             let shown = comparison.to_json();
-            // Where content of conversations is recorded, the history says only how much differs: it is kept on disk.
-            let said = shown["differences"][0]["what"].as_str().filter(|_| !bodies);
-            let first = said.map(|what| format!("; first: {what}")).unwrap_or_default();
             found = Some(shown);
             let left_out = match comparison.skipped() {
                 0 => String::new(),
                 n => format!(" ({n} more cannot be repeated, or not within {REPLAY_TIME:?})"),
             };
-            let detail = format!("{differ} of {calls} recorded calls differ{left_out}{first}");
+            let detail = format!("{differ} of {calls} recorded calls differ{left_out}");
             if differ > 0 && mode == ReplayMode::Require { Err(detail) } else { Ok(((), detail)) }
         })
         .await;

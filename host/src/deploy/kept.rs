@@ -3,7 +3,8 @@
 //! One file says what was published last. It is replaced as a whole, by a rename, so whenever the process is killed there is a complete one.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Write as _};
+use std::fs::File;
+use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -24,6 +25,8 @@ const UNFINISHED: &str = ".wasmgate-";
 pub struct Kept {
     folder: Option<PathBuf>,
     memory: Mutex<BTreeMap<String, Bytes>>,
+    /// Number of what was written last. Whoever writes holds it.
+    written: Mutex<u64>,
     /// Components that this process wrote, or found to be what they were.
     whole: Mutex<BTreeSet<String>>,
 }
@@ -101,8 +104,13 @@ impl Kept {
         Ok((file, bytes.into()))
     }
 
-    /// Writes the components that are still needed, then what is published, and removes other components. Blocking.
-    pub fn write(&self, published: &Published, components: &BTreeMap<String, Bytes>) -> io::Result<()> {
+    /// Writes the components that are still needed, then what is published, and removes other components, unless something with a later number
+    /// was written before. Blocking.
+    pub fn write(&self, number: u64, published: &Published, components: &BTreeMap<String, Bytes>) -> io::Result<()> {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        if number < *written {
+            return Ok(());
+        }
         let Some(folder) = &self.folder else {
             self.memory.lock().unwrap_or_else(PoisonError::into_inner).clone_from(components);
             return Ok(());
@@ -113,11 +121,12 @@ impl Kept {
             // One that is damaged is replaced as long as somebody has it in memory.
             let there = if is_whole { file.is_file() } else { std::fs::read(&file).is_ok_and(|kept| kept == *bytes) };
             if !there {
-                write(folder, &file, bytes)?;
+                write(folder, &file, |file| file.write_all(bytes))?;
             }
             self.whole.lock().unwrap_or_else(PoisonError::into_inner).insert(digest.clone());
         }
-        write(folder, &folder.join(FILE), &serde_json::to_vec_pretty(published)?)?;
+        write(folder, &folder.join(FILE), |file| Ok(serde_json::to_writer_pretty(file, published)?))?;
+        *written = number;
         let needed: BTreeSet<String> = components.keys().map(|d| file_name(d)).collect();
         // Only what was put there by this: the operator may keep other files beside it. What cannot be removed now can be later.
         let own = |name: &str| name.strip_suffix(".wasm").is_some_and(|d| d.len() == 64 && d.bytes().all(|b| b.is_ascii_hexdigit()));
@@ -139,12 +148,15 @@ fn file_name(digest: &str) -> String {
 }
 
 /// A file that is there whole or not at all, also after a loss of power.
-fn write(folder: &Path, file: &Path, bytes: &[u8]) -> io::Result<()> {
+fn write(folder: &Path, file: &Path, content: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<()>) -> io::Result<()> {
     let mut new = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(folder)?;
-    new.write_all(bytes)?;
+    let mut buffered = BufWriter::new(new.as_file_mut());
+    content(&mut buffered)?;
+    buffered.flush()?;
+    drop(buffered);
     new.as_file().sync_all()?;
     new.persist(file)?;
-    std::fs::File::open(folder)?.sync_all()
+    File::open(folder)?.sync_all()
 }
 
 #[cfg(test)]
@@ -159,10 +171,11 @@ mod tests {
         assert!(empty.overrides.is_empty());
         let (a, b) = (digest::named(b"a"), digest::named(b"b"));
         let both = BTreeMap::from([(a.clone(), Bytes::from("a")), (b.clone(), Bytes::from("b"))]);
-        kept.write(&Published::default(), &both).unwrap();
+        kept.write(1, &Published::default(), &both).unwrap();
         let own = Override { digest: a.clone(), version: "1".into(), base: "x".into(), grant: Some(vec!["kv".into()]), base_grant: None };
         let published = Published { generation: 7, overrides: BTreeMap::from([("e".into(), own.clone())]), history: Vec::new() };
-        kept.write(&published, &BTreeMap::from([(a.clone(), Bytes::from("a"))])).unwrap();
+        kept.write(3, &published, &BTreeMap::from([(a.clone(), Bytes::from("a"))])).unwrap();
+        kept.write(2, &Published::default(), &both).unwrap();
 
         let (kept, again) = Kept::open(Some(&path)).unwrap();
         assert_eq!((again.generation, &again.overrides["e"]), (7, &own));
@@ -170,7 +183,7 @@ mod tests {
         assert!(kept.component(&b).is_err());
         std::fs::write(path.join(file_name(&a)), "other").unwrap();
         assert!(kept.component(&a).unwrap_err().to_string().contains("damaged"));
-        kept.write(&published, &BTreeMap::from([(a.clone(), Bytes::from("a"))])).unwrap();
+        kept.write(1, &published, &BTreeMap::from([(a.clone(), Bytes::from("a"))])).unwrap();
         assert_eq!(kept.component(&a).unwrap().1, "a", "who has it in memory repairs it");
 
         std::fs::write(path.join(".wasmgate-half"), "ha").unwrap();
@@ -183,7 +196,7 @@ mod tests {
         assert!(damaged.contains("published.json` is damaged; without it"), "{damaged}");
 
         let (memory, _) = Kept::open(None).unwrap();
-        memory.write(&published, &BTreeMap::from([(a.clone(), Bytes::from("a"))])).unwrap();
+        memory.write(1, &published, &BTreeMap::from([(a.clone(), Bytes::from("a"))])).unwrap();
         assert_eq!(memory.component(&a).unwrap().1, "a");
         assert!(memory.component(&b).is_err());
     }

@@ -46,6 +46,9 @@ const KEPT_ATTEMPTS: usize = 50;
 /// How long until it is tried again to keep what could not be kept for a restart.
 const KEEP_AGAIN: Duration = Duration::from_secs(5);
 
+/// How long the disk may take.
+const DISK: Duration = Duration::from_secs(10);
+
 /// Where the configuration is from, so that it can be read again.
 #[derive(Debug, Clone)]
 pub struct Sources {
@@ -77,8 +80,7 @@ pub struct Deploy {
     /// Whoever looks at, or changes, what serves together with what drains and what is loaded.
     books: Mutex<()>,
     generations: AtomicU64,
-    /// What is published could not be kept for a restart, and somebody tries again.
-    unkept: AtomicBool,
+    snapshots: AtomicU64,
     /// A watched file changed while a version was tried out, so it was not read.
     missed: AtomicBool,
     /// Ends the tasks that watch.
@@ -119,6 +121,21 @@ enum Keeping {
     Try,
     /// It makes no difference for a restart.
     Nothing,
+}
+
+/// What is to be kept, as it was at a moment.
+struct Snapshot {
+    deploy: Arc<Deploy>,
+    number: u64,
+    published: Arc<(Published, BTreeMap<String, Bytes>)>,
+}
+
+impl Snapshot {
+    async fn write(&self) -> std::io::Result<()> {
+        let (deploy, number, published) = (Arc::clone(&self.deploy), self.number, Arc::clone(&self.published));
+        let written = tokio::task::spawn_blocking(move || deploy.kept.write(number, &published.0, &published.1));
+        written.await.map_err(std::io::Error::other)?
+    }
 }
 
 impl Trial {
@@ -186,7 +203,13 @@ impl Deploy {
         let (candidates, overrides) = reload::with_overrides(candidates, &published.overrides, &kept, &[]).map_err(anyhow::Error::msg)?;
         let providers = Arc::new(Directory::build(&config)?);
         let into = Surroundings { runtime: &runtime, config: &config, providers: &providers, store: &store };
-        let extensions = Registry::load(candidates, &into).await.map_err(|(name, e)| anyhow::anyhow!("extension `{name}` {e}"))?;
+        let extensions = Registry::load(candidates, &into).await.map_err(|(name, e)| match overrides.get(&name) {
+            Some(own) => anyhow::anyhow!(
+                "extension `{name}` {e}. It is version {}, which was put in the place of the configuration's and is kept in `deploy.state`; with another folder there the gateway starts with what the configuration says",
+                own.version
+            ),
+            None => anyhow::anyhow!("extension `{name}` {e}"),
+        })?;
         let pins = match pins::load(pinned, extensions.all(), &into).await {
             Ok(pins) => pins,
             Err(reason) => {
@@ -201,7 +224,9 @@ impl Deploy {
         let live = match assemble(&plan, None, &generations) {
             Ok(live) => live,
             Err(reason) => {
-                plan.extensions.shut_down().await;
+                for extension in loaded.iter().rev() {
+                    extension.shut_down().await;
+                }
                 anyhow::bail!(reason);
             }
         };
@@ -219,7 +244,7 @@ impl Deploy {
             loaded: Mutex::new(loaded),
             books: Mutex::default(),
             generations,
-            unkept: AtomicBool::new(false),
+            snapshots: AtomicU64::new(1),
             missed: AtomicBool::new(false),
             stopping: CancellationToken::new(),
         });
@@ -254,9 +279,7 @@ impl Deploy {
 
     /// How many extensions are in memory, those that drain included.
     pub fn extensions_in_memory(&self) -> usize {
-        let mut all = self.in_memory.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|e| e.strong_count() > 0);
-        all.len()
+        self.in_memory().len()
     }
 
     /// Ends what watches, then the extensions: first those that are not of the stable generation, then those in reverse order.
@@ -289,10 +312,10 @@ impl Deploy {
         let old = self.live.load_full();
         let live = assemble(&plan, Some(&old), &self.generations)?;
         let number = live.stable.number;
-        match keeping {
-            Keeping::Nothing => {}
-            Keeping::Try => self.keep_or_try_again(&plan).await,
-            Keeping::Must => self.keep(&plan).await.map_err(|e| format!("it cannot be kept for a restart: {e}"))?,
+        if keeping == Keeping::Must {
+            let kept = tokio::time::timeout(DISK, self.snapshot(&plan).write()).await;
+            kept.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+                .map_err(|e| format!("it cannot be kept for a restart: {e}"))?;
         }
         let books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
         for extension in live.extensions() {
@@ -312,11 +335,15 @@ impl Deploy {
         self.drain(&old);
         drop((books, old));
         self.sweep();
+        if keeping == Keeping::Try {
+            self.keep_until_it_works(self.snapshot(turn));
+        }
         Ok(number)
     }
 
-    /// Writes what a restart has to know, and the components of versions that may be wanted again. The plan must not change meanwhile.
-    async fn keep(self: &Arc<Self>, plan: &Plan) -> std::io::Result<()> {
+    /// What a restart has to know, and the components of versions that may be wanted again. Later ones replace earlier ones, in whichever order
+    /// they come to the disk.
+    fn snapshot(self: &Arc<Self>, plan: &Plan) -> Snapshot {
         let generation = self.generations.load(Ordering::Relaxed);
         let published = Published { generation, overrides: plan.overrides.clone(), history: self.history.ended(KEPT_ATTEMPTS) };
         let versions = plan.extensions.all().iter().chain(plan.pins.iter().flat_map(|(_, versions)| versions));
@@ -325,39 +352,42 @@ impl Deploy {
             .filter(|e| self.kept.is_used() || plan.overrides.values().any(|o| o.digest == e.source.digest))
             .map(|e| (e.source.digest.clone(), e.source.bytes.clone()))
             .collect();
-        let deploy = Arc::clone(self);
-        tokio::task::spawn_blocking(move || deploy.kept.write(&published, &versions)).await.map_err(std::io::Error::other)?
+        Snapshot {
+            deploy: Arc::clone(self),
+            number: self.snapshots.fetch_add(1, Ordering::Relaxed),
+            published: Arc::new((published, versions)),
+        }
     }
 
-    /// The same; what fails is tried again until it works, or the gateway ends.
-    async fn keep_or_try_again(self: &Arc<Self>, plan: &Plan) {
-        let Err(error) = self.keep(plan).await else { return };
-        tracing::error!(%error, "what is published cannot be kept, so a restart would serve what was before; it is tried again");
-        if self.unkept.swap(true, Ordering::Relaxed) {
-            return;
-        }
+    /// Writes it, and what fails again until it works, or there is a later one, or the gateway ends. Nobody waits for it.
+    fn keep_until_it_works(self: &Arc<Self>, snapshot: Snapshot) {
         let deploy = Arc::clone(self);
         tokio::spawn(async move {
-            loop {
+            let mut failed = false;
+            while let Err(error) = snapshot.write().await {
+                if !failed {
+                    tracing::error!(%error, "what is published cannot be kept, so a restart would serve what was before; it is tried again");
+                }
+                failed = true;
                 tokio::select! {
                     () = deploy.stopping.cancelled() => return,
                     () = tokio::time::sleep(KEEP_AGAIN) => {}
                 }
-                let plan = deploy.plan.lock().await;
-                if deploy.keep(&plan).await.is_ok() {
-                    deploy.unkept.store(false, Ordering::Relaxed);
-                    tracing::info!("what is published is kept again");
-                    return;
-                }
+            }
+            if failed {
+                tracing::info!("what is published is kept again");
             }
         });
     }
 
     /// An attempt is over; the history outlives the process.
     async fn note_end(self: &Arc<Self>) {
-        if self.kept.is_used() {
-            let plan = self.plan.lock().await;
-            self.keep_or_try_again(&plan).await;
+        if !self.kept.is_used() {
+            return;
+        }
+        let snapshot = self.snapshot(&*self.plan.lock().await);
+        if !matches!(tokio::time::timeout(DISK, snapshot.write()).await, Ok(Ok(()))) {
+            self.keep_until_it_works(snapshot);
         }
     }
 
@@ -376,7 +406,14 @@ impl Deploy {
             return;
         }
         loaded.push(Arc::clone(extension));
-        self.in_memory.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(extension));
+        self.in_memory().push(Arc::downgrade(extension));
+    }
+
+    /// Those that are still there. A weak reference keeps the place of its extension, so none is kept for longer than that.
+    fn in_memory(&self) -> MutexGuard<'_, Vec<Weak<Extension>>> {
+        let mut all = self.in_memory.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|e| e.strong_count() > 0);
+        all
     }
 
     fn loaded(&self) -> MutexGuard<'_, Vec<Arc<Extension>>> {
@@ -420,26 +457,26 @@ fn assemble(plan: &Plan, old: Option<&Live>, numbers: &AtomicU64) -> Result<Live
         let extension = Arc::clone(trial.version());
         match &trial.kind {
             TrialKind::Canary(audience) => {
-                let generation = generation(&plan.extensions.with_version(&extension)?)?;
+                let generation = generation(&plan.extensions.with_versions([&extension])?)?;
                 canary = Some(Canary { generation, extension, audience: audience.clone() });
             }
             TrialKind::Shadow(shadowing) => shadow = Some(shadowing.clone()),
         }
     }
-    let before = with_versions(&plan.extensions, plan.watched.iter().map(|w| &w.before))?;
+    // What stands by is a convenience. When the versions before do not fit what else changed, what fails is taken back without it.
+    let stands_by = |pinned: &[Arc<Extension>]| {
+        let before = plan.watched.iter().map(|w| &w.before);
+        let found = plan.extensions.with_versions(before.chain(pinned)).and_then(|extensions| fallback(&extensions));
+        found.inspect_err(|reason| tracing::warn!(reason, "nothing stands by for versions that are new")).ok()
+    };
     let is_watched = !plan.watched.is_empty();
     let pinned = plan.pins.iter().map(|(who, versions)| {
-        let (now, then) = (with_versions(&plan.extensions, versions)?, with_versions(&before, versions)?);
-        let fallback = if now.is(&then) { None } else { Some(fallback(&then)?) };
-        Ok(Pinned { who: who.clone(), generation: generation(&now)?, fallback })
+        let generation = generation(&plan.extensions.with_versions(versions)?)?;
+        let fallback = if is_watched { stands_by(versions) } else { None };
+        Ok(Pinned { who: who.clone(), generation, fallback })
     });
     let pinned = pinned.collect::<Result<_, String>>()?;
-    let fallback = is_watched.then(|| fallback(&before)).transpose()?;
+    let fallback = if is_watched { stands_by(&[]) } else { None };
     let watched = plan.watched.iter().map(|w| Arc::clone(&w.version)).collect();
     Ok(Live { stable, canary, shadow, pinned, watched, fallback, previous: plan.previous.clone() })
-}
-
-/// The same extensions with other versions of some.
-fn with_versions<'a>(extensions: &Registry, versions: impl IntoIterator<Item = &'a Arc<Extension>>) -> Result<Registry, String> {
-    versions.into_iter().try_fold(extensions.clone(), |all, version| all.with_version(version))
 }

@@ -19,6 +19,9 @@ const EVERY: Duration = Duration::from_millis(250);
 /// Calls of a version, or compared ones, before an average says something.
 const ENOUGH: u64 = 100;
 
+/// How long until it is tried again to take a version back.
+const TAKE_BACK_AGAIN: Duration = Duration::from_secs(10);
+
 /// Cases that wait for the shadow; more are let go.
 const WAITING: usize = 64;
 
@@ -115,13 +118,16 @@ impl Observer {
                         tripwire.failures(),
                         settings.error_budget
                     );
-                    return self.take_back(reason).await;
+                    if self.take_back(reason).await {
+                        return;
+                    }
                 }
                 now = ticks.tick() => {
                     if let Some(reason) = self.too_expensive().or_else(|| self.diverges()) {
-                        return self.take_back(reason).await;
-                    }
-                    if self.until.is_some_and(|until| now >= until) && self.let_go().await {
+                        if self.take_back(reason).await {
+                            return;
+                        }
+                    } else if self.until.is_some_and(|until| now >= until) && self.let_go().await {
                         return;
                     }
                 }
@@ -146,18 +152,24 @@ impl Observer {
         true
     }
 
-    async fn take_back(&self, reason: String) {
+    /// Whether the version is gone. When it could not be taken back, somebody has to change something, and it is tried again.
+    async fn take_back(&self, reason: String) -> bool {
         let mut turn = self.deploy.plan.lock().await;
         // Somebody else may have replaced the version while this waited.
         if self.watch.over.is_cancelled() {
-            return;
+            return true;
         }
         let taken_back = self.deploy.take_back(&mut turn, &self.watch, reason).await;
         drop(turn);
-        if let Err(e) = taken_back {
-            tracing::error!(extension = self.watch.name(), error = %e, "a version could not be taken back");
-        }
         self.deploy.note_end().await;
+        let Err(error) = taken_back else { return true };
+        tracing::error!(extension = self.watch.name(), %error, "a version could not be taken back; it is tried again");
+        tokio::select! {
+            () = self.watch.over.cancelled() => {}
+            () = self.deploy.stopping.cancelled() => {}
+            () = tokio::time::sleep(TAKE_BACK_AGAIN) => {}
+        }
+        false
     }
 
     /// What the calls of the version cost, beside those of the one before: those that were served, or in the shadow those that were compared.

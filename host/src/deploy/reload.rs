@@ -42,7 +42,7 @@ impl Deploy {
             // Nobody is there to ask for it again.
             self.missed.store(true, Ordering::Relaxed);
         }
-        let tried = self.unless_it_stops(self.try_reload(&mut progress)).await;
+        let tried = self.try_reload(&mut progress).await;
         let attempt = match tried {
             // Files are touched for many reasons.
             Ok(Outcome::Unchanged) if trigger == Trigger::Watch => return progress.forget(),
@@ -74,9 +74,10 @@ impl Deploy {
     /// `new` has the extensions that were loaded, whatever becomes of them.
     async fn reload_once(self: &Arc<Self>, progress: &mut Progress<'_>, new: &mut Vec<Arc<Extension>>) -> Result<Outcome, Ended> {
         let before = self.plan.lock().await.clone();
-        let mut plan = self.load_again(progress, &before, new).await?;
+        let mut plan = self.unless_it_stops(self.load_again(progress, &before, new)).await?;
         let mut turn = self.plan.lock().await;
-        if !turn.extensions.is(&before.extensions) || turn.overrides != before.overrides {
+        let fails = turn.watches().any(|w| w.version.stats.tripwire().is_tripped());
+        if fails || !turn.extensions.is(&before.extensions) || turn.overrides != before.overrides {
             return Err(Ended::Overtaken);
         }
         // What was watched when this began may have proven itself meanwhile.

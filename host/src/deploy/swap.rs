@@ -113,7 +113,7 @@ impl Deploy {
         self.known(&wanted.name)?;
         let mut progress = self.history.begin(Trigger::Upload, Some(&wanted.name), tell);
         let _turn = self.turn.lock().await;
-        let tried = self.unless_it_stops(self.try_swap(&mut progress, wanted)).await;
+        let tried = self.try_swap(&mut progress, wanted).await;
         let attempt = match tried {
             Ok(outcome) => Ok(progress.end(outcome, None)),
             Err(Refused::Denied(denied)) => {
@@ -139,14 +139,14 @@ impl Deploy {
             config.grant = Some(all.into_iter().collect());
         }
         let granted_more = config.grant != running.source.config.grant;
-        let candidate = gate::read(progress, &name, bytes, PathBuf::from("upload"), config).await?;
+        let candidate = self.unless_it_stops(gate::read(progress, &name, bytes, PathBuf::from("upload"), config)).await?;
         progress.is_to(&candidate.manifest, &candidate.digest);
         if candidate.digest == running.source.digest && !granted_more {
             return Ok(Outcome::Unchanged);
         }
         let into = Surroundings { runtime: &self.runtime, config: &plan.config, providers: &plan.providers, store: &self.store };
         let terms = Terms { running: Some(&running), replay: replay.unwrap_or(plan.config.deploy.replay) };
-        let extension = gate::pass(progress, candidate, terms, &into).await?;
+        let extension = self.unless_it_stops(gate::pass(progress, candidate, terms, &into)).await?;
         let watch = Watch::new(&extension, &running);
         match progress.step("publish", self.put_to_work(&watch, rollout)).await {
             Ok((outcome, generation)) => {
@@ -165,6 +165,10 @@ impl Deploy {
         // What was tested beside one version says nothing beside another one.
         if !turn.extensions.find(watch.name()).is_some_and(|e| Arc::ptr_eq(e, &watch.before)) {
             return Err(format!("version {} was taken back while this was being tested; send it again", watch.before.manifest.version));
+        }
+        // It must not become what a rollback returns to.
+        if turn.watches().any(|w| Arc::ptr_eq(&w.version, &watch.before)) && watch.before.stats.tripwire().is_tripped() {
+            return Err(format!("version {} failed too often and is being taken back; send it again", watch.before.manifest.version));
         }
         let mut plan = turn.clone();
         let (outcome, detail) = match rollout {
@@ -278,13 +282,20 @@ impl Deploy {
             Trigger::Automatic => drop(plan.previous.remove(name)),
             _ => drop(plan.previous.insert(name.to_owned(), Arc::clone(&from))),
         }
-        let published = match plan.extensions.with_version(&to) {
+        let mut published = match plan.extensions.with_versions([&to]) {
             Ok(extensions) => {
                 plan.extensions = extensions;
                 self.publish_rollback(&mut progress, turn, plan, &to).await
             }
-            Err(reason) => Err(Refusal(reason)),
+            Err(reason) => progress.step("publish", async { Err(reason) }).await,
         };
+        if published.is_err() && trigger == Trigger::Automatic {
+            // It does not fit what came with it, or is tried out now: all of that goes too.
+            published = match before_all_that_is_new(turn) {
+                Ok(plan) => self.publish_rollback(&mut progress, turn, plan, &to).await,
+                Err(reason) => progress.step("publish", async { Err(reason) }).await,
+            };
+        }
         published_or_not(progress, published, Outcome::RolledBack, why)
     }
 
@@ -334,9 +345,21 @@ fn published_or_not(
     }
 }
 
+/// The versions before all that are watched, and no trial.
+fn before_all_that_is_new(turn: &Plan) -> Result<Plan, String> {
+    let mut plan = turn.clone();
+    plan.rollout = None;
+    plan.extensions = turn.extensions.with_versions(turn.watched.iter().map(|w| &w.before))?;
+    for watch in &turn.watched {
+        plan.put_in_place(&watch.before);
+        plan.previous.remove(watch.name());
+    }
+    Ok(plan)
+}
+
 /// A version takes the place of the running one, which is kept for a rollback.
 fn take_over(plan: &mut Plan, watch: &Arc<Watch>) -> Result<(), String> {
-    plan.extensions = plan.extensions.with_version(&watch.version)?;
+    plan.extensions = plan.extensions.with_versions([&watch.version])?;
     plan.put_in_place(&watch.version);
     plan.rollout = None;
     plan.previous.insert(watch.name().to_owned(), Arc::clone(&watch.before));

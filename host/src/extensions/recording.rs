@@ -150,6 +150,7 @@ pub struct Draft {
     calls: Vec<HostCall>,
     audience: Audience,
     bodies: bool,
+    saw_content: bool,
     /// As they are written in the texts that are searched.
     secrets: Vec<String>,
     size: usize,
@@ -211,7 +212,9 @@ impl Recorder {
     }
 
     /// A call is over.
-    pub fn keep(&self, draft: Draft) {
+    pub fn keep(&self, mut draft: Draft) {
+        // The configuration may have changed since it began.
+        draft.audience.ring &= !draft.saw_content || self.bodies.load(Ordering::Relaxed);
         let Some((case, audience)) = draft.finish() else { return };
         let case = Arc::new(case);
         if let Some(shadow) = audience.shadow {
@@ -321,6 +324,7 @@ impl Draft {
             calls: Vec::new(),
             audience,
             bodies,
+            saw_content: false,
             secrets: head.map_or_else(Vec::new, secrets),
             size: 0,
             scratch: String::new(),
@@ -335,6 +339,7 @@ impl Draft {
 
     /// Something of the conversation crossed.
     pub fn content(&mut self) -> Result<(), Spoiled> {
+        self.saw_content = true;
         self.audience.ring &= self.bodies;
         if self.audience.ring || self.audience.shadow.is_some() { Ok(()) } else { Err(Spoiled) }
     }
@@ -449,6 +454,10 @@ pub fn is_secret_field(name: &str) -> bool {
     SECRET_FIELDS.iter().any(|field| field.as_str().eq_ignore_ascii_case(name)) || SECRET_NAMES.iter().any(|part| plain.contains(part))
 }
 
+fn is_secret_parameter(name: &str) -> bool {
+    name == "key" || is_secret_field(name)
+}
+
 /// What is recorded of a secret field. The scheme stays, because extensions look for it.
 pub fn masked_value(name: &str, value: &str) -> String {
     match scheme(name, value) {
@@ -474,8 +483,11 @@ fn secrets(head: &Parts) -> Vec<String> {
         }
     }
     // Google's clients send theirs as `key`.
-    let parameters = head.uri.query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
-    secrets.extend(parameters.filter(|(name, _)| *name == "key" || is_secret_field(name)).map(|(_, value)| value));
+    let query = head.uri.query().unwrap_or_default();
+    let written = query.split('&').filter_map(|pair| pair.split_once('='));
+    secrets.extend(written.filter(|(name, _)| is_secret_parameter(name)).map(|(_, value)| value));
+    let meant: Vec<_> = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| is_secret_parameter(name)).collect();
+    secrets.extend(meant.iter().map(|(_, value)| value.as_ref()));
     let quoted = |secret: &str| secret.escape_debug().to_string();
     let mut secrets: Vec<String> = secrets.into_iter().filter(|s| s.len() >= SHORTEST_SECRET).map(quoted).collect();
     secrets.sort_unstable_by_key(|s| std::cmp::Reverse(s.len()));

@@ -347,10 +347,11 @@ impl Registry {
         if problems.is_empty() { Ok(Self { extensions }) } else { Err(problems.join(" ")) }
     }
 
-    /// The same with another version of one extension.
-    pub fn with_version(&self, version: &Arc<Extension>) -> Result<Self, String> {
-        let others = self.extensions.iter().filter(|e| e.name() != version.name()).cloned();
-        Self::of(others.chain([Arc::clone(version)]).collect())
+    /// The same with other versions of some extensions. Of two versions of one, the last counts.
+    pub fn with_versions<'a>(&self, versions: impl IntoIterator<Item = &'a Arc<Extension>>) -> Result<Self, String> {
+        let mut all: BTreeMap<&str, &Arc<Extension>> = self.extensions.iter().map(|e| (e.name(), e)).collect();
+        all.extend(versions.into_iter().map(|v| (v.name(), v)));
+        Self::of(all.into_values().cloned().collect())
     }
 
     /// Whether it has the same extensions, loaded ones, in the same order.
@@ -388,7 +389,10 @@ pub async fn load_whole(candidate: Candidate, into: &Surroundings<'_>) -> Result
     let surface = Surface::read(&candidate.bytes)?;
     let (file, extension) = (candidate.file.clone(), load(candidate, component, surface, None, into)?);
     extension.start().await?;
-    extension.self_test().await?;
+    if let Err(error) = extension.self_test().await {
+        extension.shut_down().await;
+        return Err(error);
+    }
     tracing::info!(
         extension = extension.name(),
         version = extension.manifest.version,

@@ -60,9 +60,10 @@ pub async fn send(exchange: &Arc<Exchange>, target: Target, completion: &mut Com
 /// A stream that ends with an error when its generation was replaced and its time is up.
 fn until_expired(mut events: ByteStream, generation: &Generation) -> ByteStream {
     let mut expired = Box::pin(generation.expired.clone().cancelled_owned());
-    Box::pin(stream::poll_fn(move |context| match events.as_mut().poll_next(context) {
-        Poll::Pending => expired.as_mut().poll(context).map(|()| Some(Err(super::expired()))),
-        ready => ready,
+    // First of all: an upstream that always has something to say would never let it be seen.
+    Box::pin(stream::poll_fn(move |context| match expired.as_mut().poll(context) {
+        Poll::Ready(()) => Poll::Ready(Some(Err(super::expired()))),
+        Poll::Pending => events.as_mut().poll_next(context),
     }))
 }
 

@@ -96,6 +96,15 @@ pub fn step(step: &Value) -> String {
     line(&format!("  {:<12}  {outcome:<7}  {ms:>11}  {}", text(&step["step"]), text(&step["detail"])))
 }
 
+/// What a replay found to differ, a line each: the first few.
+pub fn differences(attempt: &Value) -> Vec<String> {
+    let shown = items(&attempt["replay"]["differences"]).take(SHOWN);
+    shown.map(|d| line(&format!("    differs in {}: {}", text(&d["hook"]), text(&d["what"])))).collect()
+}
+
+/// Differences that are shown of a replay; `--json` has more.
+const SHOWN: usize = 3;
+
 /// How an attempt ended, in a line.
 pub fn closing(attempt: &Value) -> String {
     let outcome = match attempt["outcome"].as_str() {
@@ -246,6 +255,11 @@ mod tests {
         assert_eq!(closing(&attempt("rolled-back")), "a 0.1.0 -> 0.2.0: rolled back (attempt 7, generation 3, 913 ms)");
         let mut compared = attempt("shadow");
         compared["replay"] = json!({"calls": 9, "same": 8, "different": 1, "failed": 0});
+        compared["replay"]["differences"] = (0..5).map(|n| json!({"hook": "accept", "what": format!("gave\n{n}")})).collect();
+        assert_eq!(
+            differences(&compared),
+            ["    differs in accept: gave 0", "    differs in accept: gave 1", "    differs in accept: gave 2"]
+        );
         assert!(closing(&compared).ends_with("913 ms, of 9 replayed calls 1 different, 0 failed)"), "{}", closing(&compared));
         let reload = json!({"id": 8, "extension": null, "from": null, "to": null, "outcome": "unchanged", "reason": "it is the same"});
         assert_eq!(closing(&reload), "configuration: nothing changed; it is the same (attempt 8)");

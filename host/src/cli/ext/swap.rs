@@ -30,6 +30,8 @@ pub async fn run(server: &Server, args: &SwapArgs, json: bool) -> Result<(), Fai
     // What is wrong with the request itself is said before there are any steps.
     let document = if kind.starts_with(LINES) { steps(response).await? } else { server.document(response).await? };
     let value: Value = serde_json::from_str(&document).map_err(|e| Failure::Broken(format!("the gateway's answer is no JSON: {e}")))?;
+    let attempt = if value["success"] == true { data(&value) } else { &value["error"]["details"] };
+    report::differences(attempt).iter().for_each(|line| print(line));
     if value["success"] == true {
         print(&report::closing(data(&value)));
         return Ok(());

@@ -101,7 +101,7 @@ fn secrets_are_masked_wherever_they_are() {
         ("x-other", "four"),
         ("x-Auth-Token", "five5"),
     ];
-    let head = head("/v1beta/models?key=sixth&alt=sse&access_token=seventh", &fields);
+    let head = head("/v1beta/models?key=si%2Fxth&alt=sse&access_token=seventh", &fields);
     let mut draft = recorder.begin(Hook::Accept, 0, Some(&head), || Given::Accept).unwrap();
     for (value, expect) in [
         ("key:sk-\"one\"", "\"key:***\""),
@@ -110,7 +110,8 @@ fn secrets_are_masked_wherever_they_are() {
         ("a=b; session=three", "\"***\""),
         ("b", "\"b\""),
         ("five5", "\"***\""),
-        ("?key=sixth&alt=sse&access_token=seventh", "\"?key=***&alt=sse&access_token=***\""),
+        ("?key=si%2Fxth&alt=sse&access_token=seventh", "\"?key=***&alt=sse&access_token=***\""),
+        ("si/xth", "\"***\""),
     ] {
         assert_eq!(draft.text(&value).unwrap_or_else(|_| "spoiled".into()), expect);
     }
