@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,9 @@ use crate::pipeline::unix_ms;
 
 /// Attempts that are remembered.
 const REMEMBERED: usize = 200;
+
+/// Attempts of which it is remembered what their replays found to differ.
+const COMPARED: usize = 20;
 
 /// What began an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,10 +128,21 @@ pub struct Attempt {
     pub replay: Option<Value>,
 }
 
+impl Attempt {
+    /// Only how much a replay found to differ, and not what: that may be of conversations, which stay in memory, and not for long.
+    pub fn without_differences(&self) -> Self {
+        let mut attempt = self.clone();
+        if let Some(replay) = attempt.replay.as_mut().and_then(Value::as_object_mut) {
+            replay.remove("differences");
+        }
+        attempt
+    }
+}
+
 /// The last attempts, the ones that go on among them.
 #[derive(Debug)]
 pub struct History {
-    attempts: Mutex<VecDeque<Attempt>>,
+    attempts: Mutex<VecDeque<Arc<Attempt>>>,
     next: AtomicU64,
 }
 
@@ -149,7 +163,7 @@ pub struct Refusal(pub String);
 
 impl History {
     /// What is remembered of the process before.
-    pub fn new(attempts: Vec<Attempt>) -> Self {
+    pub fn new(attempts: Vec<Arc<Attempt>>) -> Self {
         let next = attempts.iter().map(|a| a.id + 1).max().unwrap_or(1);
         Self { attempts: Mutex::new(attempts.into()), next: AtomicU64::new(next) }
     }
@@ -177,30 +191,29 @@ impl History {
     }
 
     /// The attempts, newest first.
-    pub fn newest_first(&self) -> Vec<Attempt> {
+    pub fn newest_first(&self) -> Vec<Arc<Attempt>> {
         self.attempts().iter().rev().cloned().collect()
     }
 
-    /// The last attempts that have ended, oldest first, without what was found to differ: that may be of conversations, which stay in memory.
-    pub fn ended(&self, most: usize) -> Vec<Attempt> {
+    /// The last attempts that have ended, oldest first.
+    pub fn ended(&self, most: usize) -> Vec<Arc<Attempt>> {
         let attempts = self.attempts();
         let mut ended: Vec<_> = attempts.iter().filter(|a| a.outcome != Outcome::Running).cloned().collect();
-        ended.drain(..ended.len().saturating_sub(most));
-        for replay in ended.iter_mut().filter_map(|a| a.replay.as_mut()?.as_object_mut()) {
-            replay.remove("differences");
-        }
-        ended
+        ended.split_off(ended.len().saturating_sub(most))
     }
 
     fn put(&self, attempt: Attempt) {
         let mut attempts = self.attempts();
         match attempts.iter_mut().find(|a| a.id == attempt.id) {
-            Some(known) => *known = attempt,
+            Some(known) => *known = Arc::new(attempt),
             None => {
                 if attempts.len() == REMEMBERED {
                     attempts.pop_front();
                 }
-                attempts.push_back(attempt);
+                attempts.push_back(Arc::new(attempt));
+                if let Some(older) = attempts.iter_mut().rev().nth(COMPARED).filter(|a| a.outcome != Outcome::Running) {
+                    *older = Arc::new(older.without_differences());
+                }
             }
         }
     }
@@ -209,7 +222,7 @@ impl History {
         self.attempts().retain(|a| a.id != id);
     }
 
-    fn attempts(&self) -> std::sync::MutexGuard<'_, VecDeque<Attempt>> {
+    fn attempts(&self) -> std::sync::MutexGuard<'_, VecDeque<Arc<Attempt>>> {
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -39,7 +39,25 @@ pub struct Published {
     /// Components that stand in place of those of the configuration, by extension.
     pub overrides: BTreeMap<String, Override>,
     /// The last attempts.
-    pub history: Vec<Attempt>,
+    #[serde(with = "history")]
+    pub history: Vec<Arc<Attempt>>,
+}
+
+/// Attempts on the disk.
+mod history {
+    use std::sync::Arc;
+
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    use super::Attempt;
+
+    pub fn serialize<S: Serializer>(attempts: &[Arc<Attempt>], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(attempts.iter().map(|a| a.without_differences()))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Arc<Attempt>>, D::Error> {
+        Ok(Vec::<Attempt>::deserialize(from)?.into_iter().map(Arc::new).collect())
+    }
 }
 
 /// A component in place of the configuration's.

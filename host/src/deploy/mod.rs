@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use bytes::Bytes;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
@@ -45,6 +46,9 @@ const KEPT_ATTEMPTS: usize = 50;
 
 /// How long until it is tried again to keep what could not be kept for a restart.
 const KEEP_AGAIN: Duration = Duration::from_secs(5);
+
+/// How long an answer waits for the disk when what it tells has happened already.
+const FIRST_TRY: Duration = Duration::from_millis(500);
 
 /// How long the disk may take.
 const DISK: Duration = Duration::from_secs(10);
@@ -117,10 +121,8 @@ struct Trial {
 enum Keeping {
     /// A restart knows of it, or it is not published.
     Must,
-    /// It is published whether or not: it takes back what is worse.
-    Try,
-    /// It makes no difference for a restart.
-    Nothing,
+    /// It is published whether or not, because it takes back what is worse; it is kept after.
+    After,
 }
 
 /// What is to be kept, as it was at a moment.
@@ -252,7 +254,7 @@ impl Deploy {
         progress.attempt.generation = Some(deploy.live().stable.number);
         progress.end(Outcome::Published, None);
         // Its numbers are given once, also when this process is killed before anything else is kept.
-        deploy.note_end().await;
+        deploy.keep_after().await;
         files::watch(&deploy)?;
         Ok(deploy)
     }
@@ -263,7 +265,7 @@ impl Deploy {
     }
 
     /// The attempts, newest first.
-    pub fn history(&self) -> Vec<Attempt> {
+    pub fn history(&self) -> Vec<Arc<Attempt>> {
         self.history.newest_first()
     }
 
@@ -335,9 +337,6 @@ impl Deploy {
         self.drain(&old);
         drop((books, old));
         self.sweep();
-        if keeping == Keeping::Try {
-            self.keep_until_it_works(self.snapshot(turn));
-        }
         Ok(number)
     }
 
@@ -359,12 +358,18 @@ impl Deploy {
         }
     }
 
-    /// Writes it, and what fails again until it works, or there is a later one, or the gateway ends. Nobody waits for it.
-    fn keep_until_it_works(self: &Arc<Self>, snapshot: Snapshot) {
-        let deploy = Arc::clone(self);
+    /// Something was published, or an attempt is over: what outlives the process is written. What fails is tried again until it works, or there
+    /// is something later, or the gateway ends. This waits for the first try, but not for long.
+    async fn keep_after(self: &Arc<Self>) {
+        if !self.kept.is_used() {
+            return;
+        }
+        let snapshot = self.snapshot(&*self.plan.lock().await);
+        let (deploy, (tried, first_try)) = (Arc::clone(self), oneshot::channel::<()>());
         tokio::spawn(async move {
-            let mut failed = false;
+            let (mut failed, mut tried) = (false, Some(tried));
             while let Err(error) = snapshot.write().await {
+                drop(tried.take());
                 if !failed {
                     tracing::error!(%error, "what is published cannot be kept, so a restart would serve what was before; it is tried again");
                 }
@@ -373,22 +378,23 @@ impl Deploy {
                     () = deploy.stopping.cancelled() => return,
                     () = tokio::time::sleep(KEEP_AGAIN) => {}
                 }
+                if snapshot.number + 1 < deploy.snapshots.load(Ordering::Relaxed) {
+                    // A later one says more.
+                    return;
+                }
             }
             if failed {
                 tracing::info!("what is published is kept again");
             }
         });
+        // Whoever is told that something is over can rely on it after a restart, if the disk is well.
+        let _ = tokio::time::timeout(FIRST_TRY, first_try).await;
     }
 
-    /// An attempt is over; the history outlives the process.
-    async fn note_end(self: &Arc<Self>) {
-        if !self.kept.is_used() {
-            return;
-        }
-        let snapshot = self.snapshot(&*self.plan.lock().await);
-        if !matches!(tokio::time::timeout(DISK, snapshot.write()).await, Ok(Ok(()))) {
-            self.keep_until_it_works(snapshot);
-        }
+    /// An attempt is over that kept what it published. The rest can wait.
+    fn keep_history(self: &Arc<Self>) {
+        let deploy = Arc::clone(self);
+        tokio::spawn(async move { deploy.keep_after().await });
     }
 
     /// A version is tried out no longer: what was not read meanwhile is read.

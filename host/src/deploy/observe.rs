@@ -146,7 +146,7 @@ impl Observer {
         }
         let mut plan = turn.clone();
         plan.let_go(&self.watch);
-        if let Err(error) = self.deploy.publish(&mut turn, plan, Keeping::Nothing).await {
+        if let Err(error) = self.deploy.publish(&mut turn, plan, Keeping::After).await {
             tracing::error!(extension = self.watch.name(), error, "the watch over a version could not be ended");
         }
         true
@@ -161,7 +161,7 @@ impl Observer {
         }
         let taken_back = self.deploy.take_back(&mut turn, &self.watch, reason).await;
         drop(turn);
-        self.deploy.note_end().await;
+        self.deploy.keep_after().await;
         let Err(error) = taken_back else { return true };
         tracing::error!(extension = self.watch.name(), %error, "a version could not be taken back; it is tried again");
         tokio::select! {

@@ -49,7 +49,7 @@ impl Deploy {
             Ok(outcome) => progress.end(outcome, None),
             Err(Refusal(reason)) => progress.end(Outcome::Refused, Some(reason)),
         };
-        self.note_end().await;
+        self.keep_history();
         attempt
     }
 

@@ -122,7 +122,7 @@ impl Deploy {
             }
             Err(Refused::Step(Refusal(reason))) => Err(Denied::Refused(Box::new(progress.end(Outcome::Refused, Some(reason))))),
         };
-        self.note_end().await;
+        self.keep_history();
         attempt
     }
 
@@ -220,7 +220,7 @@ impl Deploy {
             .await;
         drop(turn);
         let attempt = published_or_not(progress, published, Outcome::Published, None);
-        self.note_end().await;
+        self.keep_after().await;
         self.catch_up();
         attempt
     }
@@ -234,7 +234,7 @@ impl Deploy {
             None => self.return_to_previous(&mut turn, name, Trigger::Rollback, None).await,
         };
         drop(turn);
-        self.note_end().await;
+        self.keep_after().await;
         self.catch_up();
         attempt
     }
@@ -309,7 +309,7 @@ impl Deploy {
     ) -> Result<u64, Refusal> {
         progress
             .step("publish", async {
-                let generation = self.publish(turn, plan, Keeping::Try).await?;
+                let generation = self.publish(turn, plan, Keeping::After).await?;
                 Ok((generation, format!("generation {generation}, with version {}", to.manifest.version)))
             })
             .await

@@ -24,7 +24,7 @@ pub fn show(deploy: &Deploy) -> Value {
         "generations": generations,
         "shadow": shadow,
         "extensions_in_memory": deploy.extensions_in_memory(),
-        "history": deploy.history(),
+        "history": deploy.history().iter().map(|attempt| json!(**attempt)).collect::<Vec<_>>(),
     })
 }
 
