@@ -15,6 +15,7 @@ mod generate;
 mod generations;
 mod handmade;
 mod limits;
+mod losses;
 mod measured;
 mod memory;
 mod panics;

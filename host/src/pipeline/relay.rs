@@ -19,6 +19,7 @@ use llm_codec::{EventDecoder, Format};
 
 use super::encoder::StreamEncoder;
 use super::filters::{Filtered, Filters};
+use super::losses::{Losses, LostInStream};
 use super::upstream::Sent;
 use super::{Completion, Exchange};
 use crate::extensions::Extension;
@@ -35,7 +36,7 @@ pub struct Relay {
     first: Bytes,
     /// Everything was said to the client.
     over: bool,
-    dropped: Vec<String>,
+    losses: Losses,
     target: Target,
     provider: Arc<dyn Provider>,
 }
@@ -57,6 +58,8 @@ struct Translation {
     decoded: Decoded,
     /// Gone once it has written the end.
     encoder: Option<StreamEncoder>,
+    /// What the client's format cannot express; logged when the stream is over.
+    losses: Option<LostInStream>,
 }
 
 /// From the provider's format to events that went through the filters.
@@ -94,7 +97,7 @@ impl Relay {
         filters: Filters,
         completion: &mut Completion,
     ) -> Result<Box<Self>, ChatError> {
-        let Sent { upstream, format, same_format, dropped, target, provider } = sent;
+        let Sent { upstream, format, same_format, losses, target, provider } = sent;
         let (upstream, writer) = match upstream {
             Upstream::Events(events) if same_format && filters.is_empty() => {
                 (events.fuse().boxed(), Writer::Tap(Box::new(StreamTap::new(format, !exchange.head.include_usage))))
@@ -102,7 +105,8 @@ impl Relay {
             upstream => {
                 let (upstream, decoded) = Decoded::of(upstream, format, filters, &*provider)?;
                 let encoder = StreamEncoder::open(exchange, dialect, same_format.then_some(format)).await?;
-                (upstream, Writer::Encoder(Box::new(Translation { decoded, encoder: Some(encoder) })))
+                let losses = losses.of_stream(exchange);
+                (upstream, Writer::Encoder(Box::new(Translation { decoded, encoder: Some(encoder), losses })))
             }
         };
         let mut relay = Box::new(Self {
@@ -112,7 +116,7 @@ impl Relay {
             writer,
             first: Bytes::new(),
             over: false,
-            dropped,
+            losses,
             target,
             provider,
         });
@@ -140,7 +144,7 @@ impl Relay {
     pub fn into_response(mut self: Box<Self>, mut completion: Completion) -> Response {
         let mut head = HeaderMap::new();
         event_stream_headers(&mut head);
-        gateway_headers(&mut head, Some(&self.target), &self.dropped);
+        gateway_headers(&mut head, Some(&self.target), &self.losses);
         completion.first_byte(200);
         let first = std::mem::take(&mut self.first);
         let rest = stream::unfold((self, completion), |(mut relay, mut completion)| async move {
@@ -244,6 +248,9 @@ impl Translation {
     async fn step(&mut self, exchange: &Exchange, upstream: &mut ByteStream, completion: &mut Completion) -> Result<Step, ChatError> {
         let Batch { events, end } = self.decoded.step(upstream, completion).await?;
         let mut bytes = Vec::new();
+        if let Some(losses) = &mut self.losses {
+            losses.events(&events);
+        }
         if let (Some(encoder), false) = (self.encoder.as_mut(), events.is_empty()) {
             bytes = encoder.events(exchange, &events).await?;
         }
@@ -427,8 +434,8 @@ pub fn event_stream_headers(headers: &mut HeaderMap) {
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
 }
 
-/// Who answered, and what of the request got lost on the way.
-pub fn gateway_headers(headers: &mut HeaderMap, target: Option<&Target>, dropped: &[String]) {
+/// Who answered, and what got lost on the way.
+pub fn gateway_headers(headers: &mut HeaderMap, target: Option<&Target>, losses: &Losses) {
     let mut set = |name: &'static str, value: &str| {
         if let Ok(value) = HeaderValue::from_str(value) {
             headers.insert(name, value);
@@ -438,7 +445,7 @@ pub fn gateway_headers(headers: &mut HeaderMap, target: Option<&Target>, dropped
         set("x-wasmgate-provider", &target.provider);
         set("x-wasmgate-model", &target.model);
     }
-    if !dropped.is_empty() {
-        set("x-wasmgate-dropped", &dropped.join(", "));
+    if let Some(losses) = losses.header() {
+        set("x-wasmgate-losses", &losses);
     }
 }

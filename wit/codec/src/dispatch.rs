@@ -162,6 +162,16 @@ impl Format {
         }
     }
 
+    /// Whether this extra of an answer is nothing to its reader: what the request said, repeated, and what the provider notes for itself.
+    pub(crate) fn is_bookkeeping(self, name: &str) -> bool {
+        match self {
+            Self::OpenaiChat => openai_chat::is_bookkeeping(name),
+            Self::OpenaiResponses => openai_responses::is_bookkeeping(name),
+            // What Anthropic tells beside an answer is all about it.
+            Self::AnthropicMessages => false,
+        }
+    }
+
     /// Grows a part by a delta that the hub does not model.
     pub(crate) fn fold_delta(self, part: &mut Part, json: &str) {
         match self {

@@ -37,6 +37,7 @@ mod error_body;
 pub mod formats;
 pub mod hub;
 pub mod json;
+mod losses;
 mod map;
 mod openai_chat;
 mod openai_error;
@@ -46,4 +47,5 @@ pub mod passthrough;
 pub mod sse;
 
 pub use dispatch::{EventDecoder, EventEncoder, Format};
-pub use error::{DecodeError, EncodeOptions, Encoded, ErrorReply, Loss, StreamOptions};
+pub use error::{DecodeError, EncodeOptions, Encoded, ErrorReply, Loss, LossKind, StreamOptions};
+pub use losses::StreamLosses;

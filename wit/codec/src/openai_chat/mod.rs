@@ -44,6 +44,15 @@ pub(crate) fn is_harmless(name: &str) -> bool {
     )
 }
 
+/// Extras of an answer that are nothing to its reader: how the provider served it, and what its filters said of what they let pass.
+pub(crate) fn is_bookkeeping(name: &str) -> bool {
+    let name = name.strip_prefix("message.").unwrap_or(name);
+    matches!(
+        name,
+        "service_tier" | "time_info" | "prompt" | "prompt_filter_results" | "content_filter_results" | "seed" | "stop_reason" | "token_id"
+    )
+}
+
 /// A `finish_reason`.
 pub(crate) fn read_finish(reason: &str) -> FinishReason {
     match reason {

@@ -44,3 +44,25 @@ pub(crate) fn is_harmless(name: &str) -> bool {
             | "prompt_cache_key" | "prompt_cache_retention" | "safety_identifier" | "reasoning.summary" | "reasoning.generate_summary" | "completed_at" | "billing"
     )
 }
+
+/// Extras of an answer that are nothing to its reader: the request, repeated, and how the provider served it.
+pub(crate) fn is_bookkeeping(name: &str) -> bool {
+    matches!(
+        name,
+        "background"
+            | "frequency_penalty"
+            | "max_output_tokens"
+            | "max_tool_calls"
+            | "parallel_tool_calls"
+            | "presence_penalty"
+            | "previous_response_id"
+            | "prompt"
+            | "service_tier"
+            | "temperature"
+            | "tool_usage"
+            | "top_logprobs"
+            | "top_p"
+            | "truncation"
+            | "user"
+    )
+}
