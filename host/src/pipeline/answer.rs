@@ -57,14 +57,14 @@ impl Answer {
         hooked: bool,
         completion: &mut Completion,
     ) -> Result<Self, ChatError> {
-        let Sent { upstream, format, same_format, losses, target, provider } = sent;
+        let Sent { upstream, format, same_format, losses, target, source } = sent;
         // An extension that asked wants no bytes.
         let hooked = hooked || !filters.is_empty() || exchange.dialect.is_none();
         let read = match upstream {
             Upstream::Answer(body) => unary(exchange, format, same_format, hooked, body, completion),
             Upstream::Events(events) => buffered(exchange, format, same_format, events, completion).await,
         };
-        let (raw, answer) = read.map_err(|e| provider.tellable(e))?;
+        let (raw, answer) = read.map_err(|e| source.tellable(e))?;
         let mut collected = Self { bytes: raw, hub: answer.map(Arc::new), format, losses, target: Some(target) };
         if !filters.is_empty() {
             collected.filter(exchange, filters).await?;

@@ -20,11 +20,11 @@ use llm_codec::{EventDecoder, Format};
 use super::encoder::StreamEncoder;
 use super::filters::{Filtered, Filters};
 use super::losses::{Losses, LostInStream};
-use super::upstream::Sent;
+use super::upstream::{Sent, Source};
 use super::{Completion, Exchange};
 use crate::extensions::Extension;
 use crate::extensions::bindings::wasmgate::extension::request::Target;
-use crate::providers::{ByteStream, Provider, Upstream};
+use crate::providers::{ByteStream, Upstream};
 
 /// A stream on its way.
 pub struct Relay {
@@ -38,7 +38,7 @@ pub struct Relay {
     over: bool,
     losses: Losses,
     target: Target,
-    provider: Arc<dyn Provider>,
+    source: Source,
 }
 
 /// How long the upstream may take to close after its last event. Reading on until then, beside the
@@ -97,13 +97,13 @@ impl Relay {
         filters: Filters,
         completion: &mut Completion,
     ) -> Result<Box<Self>, ChatError> {
-        let Sent { upstream, format, same_format, losses, target, provider } = sent;
+        let Sent { upstream, format, same_format, losses, target, source } = sent;
         let (upstream, writer) = match upstream {
             Upstream::Events(events) if same_format && filters.is_empty() => {
                 (events.fuse().boxed(), Writer::Tap(Box::new(StreamTap::new(format, !exchange.head.include_usage))))
             }
             upstream => {
-                let (upstream, decoded) = Decoded::of(upstream, format, filters, &*provider)?;
+                let (upstream, decoded) = Decoded::of(upstream, format, filters, &source)?;
                 let encoder = StreamEncoder::open(exchange, dialect, same_format.then_some(format)).await?;
                 let losses = losses.of_stream(exchange);
                 (upstream, Writer::Encoder(Box::new(Translation { decoded, encoder: Some(encoder), losses })))
@@ -118,7 +118,7 @@ impl Relay {
             over: false,
             losses,
             target,
-            provider,
+            source,
         });
         loop {
             match relay.step(completion).await? {
@@ -197,7 +197,7 @@ impl Relay {
             Writer::Encoder(translation) => translation.step(exchange, upstream, completion).await?,
         };
         Ok(match step {
-            Step::Failed { before, error } => Step::Failed { before, error: self.provider.tellable(error) },
+            Step::Failed { before, error } => Step::Failed { before, error: self.source.tellable(error) },
             step => step,
         })
     }
@@ -269,13 +269,13 @@ impl Translation {
 
 impl Decoded {
     /// What a provider sent, to be read as events.
-    fn of(upstream: Upstream, format: Format, filters: Filters, provider: &dyn Provider) -> Result<(ByteStream, Self), ChatError> {
+    fn of(upstream: Upstream, format: Format, filters: Filters, source: &Source) -> Result<(ByteStream, Self), ChatError> {
         let (upstream, events) = match upstream {
             // It is read once more after its end, for a last look whether it closed.
             Upstream::Events(upstream) => (upstream.fuse().boxed(), Vec::new()),
             // Some hosts answer a wish for a stream with a complete document.
             Upstream::Answer(body) => {
-                let answer = format.decode_answer(&body).map_err(|e| provider.tellable(e))?;
+                let answer = format.decode_answer(&body).map_err(|e| source.tellable(e))?;
                 (stream::empty().boxed(), hub::answer_events(&answer))
             }
         };
@@ -340,15 +340,15 @@ pub struct Events {
     first: Vec<StreamEvent>,
     end: Option<Result<(), ChatError>>,
     target: Target,
-    provider: Arc<dyn Provider>,
+    source: Source,
 }
 
 impl Events {
     /// Reads up to the first event. Until then an error is that of the attempt.
     pub async fn open(sent: Sent, filters: Filters, completion: &mut Completion) -> Result<Box<Self>, ChatError> {
-        let Sent { upstream, format, target, provider, .. } = sent;
-        let (upstream, decoded) = Decoded::of(upstream, format, filters, &*provider)?;
-        let mut events = Box::new(Self { upstream, decoded, first: Vec::new(), end: None, target, provider });
+        let Sent { upstream, format, target, source, .. } = sent;
+        let (upstream, decoded) = Decoded::of(upstream, format, filters, &source)?;
+        let mut events = Box::new(Self { upstream, decoded, first: Vec::new(), end: None, target, source });
         events.first = events.next(completion).await?;
         Ok(events)
     }
@@ -366,7 +366,7 @@ impl Events {
             }
         }
         match self.end.replace(Ok(())) {
-            Some(Err(error)) => Err(self.provider.tellable(error)),
+            Some(Err(error)) => Err(self.source.tellable(error)),
             _ => Ok(Vec::new()),
         }
     }

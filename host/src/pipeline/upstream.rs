@@ -31,7 +31,26 @@ pub struct Sent {
     /// Who was asked.
     pub target: Target,
     /// Who answers.
-    pub provider: Arc<dyn Provider>,
+    pub source: Source,
+}
+
+/// Who answers, for what it says of errors.
+#[derive(Clone)]
+pub struct Source {
+    provider: Arc<dyn Provider>,
+    same_format: bool,
+}
+
+impl Source {
+    /// An error that the provider reported in its answer, as the client may be told it.
+    pub fn tellable(&self, error: ChatError) -> ChatError {
+        self.crossed(self.provider.tellable(error))
+    }
+
+    /// The status and the words of one format are not those of another.
+    fn crossed(&self, error: ChatError) -> ChatError {
+        if self.same_format { error } else { error.crossed() }
+    }
 }
 
 /// The target that hooks chose.
@@ -50,12 +69,14 @@ pub async fn send(exchange: &Arc<Exchange>, target: Target, completion: &mut Com
     let (body, losses) = body(exchange, entry, &target.model, same_format).await?;
     let headers = if same_format { format_headers(exchange, format) } else { Vec::new() };
     completion.attempt(target.clone());
-    let upstream = match entry.provider.send(Outgoing { body, stream: exchange.head.stream, headers }).await? {
+    let source = Source { provider: Arc::clone(&entry.provider), same_format };
+    let sent = entry.provider.send(Outgoing { body, stream: exchange.head.stream, headers }).await;
+    let upstream = match sent.map_err(|e| source.crossed(e))? {
         Upstream::Events(events) => Upstream::Events(until_expired(events, &generation)),
         answer => answer,
     };
     completion.answered();
-    Ok(Sent { upstream, format, same_format, losses, target, provider: Arc::clone(&entry.provider) })
+    Ok(Sent { upstream, format, same_format, losses, target, source })
 }
 
 /// A stream that ends with an error when its generation was replaced and its time is up.

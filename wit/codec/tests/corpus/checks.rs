@@ -257,7 +257,7 @@ fn error_is_told(r: &Recording, body: &Value) -> Result<(), String> {
             Err(format!("{} {body} became {:?}", r.status, e.class))
         }
         () if !told => Err(format!("message got lost: {}", e.message)),
-        () if e.retry_after_ms.is_some() != r.retry_after.is_some() => Err("retry-after got lost".into()),
+        () if r.retry_after.is_some() && e.retry_after_ms.is_none() => Err("retry-after got lost".into()),
         () => Format::ALL.into_iter().try_for_each(|f| parse(&f.encode_error(&e).body).map(|_| ())),
     }
 }
