@@ -24,6 +24,7 @@ mod pipeline;
 mod provider_events;
 mod real_model;
 mod reload;
+mod replay;
 mod responses;
 mod rollouts;
 mod sdk;

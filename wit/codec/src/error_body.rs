@@ -187,7 +187,7 @@ fn classify(words: &[Option<&str>], message: &str) -> ErrorClass {
     let vague = |class: &ErrorClass| matches!(class, ErrorClass::InvalidRequest | ErrorClass::Upstream);
     if let Some(class) = words().find(|class| !vague(class)) {
         // Anthropic and Google say "not found" of models too: `model: claude-x`, `models/gemini-x is not found`.
-        let model = ["model", "publisher model"].iter().any(|start| lower.starts_with(start));
+        let model = ["model", "publisher model", "the model", "the requested model"].iter().any(|start| lower.starts_with(start));
         return if class == ErrorClass::NotFound && model { ErrorClass::ModelNotFound } else { class };
     }
     let said = PHRASES.iter().find(|(_, phrases)| phrases.iter().any(|p| p.split('*').all(|part| lower.contains(part))));

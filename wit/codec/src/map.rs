@@ -116,13 +116,13 @@ impl Crossing {
         self.losses.push(Loss { kind, field: field.into(), reason: reason.into() });
     }
 
-    /// Extras that another format cannot take are losses; `null`s, hints, notes and what does no harm are not.
+    /// Extras that another format cannot take are losses; `null`s, empty lists, hints, notes and what does no harm are not.
     pub fn lose_extras(&mut self, at: &str, extras: &[Extra]) {
         if self.same {
             return;
         }
         for e in extras {
-            if !self.is_harmless(&e.name) && e.value != "null" {
+            if !self.is_harmless(&e.name) && !matches!(e.value.as_str(), "null" | "[]") {
                 let dot = if at.is_empty() { "" } else { "." };
                 self.lose(format!("{at}{dot}{}", e.name), "the target format has no such field");
             }

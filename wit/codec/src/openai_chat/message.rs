@@ -5,7 +5,7 @@
 //! `thinking` parts.
 
 use super::{NAME, reasoning};
-use crate::hub::{ContentShape, MediaSource, Part, PartKind, ToolCall, ToolCallKind};
+use crate::hub::{ContentShape, MediaSource, Part, PartKind, Thinking, ToolCall, ToolCallKind};
 use crate::json::{Fields, Kind, Object, Path, Value};
 use crate::map::{Crossing, Extras, bare_text, field, field_note};
 use crate::{DecodeError, LossKind};
@@ -155,6 +155,11 @@ pub(super) fn write_body(
     c: &mut Crossing,
 ) {
     write_content(o, parts, shape, place, at, c);
+    if !c.same && place != Place::Answer {
+        for (i, _) in parts.iter().enumerate().filter(|(_, p)| matches!(&p.kind, PartKind::Thinking(t) if is_sealed(t))) {
+            c.lose_as(LossKind::Foreign, format!("{at}.content[{i}]"), "reasoning that only its provider can read");
+        }
+    }
     reasoning::write(o, parts, extras);
     let mut refusals = parts.iter().filter(|p| !in_content(p)).filter_map(|p| match &p.kind {
         PartKind::Refusal(text) => Some(text.as_str()),
@@ -168,6 +173,11 @@ pub(super) fn write_body(
         (None, None) => {}
     }
     write_calls(o, parts, extras, at, c);
+}
+
+/// Whether nothing of the reasoning is told but what its own provider encrypted.
+fn is_sealed(thinking: &Thinking) -> bool {
+    thinking.text.is_empty() && thinking.signature.as_ref().is_none_or(String::is_empty)
 }
 
 fn write_content(o: &mut Object<'_>, parts: &[Part], shape: ContentShape, place: Place, at: &str, c: &mut Crossing) {

@@ -40,7 +40,7 @@ pub(crate) fn is_harmless(name: &str) -> bool {
             | "finish_reason" | "function.arguments" | "model"
         // bookkeeping of the provider
             | "store" | "metadata" | "prompt_cache_key" | "prompt_cache_retention" | "system_fingerprint" | "provider" | "native_finish_reason" | "x_groq" | "obfuscation"
-            | "logprobs" | "annotations" | "function.strict"
+            | "function.strict"
     )
 }
 
