@@ -77,15 +77,15 @@ async fn answers_are_not_kept() {
 
 #[tokio::test]
 async fn tools_of_the_provider_are_named_where_they_are_left_out() {
-    for (format, dropped) in [(Dialect::OpenAi, "tools[0]"), (Dialect::Anthropic, "tools[0]"), (CLIENT, "")] {
+    for (format, lost) in [(Dialect::OpenAi, "tools[0]=unsupported"), (Dialect::Anthropic, "tools[0]=unsupported"), (CLIENT, "")] {
         let upstream = setup::friendly(format).await;
         let (_gateway, client) = setup::gateway(format, &upstream).await;
         let mut request = CLIENT.request("m", "x");
         request["tools"] = json!([{"type": "web_search"}, {"type": "function", "name": "f", "parameters": {"type": "object"}}]);
         let answer = client.post(CLIENT.path(), &request).await;
         assert_eq!(answer.status, 200, "{format:?}: {}", answer.text());
-        assert_eq!(answer.header("x-wasmgate-dropped"), dropped, "{format:?}");
-        assert_eq!(upstream.only().json()["tools"].as_array().unwrap().len(), if dropped.is_empty() { 2 } else { 1 });
+        assert_eq!(answer.header("x-wasmgate-losses"), lost, "{format:?}");
+        assert_eq!(upstream.only().json()["tools"].as_array().unwrap().len(), if lost.is_empty() { 2 } else { 1 });
     }
 }
 

@@ -104,14 +104,9 @@ impl Scene {
                 error
             }
             "e529" => {
-                let status = match (self.client, self.format) {
-                    (_, Dialect::Anthropic) => 529,
-                    (_, Dialect::OpenAi | Dialect::Responses) => 503,
-                };
-                let class = match (self.client, status) {
-                    (Dialect::Anthropic, 529) => "OverloadedError|InternalServerError",
-                    (Dialect::Anthropic, _) => "ServiceUnavailableError|InternalServerError",
-                    (Dialect::OpenAi | Dialect::Responses, _) => "InternalServerError",
+                let (class, status) = match self.client {
+                    Dialect::Anthropic => ("OverloadedError|InternalServerError", 529),
+                    Dialect::OpenAi | Dialect::Responses => ("InternalServerError", 503),
                 };
                 self.error(class, status, "verloaded")
             }

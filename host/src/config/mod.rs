@@ -133,6 +133,9 @@ section! {
         models: Vec<String> = Vec::new(),
         /// `max_tokens` for formats that require it, when the client's format does not.
         default_max_tokens: u64 = 4096,
+        /// What is done when its format cannot express something of a request: `warn` leaves it out and says so in the response header
+        /// `x-wasmgate-losses` and in the log, `drop` leaves it out and says nothing, `reject` answers 400 and names it.
+        on_unsupported: OnUnsupported = OnUnsupported::Warn,
         /// How long connecting may take.
         connect_timeout: Duration = Duration::from_secs(10),
         /// How long the first byte of an answer may take.
@@ -301,6 +304,18 @@ words! {
         Fail = "fail",
         /// It goes on.
         Skip = "skip",
+    }
+}
+
+words! {
+    /// What is done about what a provider's format cannot express of a request.
+    pub enum OnUnsupported {
+        /// It is left out, and the caller and the log are told.
+        Warn = "warn",
+        /// It is left out.
+        Drop = "drop",
+        /// The request is refused.
+        Reject = "reject",
     }
 }
 

@@ -15,6 +15,7 @@ use llm_codec::json::Document;
 use llm_codec::passthrough::StreamTap;
 
 use super::filters::{Filtered, Filters};
+use super::losses::Losses;
 use super::upstream::Sent;
 use super::{Completion, Exchange, relay};
 use crate::extensions::Extension;
@@ -33,7 +34,7 @@ pub struct Answer {
     hub: Option<Arc<ChatAnswer>>,
     /// Format of the provider's bytes.
     format: Format,
-    dropped: Vec<String>,
+    losses: Losses,
     target: Option<Target>,
 }
 
@@ -41,7 +42,7 @@ impl Answer {
     /// A hook answered in a provider's place. Filters see that too.
     pub async fn from_hook(exchange: &Arc<Exchange>, answer: ChatAnswer, filters: Filters) -> Result<Self, ChatError> {
         let format = Format::from_name(&exchange.head.format).unwrap_or(Format::OpenaiChat);
-        let mut answer = Self { bytes: None, hub: Some(Arc::new(answer)), format, dropped: Vec::new(), target: None };
+        let mut answer = Self { bytes: None, hub: Some(Arc::new(answer)), format, losses: Losses::default(), target: None };
         if !filters.is_empty() {
             answer.filter(exchange, filters).await?;
         }
@@ -56,15 +57,15 @@ impl Answer {
         hooked: bool,
         completion: &mut Completion,
     ) -> Result<Self, ChatError> {
-        let Sent { upstream, format, same_format, dropped, target, provider } = sent;
+        let Sent { upstream, format, same_format, losses, target, source } = sent;
         // An extension that asked wants no bytes.
         let hooked = hooked || !filters.is_empty() || exchange.dialect.is_none();
         let read = match upstream {
             Upstream::Answer(body) => unary(exchange, format, same_format, hooked, body, completion),
             Upstream::Events(events) => buffered(exchange, format, same_format, events, completion).await,
         };
-        let (raw, answer) = read.map_err(|e| provider.tellable(e))?;
-        let mut collected = Self { bytes: raw, hub: answer.map(Arc::new), format, dropped, target: Some(target) };
+        let (raw, answer) = read.map_err(|e| source.tellable(e))?;
+        let mut collected = Self { bytes: raw, hub: answer.map(Arc::new), format, losses, target: Some(target) };
         if !filters.is_empty() {
             collected.filter(exchange, filters).await?;
         }
@@ -116,6 +117,7 @@ impl Answer {
             return Ok(self);
         }
         let answer = self.hub.as_ref().ok_or_else(|| nothing(exchange))?;
+        self.losses.of_answer(exchange, answer);
         let options = options(exchange);
         let written = if exchange.head.stream {
             let events = hub::answer_events(answer);
@@ -139,7 +141,7 @@ impl Answer {
         } else {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
-        relay::gateway_headers(headers, self.target.as_ref(), &self.dropped);
+        relay::gateway_headers(headers, self.target.as_ref(), &self.losses);
         completion.first_byte(200);
         completion.success();
         response

@@ -25,6 +25,10 @@ pub async fn refuse(dialect: &Arc<Extension>, trace: &Trace, error: &ChatError) 
     {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(ms.div_ceil(1000)));
     }
+    // What whole seconds cannot say; OpenAI's and Anthropic's SDKs look here first.
+    if let Some(ms) = error.retry_after_ms.filter(|ms| ms % 1000 != 0) {
+        response.headers_mut().insert("retry-after-ms", HeaderValue::from(ms));
+    }
     response
 }
 

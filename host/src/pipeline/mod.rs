@@ -18,6 +18,7 @@ mod guest_http;
 mod hooks;
 mod incoming;
 mod inner;
+mod losses;
 mod relay;
 mod route;
 mod switches;

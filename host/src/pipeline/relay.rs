@@ -19,11 +19,12 @@ use llm_codec::{EventDecoder, Format};
 
 use super::encoder::StreamEncoder;
 use super::filters::{Filtered, Filters};
-use super::upstream::Sent;
+use super::losses::{Losses, LostInStream};
+use super::upstream::{Sent, Source};
 use super::{Completion, Exchange};
 use crate::extensions::Extension;
 use crate::extensions::bindings::wasmgate::extension::request::Target;
-use crate::providers::{ByteStream, Provider, Upstream};
+use crate::providers::{ByteStream, Upstream};
 
 /// A stream on its way.
 pub struct Relay {
@@ -35,9 +36,9 @@ pub struct Relay {
     first: Bytes,
     /// Everything was said to the client.
     over: bool,
-    dropped: Vec<String>,
+    losses: Losses,
     target: Target,
-    provider: Arc<dyn Provider>,
+    source: Source,
 }
 
 /// How long the upstream may take to close after its last event. Reading on until then, beside the
@@ -57,6 +58,8 @@ struct Translation {
     decoded: Decoded,
     /// Gone once it has written the end.
     encoder: Option<StreamEncoder>,
+    /// What the client's format cannot express; logged when the stream is over.
+    losses: Option<LostInStream>,
 }
 
 /// From the provider's format to events that went through the filters.
@@ -94,15 +97,16 @@ impl Relay {
         filters: Filters,
         completion: &mut Completion,
     ) -> Result<Box<Self>, ChatError> {
-        let Sent { upstream, format, same_format, dropped, target, provider } = sent;
+        let Sent { upstream, format, same_format, losses, target, source } = sent;
         let (upstream, writer) = match upstream {
             Upstream::Events(events) if same_format && filters.is_empty() => {
                 (events.fuse().boxed(), Writer::Tap(Box::new(StreamTap::new(format, !exchange.head.include_usage))))
             }
             upstream => {
-                let (upstream, decoded) = Decoded::of(upstream, format, filters, &*provider)?;
+                let (upstream, decoded) = Decoded::of(upstream, format, filters, &source)?;
                 let encoder = StreamEncoder::open(exchange, dialect, same_format.then_some(format)).await?;
-                (upstream, Writer::Encoder(Box::new(Translation { decoded, encoder: Some(encoder) })))
+                let losses = losses.of_stream(exchange);
+                (upstream, Writer::Encoder(Box::new(Translation { decoded, encoder: Some(encoder), losses })))
             }
         };
         let mut relay = Box::new(Self {
@@ -112,9 +116,9 @@ impl Relay {
             writer,
             first: Bytes::new(),
             over: false,
-            dropped,
+            losses,
             target,
-            provider,
+            source,
         });
         loop {
             match relay.step(completion).await? {
@@ -140,7 +144,7 @@ impl Relay {
     pub fn into_response(mut self: Box<Self>, mut completion: Completion) -> Response {
         let mut head = HeaderMap::new();
         event_stream_headers(&mut head);
-        gateway_headers(&mut head, Some(&self.target), &self.dropped);
+        gateway_headers(&mut head, Some(&self.target), &self.losses);
         completion.first_byte(200);
         let first = std::mem::take(&mut self.first);
         let rest = stream::unfold((self, completion), |(mut relay, mut completion)| async move {
@@ -193,7 +197,7 @@ impl Relay {
             Writer::Encoder(translation) => translation.step(exchange, upstream, completion).await?,
         };
         Ok(match step {
-            Step::Failed { before, error } => Step::Failed { before, error: self.provider.tellable(error) },
+            Step::Failed { before, error } => Step::Failed { before, error: self.source.tellable(error) },
             step => step,
         })
     }
@@ -244,6 +248,9 @@ impl Translation {
     async fn step(&mut self, exchange: &Exchange, upstream: &mut ByteStream, completion: &mut Completion) -> Result<Step, ChatError> {
         let Batch { events, end } = self.decoded.step(upstream, completion).await?;
         let mut bytes = Vec::new();
+        if let Some(losses) = &mut self.losses {
+            losses.events(&events);
+        }
         if let (Some(encoder), false) = (self.encoder.as_mut(), events.is_empty()) {
             bytes = encoder.events(exchange, &events).await?;
         }
@@ -262,13 +269,13 @@ impl Translation {
 
 impl Decoded {
     /// What a provider sent, to be read as events.
-    fn of(upstream: Upstream, format: Format, filters: Filters, provider: &dyn Provider) -> Result<(ByteStream, Self), ChatError> {
+    fn of(upstream: Upstream, format: Format, filters: Filters, source: &Source) -> Result<(ByteStream, Self), ChatError> {
         let (upstream, events) = match upstream {
             // It is read once more after its end, for a last look whether it closed.
             Upstream::Events(upstream) => (upstream.fuse().boxed(), Vec::new()),
             // Some hosts answer a wish for a stream with a complete document.
             Upstream::Answer(body) => {
-                let answer = format.decode_answer(&body).map_err(|e| provider.tellable(e))?;
+                let answer = format.decode_answer(&body).map_err(|e| source.tellable(e))?;
                 (stream::empty().boxed(), hub::answer_events(&answer))
             }
         };
@@ -333,15 +340,15 @@ pub struct Events {
     first: Vec<StreamEvent>,
     end: Option<Result<(), ChatError>>,
     target: Target,
-    provider: Arc<dyn Provider>,
+    source: Source,
 }
 
 impl Events {
     /// Reads up to the first event. Until then an error is that of the attempt.
     pub async fn open(sent: Sent, filters: Filters, completion: &mut Completion) -> Result<Box<Self>, ChatError> {
-        let Sent { upstream, format, target, provider, .. } = sent;
-        let (upstream, decoded) = Decoded::of(upstream, format, filters, &*provider)?;
-        let mut events = Box::new(Self { upstream, decoded, first: Vec::new(), end: None, target, provider });
+        let Sent { upstream, format, target, source, .. } = sent;
+        let (upstream, decoded) = Decoded::of(upstream, format, filters, &source)?;
+        let mut events = Box::new(Self { upstream, decoded, first: Vec::new(), end: None, target, source });
         events.first = events.next(completion).await?;
         Ok(events)
     }
@@ -359,7 +366,7 @@ impl Events {
             }
         }
         match self.end.replace(Ok(())) {
-            Some(Err(error)) => Err(self.provider.tellable(error)),
+            Some(Err(error)) => Err(self.source.tellable(error)),
             _ => Ok(Vec::new()),
         }
     }
@@ -427,8 +434,8 @@ pub fn event_stream_headers(headers: &mut HeaderMap) {
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
 }
 
-/// Who answered, and what of the request got lost on the way.
-pub fn gateway_headers(headers: &mut HeaderMap, target: Option<&Target>, dropped: &[String]) {
+/// Who answered, and what got lost on the way.
+pub fn gateway_headers(headers: &mut HeaderMap, target: Option<&Target>, losses: &Losses) {
     let mut set = |name: &'static str, value: &str| {
         if let Ok(value) = HeaderValue::from_str(value) {
             headers.insert(name, value);
@@ -438,7 +445,7 @@ pub fn gateway_headers(headers: &mut HeaderMap, target: Option<&Target>, dropped
         set("x-wasmgate-provider", &target.provider);
         set("x-wasmgate-model", &target.model);
     }
-    if !dropped.is_empty() {
-        set("x-wasmgate-dropped", &dropped.join(", "));
+    if let Some(losses) = losses.header() {
+        set("x-wasmgate-losses", &losses);
     }
 }

@@ -12,6 +12,7 @@ use http::{HeaderName, HeaderValue};
 use llm_codec::hub::{ChatError, ErrorClass};
 use llm_codec::{EncodeOptions, Format, passthrough};
 
+use super::losses::Losses;
 use super::{Completion, Exchange};
 use crate::extensions::bindings::wasmgate::extension::request::Target;
 use crate::gateway::Generation;
@@ -25,12 +26,31 @@ pub struct Sent {
     pub format: Format,
     /// Whether the client speaks that format too, so that bytes may pass.
     pub same_format: bool,
-    /// What the provider's format could not express of the request.
-    pub dropped: Vec<String>,
+    /// What client and provider cannot tell each other.
+    pub losses: Losses,
     /// Who was asked.
     pub target: Target,
     /// Who answers.
-    pub provider: Arc<dyn Provider>,
+    pub source: Source,
+}
+
+/// Who answers, for what it says of errors.
+#[derive(Clone)]
+pub struct Source {
+    provider: Arc<dyn Provider>,
+    same_format: bool,
+}
+
+impl Source {
+    /// An error that the provider reported in its answer, as the client may be told it.
+    pub fn tellable(&self, error: ChatError) -> ChatError {
+        self.crossed(self.provider.tellable(error))
+    }
+
+    /// The status and the words of one format are not those of another.
+    fn crossed(&self, error: ChatError) -> ChatError {
+        if self.same_format { error } else { error.crossed() }
+    }
 }
 
 /// The target that hooks chose.
@@ -46,15 +66,17 @@ pub async fn send(exchange: &Arc<Exchange>, target: Target, completion: &mut Com
     let entry = entry(&generation, Some(&target.provider), &target.model)?;
     let format = entry.provider.format();
     let same_format = exchange.head.format == format.as_str();
-    let (body, dropped) = body(exchange, entry, &target.model, same_format).await?;
+    let (body, losses) = body(exchange, entry, &target.model, same_format).await?;
     let headers = if same_format { format_headers(exchange, format) } else { Vec::new() };
     completion.attempt(target.clone());
-    let upstream = match entry.provider.send(Outgoing { body, stream: exchange.head.stream, headers }).await? {
+    let source = Source { provider: Arc::clone(&entry.provider), same_format };
+    let sent = entry.provider.send(Outgoing { body, stream: exchange.head.stream, headers }).await;
+    let upstream = match sent.map_err(|e| source.crossed(e))? {
         Upstream::Events(events) => Upstream::Events(until_expired(events, &generation)),
         answer => answer,
     };
     completion.answered();
-    Ok(Sent { upstream, format, same_format, dropped, target, provider: Arc::clone(&entry.provider) })
+    Ok(Sent { upstream, format, same_format, losses, target, source })
 }
 
 /// A stream that ends with an error when its generation was replaced and its time is up.
@@ -95,15 +117,15 @@ fn model_not_found(model: &str) -> ChatError {
 }
 
 /// The body in the provider's format, and what that format cannot express.
-async fn body(exchange: &Exchange, entry: &Entry, model: &str, same_format: bool) -> Result<(Bytes, Vec<String>), ChatError> {
+async fn body(exchange: &Exchange, entry: &Entry, model: &str, same_format: bool) -> Result<(Bytes, Losses), ChatError> {
     let format = entry.provider.format();
     if let (true, None, Some(document)) = (same_format, exchange.edited(), exchange.incoming.document()) {
         let edits = passthrough::request_edits(format, document, model, exchange.head.stream);
         if edits.is_empty() {
-            return Ok((exchange.incoming.body().clone(), Vec::new()));
+            return Ok((exchange.incoming.body().clone(), Losses::default()));
         }
         let edits: Vec<_> = edits.iter().map(|(name, value)| (*name, value.as_deref())).collect();
-        return Ok((passthrough::splice(exchange.incoming.body(), document, &edits).into(), Vec::new()));
+        return Ok((passthrough::splice(exchange.incoming.body(), document, &edits).into(), Losses::default()));
     }
     let mut chat = exchange.chat().await?;
     if !same_format && let Some(spoken) = Format::from_name(&chat.format) {
@@ -113,15 +135,7 @@ async fn body(exchange: &Exchange, entry: &Entry, model: &str, same_format: bool
     model.clone_into(&mut chat.model);
     chat.include_usage = chat.stream;
     let encoded = format.encode_request(chat, &EncodeOptions { default_max_tokens: entry.default_max_tokens });
-    for loss in &encoded.losses {
-        tracing::debug!(
-            request_id = exchange.id,
-            field = loss.field,
-            reason = loss.reason,
-            "dropped: the provider's format cannot express it"
-        );
-    }
-    Ok((encoded.body.into(), encoded.losses.into_iter().map(|l| l.field).collect()))
+    Ok((encoded.body.into(), Losses::of_request(exchange, entry, same_format, encoded.losses)?))
 }
 
 /// Header fields of the client that are part of a format and go to a provider of the same format. All others stay here.

@@ -20,7 +20,7 @@ use llm_codec::hub::ChatError;
 
 use crate::config::problems::suggestion;
 use crate::config::reader::Cursor;
-use crate::config::{Config, ProviderConfig};
+use crate::config::{Config, OnUnsupported, ProviderConfig};
 
 pub use transport::Client;
 
@@ -76,6 +76,8 @@ pub struct Entry {
     pub models: Vec<String>,
     /// `max_tokens` for formats that require it.
     pub default_max_tokens: u64,
+    /// What is done about what its format cannot express.
+    pub on_unsupported: OnUnsupported,
     /// The upstream.
     pub provider: Arc<dyn Provider>,
 }
@@ -130,6 +132,7 @@ fn entry(name: &str, config: &ProviderConfig) -> anyhow::Result<Entry> {
         default_model: config.default_model.clone(),
         models,
         default_max_tokens: config.default_max_tokens,
+        on_unsupported: config.on_unsupported,
         provider,
     })
 }

@@ -108,9 +108,12 @@ impl Client {
     /// An error status, in the gateway's terms.
     async fn refusal(&self, response: reqwest::Response) -> ChatError {
         let status = response.status().as_u16();
-        let retry_after = response.headers().get(header::RETRY_AFTER).and_then(|v| v.to_str().ok()).map(seconds);
+        let headers = response.headers().clone();
         let body = self.document(response, MAX_ERROR_BODY).await.unwrap_or_default();
-        self.tellable(self.format.decode_error(status, retry_after.as_deref(), &body))
+        let mut error = self.format.decode_error(status, None, &body);
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
+        error.retry_after_ms = llm_codec::retry_after(&error, |name| headers.get(name)?.to_str().ok(), now);
+        self.tellable(error)
     }
 
     /// A refusal of the gateway's own key is not the caller's authentication problem, and no text of a provider may tell the key.
@@ -192,14 +195,6 @@ impl Client {
 
     fn fault(&self, class: ErrorClass, what: &str) -> ChatError {
         ChatError::new(class, format!("The provider `{}` {what}.", self.provider))
-    }
-}
-
-/// The value of a `retry-after` header in seconds: it may be a date (RFC 9110, section 10.2.3).
-fn seconds(retry_after: &str) -> String {
-    match httpdate::parse_http_date(retry_after) {
-        Ok(date) => date.duration_since(SystemTime::now()).map_or(0, |wait| wait.as_secs()).to_string(),
-        Err(_) => retry_after.to_owned(),
     }
 }
 

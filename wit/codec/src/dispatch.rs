@@ -92,8 +92,8 @@ impl Format {
 
     /// Reads an answer with an error status, whatever its body is (another format's, HTML, nothing).
     ///
-    /// `retry_after` is the value of the `retry-after` header (seconds, also fractional), or milliseconds as `"123ms"`. A date is
-    /// not understood, because there is no clock here.
+    /// `retry_after` is the value of the `retry-after` header: seconds, also fractional, or a duration such as `"123ms"`. For dates and what
+    /// other headers tell there is [`crate::retry_after`], which is given the time.
     pub fn decode_error(self, status: u16, retry_after: Option<&str>, body: &[u8]) -> ChatError {
         match self {
             Self::OpenaiChat => openai_chat::decode_error(status, retry_after, body),
@@ -159,6 +159,16 @@ impl Format {
             Self::OpenaiChat => openai_chat::is_harmless(name),
             Self::AnthropicMessages => anthropic_messages::is_harmless(name),
             Self::OpenaiResponses => openai_responses::is_harmless(name),
+        }
+    }
+
+    /// Whether this extra of an answer is nothing to its reader: what the request said, repeated, and what the provider notes for itself.
+    pub(crate) fn is_bookkeeping(self, name: &str) -> bool {
+        match self {
+            Self::OpenaiChat => openai_chat::is_bookkeeping(name),
+            Self::OpenaiResponses => openai_responses::is_bookkeeping(name),
+            // What Anthropic tells beside an answer is all about it.
+            Self::AnthropicMessages => false,
         }
     }
 

@@ -16,10 +16,27 @@ pub struct DecodeError {
 /// Something that a target format cannot express. The caller decides whether that matters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loss {
-    /// The field of the source, for example `seed` or `messages[3].content[1]`.
+    /// What became of it.
+    pub kind: LossKind,
+    /// The field of the source, in the hub's words and counts, for example `seed` or `messages[3].content[1]`.
     pub field: String,
-    /// What became of it, and why.
+    /// Why, for people. It begins small and has no full stop.
     pub reason: String,
+}
+
+/// What becomes of something that a target format cannot express.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum LossKind {
+    /// The format has no such thing; it is left out.
+    Unsupported,
+    /// Only the provider that made it can read it (file ids, signed reasoning, calls that a provider ran itself); it is left out.
+    Foreign,
+    /// The format has it, but not together with what else the document says; it is left out.
+    Conflict,
+    /// The format has not this value; the nearest one is written.
+    Adjusted,
+    /// The format has it in another place, and there it is written.
+    Moved,
 }
 
 /// An encoded document.
@@ -65,6 +82,29 @@ pub struct ErrorReply {
     pub status: u16,
     /// The document, UTF-8 JSON.
     pub body: Vec<u8>,
+}
+
+impl LossKind {
+    /// Every kind.
+    pub const ALL: [Self; 5] = [Self::Unsupported, Self::Foreign, Self::Conflict, Self::Adjusted, Self::Moved];
+
+    /// The kind as one word, for headers and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unsupported => "unsupported",
+            Self::Foreign => "foreign",
+            Self::Conflict => "conflict",
+            Self::Adjusted => "adjusted",
+            Self::Moved => "moved",
+        }
+    }
+}
+
+impl fmt::Display for Loss {
+    /// `field (kind): reason`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}): {}", self.field, self.kind.as_str(), self.reason)
+    }
 }
 
 impl DecodeError {

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use crate::hub::{ChatError, ErrorClass};
 use crate::json::{Document, Fields, Kind, Value};
+use crate::wait;
 
 /// Longest message that is passed on, in characters.
 const MESSAGE: usize = 2000;
@@ -40,8 +41,13 @@ pub(crate) fn decode(status: u16, retry_after: Option<&str>, body: &[u8]) -> Cha
         e.class = ErrorClass::NotFound;
     }
     e.status = Some(status);
-    e.retry_after_ms = retry_after.and_then(parse_retry_after);
+    e.retry_after_ms = retry_after.and_then(wait::seconds).or_else(|| wait_of(&e));
     e
+}
+
+/// What the document itself says of when to try again.
+fn wait_of(e: &ChatError) -> Option<u64> {
+    e.retry_after_ms.or_else(|| if wait::waits(e.class) { wait::in_message(&e.message) } else { None })
 }
 
 /// Google's way: an array with one document in it.
@@ -59,24 +65,14 @@ pub(crate) fn in_document(document: &Document<'_>) -> Option<ChatError> {
         return None;
     }
     let mut e = read(f, Some(document.text()))?;
-    // Some hosts put the status that they meant into the code.
-    if let Some(status) = e.code.as_deref().and_then(|c| c.parse().ok()).filter(|s| (400..600).contains(s)) {
-        e.status = Some(status);
-        if matches!(e.class, ErrorClass::Upstream | ErrorClass::InvalidRequest) {
-            e.class = by_status(status);
-        }
+    // Some hosts put the status that they meant into the document.
+    if let Some(status) = e.status
+        && matches!(e.class, ErrorClass::Upstream | ErrorClass::InvalidRequest)
+    {
+        e.class = by_status(status);
     }
+    e.retry_after_ms = wait_of(&e);
     Some(e)
-}
-
-/// Seconds, possibly fractional, or milliseconds as `123ms`; dates need a clock and are left to the caller.
-pub(crate) fn parse_retry_after(value: &str) -> Option<u64> {
-    let value = value.trim();
-    let ms = match value.strip_suffix("ms") {
-        Some(ms) => ms.trim().parse::<f64>().ok()?,
-        None => value.strip_suffix('s').unwrap_or(value).parse::<f64>().ok()? * 1000.0,
-    };
-    (ms.is_finite() && ms >= 0.0).then(|| ms.ceil() as u64)
 }
 
 fn read(mut f: Fields<'_>, raw: Option<&str>) -> Option<ChatError> {
@@ -100,14 +96,35 @@ fn read(mut f: Fields<'_>, raw: Option<&str>) -> Option<ChatError> {
         text(&mut outer, "message").or_else(|| detail(&mut outer))
     })?;
     let kind = text(&mut inner, "type").filter(|t| t != "error");
-    let status = text(&mut inner, "status");
-    let code = text(&mut inner, "code");
+    let [code, status, number] = ["code", "status", "status_code"].map(|name| text(&mut inner, name));
     let param = text(&mut inner, "param");
-    let message = if message.trim().is_empty() { unsaid(code.as_deref().or(kind.as_deref())) } else { message };
-    let class = classify(kind.as_deref(), code.as_deref().or(status.as_deref()), &message);
+    let Details { reason, retry_after_ms } = inner.take("details").map(details).unwrap_or_default();
+    // A number is a status; a word says more.
+    let is_word = |word: &String| !word.is_empty() && word.parse::<f64>().is_err();
+    let number = [&code, &status, &number].into_iter().flatten().find_map(|n| n.parse().ok().filter(|n| (400..600).contains(n)));
+    let [code, status] = [code, status].map(|word| word.filter(is_word));
+    let said = code.as_deref().or(status.as_deref()).or(kind.as_deref());
+    let message = if message.trim().is_empty() { unsaid(said) } else { message };
+    let class = classify(&[reason.as_deref(), code.as_deref(), status.as_deref(), kind.as_deref()], &message);
+    let code = said.map(str::to_owned);
     let raw = raw.filter(|r| r.len() <= RAW).map(str::to_owned);
-    let message = shorten(&message);
-    Some(ChatError { code: code.or(kind), param, raw, ..ChatError::new(class, message) })
+    Some(ChatError { status: number, code, param, retry_after_ms, raw, ..ChatError::new(class, shorten(&message)) })
+}
+
+/// What Google's `details` tell: why, and when to try again.
+#[derive(Default)]
+struct Details {
+    reason: Option<String>,
+    retry_after_ms: Option<u64>,
+}
+
+fn details(value: Value<'_>) -> Details {
+    let mut told = Details::default();
+    for mut detail in value.elements().into_iter().flatten().filter_map(Value::object) {
+        told.reason = told.reason.or_else(|| Some(detail.take("reason")?.text()?.into_owned()));
+        told.retry_after_ms = told.retry_after_ms.or_else(|| wait::duration(&detail.take("retryDelay")?.text()?));
+    }
+    told
 }
 
 /// What a caller reads of an error without a message.
@@ -153,58 +170,108 @@ fn by_status(status: u16) -> ErrorClass {
         403 => ErrorClass::Permission,
         404 => ErrorClass::NotFound,
         408 | 504 | 524 => ErrorClass::Timeout,
+        499 => ErrorClass::Cancelled,
         413 => ErrorClass::TooLarge,
         429 => ErrorClass::RateLimited,
-        503 | 529 => ErrorClass::Overloaded,
+        // 498 is Groq's, for a tier that has no room.
+        498 | 503 | 529 => ErrorClass::Overloaded,
         400..=499 => ErrorClass::InvalidRequest,
         _ => ErrorClass::Upstream,
     }
 }
 
-/// The class that codes, types and, last, the message's wording tell; [`ErrorClass::Upstream`] when they tell nothing.
-fn classify(kind: Option<&str>, code: Option<&str>, message: &str) -> ErrorClass {
+/// The class that words (reasons, codes, types) and, last, the message's wording tell; [`ErrorClass::Upstream`] when they tell nothing.
+fn classify(words: &[Option<&str>], message: &str) -> ErrorClass {
     let lower = message.to_ascii_lowercase();
-    let says = |phrases: &[&str]| phrases.iter().any(|p| lower.contains(p));
-    let words = [code.and_then(word), kind.and_then(word)];
+    let words = || words.iter().flatten().copied().filter_map(word);
     let vague = |class: &ErrorClass| matches!(class, ErrorClass::InvalidRequest | ErrorClass::Upstream);
-    if let Some(class) = words.into_iter().flatten().find(|class| !vague(class)) {
-        // Anthropic says "not found" of models too: `model: claude-x`.
-        return if class == ErrorClass::NotFound && lower.starts_with("model") { ErrorClass::ModelNotFound } else { class };
+    if let Some(class) = words().find(|class| !vague(class)) {
+        // Anthropic and Google say "not found" of models too: `model: claude-x`, `models/gemini-x is not found`.
+        let model = ["model", "publisher model", "the model", "the requested model"].iter().any(|start| lower.starts_with(start));
+        return if class == ErrorClass::NotFound && model { ErrorClass::ModelNotFound } else { class };
     }
-    if says(&[
-        "maximum context length",
-        "context length exceeded",
-        "context window",
-        "prompt is too long",
-        "prompt too long",
-        "max context length",
-        "input is too long",
-        "too many tokens in",
-    ]) {
-        ErrorClass::ContextTooLong
-    } else if says(&["credit balance is too low", "insufficient balance", "exceeded your current quota", "insufficient credits"]) {
-        ErrorClass::QuotaExceeded
-    } else if says(&["content management policy", "content filter", "content policy", "content_policy"]) {
-        ErrorClass::ContentFiltered
-    } else if says(&["model"]) && says(&["does not exist", "not found", "not a valid model", "is not supported by any provider"]) {
-        ErrorClass::ModelNotFound
-    } else if says(&[
-        "invalid api key",
-        "incorrect api key",
-        "invalid x-api-key",
-        "api key not valid",
-        "invalid authentication",
-        "unauthorized",
-    ]) {
-        ErrorClass::Authentication
-    } else if says(&["overloaded", "at capacity", "over capacity"]) {
-        ErrorClass::Overloaded
-    } else if says(&["rate limit", "too many requests"]) {
-        ErrorClass::RateLimited
-    } else {
-        words.into_iter().flatten().next().unwrap_or(ErrorClass::Upstream)
-    }
+    let said = PHRASES.iter().find(|(_, phrases)| phrases.iter().any(|p| p.split('*').all(|part| lower.contains(part))));
+    said.map(|(class, _)| *class).or_else(|| words().next()).unwrap_or(ErrorClass::Upstream)
 }
+
+/// Wordings of hosts whose codes say too little, in small letters; the parts around a `*` may be anywhere. The first that fits counts.
+const PHRASES: [(ErrorClass, &[&str]); 8] = [
+    (
+        ErrorClass::ContextTooLong,
+        &[
+            "maximum context length",
+            "max context length",
+            "maximum prompt length",
+            "context length exceeded",
+            "context window",
+            "context limit",
+            "available context size",
+            "prompt is too long",
+            "prompt too long",
+            "input is too long",
+            "too many tokens in",
+            "exceeds the maximum number of tokens",
+            "tokens + `max_new_tokens` must be",
+        ],
+    ),
+    (
+        ErrorClass::QuotaExceeded,
+        &[
+            "credit balance is too low",
+            "insufficient balance",
+            "exceeded your current quota",
+            "insufficient credits",
+            "requires more credits",
+            "used all available credits",
+            "api usage limits",
+            "spending limit",
+        ],
+    ),
+    (
+        ErrorClass::ContentFiltered,
+        &[
+            "content management policy",
+            "content filter",
+            "content policy",
+            "content_policy",
+            "was flagged",
+            "safety system",
+            "inappropriate content",
+        ],
+    ),
+    (
+        ErrorClass::ModelNotFound,
+        &[
+            "model*does not exist",
+            "model*not found",
+            "model*not a valid model",
+            "model*is not supported by any provider",
+            "model*has been deprecated",
+            "model*decommissioned",
+            "model identifier is invalid",
+        ],
+    ),
+    (
+        ErrorClass::Authentication,
+        &[
+            "invalid api key",
+            "incorrect api key",
+            "invalid x-api-key",
+            "api key not valid",
+            "provide an api key",
+            "no api key",
+            "invalid authentication",
+            "authentication fails",
+            "unauthorized",
+        ],
+    ),
+    (
+        ErrorClass::Overloaded,
+        &["overloaded", "at capacity", "over capacity", "no available capacity", "server is busy", "high demand", "currently loading"],
+    ),
+    (ErrorClass::RateLimited, &["rate limit", "rate-limited", "too many requests"]),
+    (ErrorClass::Timeout, &["timed out", "deadline exceeded"]),
+];
 
 /// The class of a `code`, `type` or `status` word. Cases and separators vary between hosts.
 fn word(word: &str) -> Option<ErrorClass> {
@@ -218,13 +285,31 @@ fn word(word: &str) -> Option<ErrorClass> {
         | "responsibleaipolicyviolation"
         | "contentfiltered"
         | "datainspectionfailed"
+        | "moderationblocked"
         | "imagecontentpolicyviolation" => ErrorClass::ContentFiltered,
-        "invalidapikey" | "authenticationerror" | "unauthenticated" | "unauthorized" | "incorrectapikey" | "invalidauthentication" => {
-            ErrorClass::Authentication
-        }
-        "permissionerror" | "permissiondenied" | "forbidden" | "accessdenied" | "accessterminatederror" => ErrorClass::Permission,
+        "invalidapikey"
+        | "authenticationerror"
+        | "unauthenticated"
+        | "unauthorized"
+        | "incorrectapikey"
+        | "invalidauthentication"
+        | "apikeyinvalid"
+        | "accesstokenexpired"
+        | "invalidorganization"
+        | "accountdeactivated"
+        | "unrecognizedclientexception" => ErrorClass::Authentication,
+        "permissionerror"
+        | "permissiondenied"
+        | "forbidden"
+        | "accessdenied"
+        | "accessdeniedexception"
+        | "accessterminatederror"
+        | "iampermissiondenied"
+        | "servicedisabled"
+        | "unsupportedcountryregionterritory"
+        | "ipnotauthorized" => ErrorClass::Permission,
         "modelnotfound" | "modelnotsupported" | "modelnotavailable" | "deploymentnotfound" | "invalidmodel" => ErrorClass::ModelNotFound,
-        "notfound" | "notfounderror" => ErrorClass::NotFound,
+        "notfound" | "notfounderror" | "resourcenotfoundexception" => ErrorClass::NotFound,
         "requesttoolarge" | "payloadtoolarge" => ErrorClass::TooLarge,
         "ratelimitexceeded"
         | "ratelimiterror"
@@ -242,16 +327,24 @@ fn word(word: &str) -> Option<ErrorClass> {
         | "insufficientbalance"
         | "insufficientcredits"
         | "paymentrequired"
+        | "billingnotactive"
+        | "billingdisabled"
+        | "servicequotaexceededexception"
         | "exceededcurrentquotaerror" => ErrorClass::QuotaExceeded,
         "overloadederror"
         | "overloaded"
         | "serviceunavailable"
         | "unavailable"
         | "capacityexceeded"
-        | "enginoverloaderror"
         | "engineoverloadederror"
+        | "serveroverloaded"
+        | "slowdown"
+        | "modelnotreadyexception"
+        | "serviceunavailableexception"
         | "serviceunavailableerror" => ErrorClass::Overloaded,
-        "timeout" | "timeouterror" | "requesttimeout" | "deadlineexceeded" | "gatewaytimeout" => ErrorClass::Timeout,
+        "timeout" | "timeouterror" | "requesttimeout" | "deadlineexceeded" | "gatewaytimeout" | "modeltimeoutexception" => {
+            ErrorClass::Timeout
+        }
         "invalidrequesterror"
         | "invalidrequest"
         | "invalidargument"
@@ -259,6 +352,9 @@ fn word(word: &str) -> Option<ErrorClass> {
         | "badrequesterror"
         | "validationerror"
         | "unprocessableentity"
+        | "failedprecondition"
+        | "outofrange"
+        | "validationexception"
         | "invalidvalue" => ErrorClass::InvalidRequest,
         "apierror" | "servererror" | "internalservererror" | "internalerror" | "internal" => ErrorClass::Upstream,
         _ => return None,
@@ -353,18 +449,5 @@ mod tests {
         assert!(e.raw.is_some());
         let e = decode(502, None, b"<html>10.0.0.7 internal</html>");
         assert!(!e.message.contains("10.0.0.7"), "{}", e.message);
-    }
-
-    #[test]
-    fn retry_after() {
-        let check = |value: &str, expect: Option<u64>| assert_eq!(parse_retry_after(value), expect, "{value}");
-        check("1", Some(1000));
-        check("0", Some(0));
-        check(" 0.25 ", Some(250));
-        check("123ms", Some(123));
-        check("-1", None);
-        check("inf", None);
-        check("Wed, 21 Oct 2015 07:28:00 GMT", None);
-        check("", None);
     }
 }

@@ -11,8 +11,8 @@
 //! error bytes   --decode_error----> ChatError   --encode_error----> status + bytes
 //! ```
 //!
-//! What is **absent**: IO, clocks, randomness, threads, async, HTTP types and headers (only the value of `retry-after`
-//! comes in, as text), knowledge of vendors or of models' abilities, and any policy about losses: the codec lists them,
+//! What is **absent**: IO, clocks, randomness, threads, async, HTTP types and headers (only those come in, as text, that tell when to try
+//! again), knowledge of vendors or of models' abilities, and any policy about losses: the codec lists them,
 //! the caller decides. The crate compiles for `wasm32-unknown-unknown`.
 //!
 //! # What is kept, and how
@@ -37,6 +37,7 @@ mod error_body;
 pub mod formats;
 pub mod hub;
 pub mod json;
+mod losses;
 mod map;
 mod openai_chat;
 mod openai_error;
@@ -44,6 +45,9 @@ mod openai_responses;
 mod openai_tools;
 pub mod passthrough;
 pub mod sse;
+mod wait;
 
 pub use dispatch::{EventDecoder, EventEncoder, Format};
-pub use error::{DecodeError, EncodeOptions, Encoded, ErrorReply, Loss, StreamOptions};
+pub use error::{DecodeError, EncodeOptions, Encoded, ErrorReply, Loss, LossKind, StreamOptions};
+pub use losses::StreamLosses;
+pub use wait::retry_after;

@@ -2,7 +2,7 @@
 
 use crate::hub::{Extra, InlineData, Part, PartKind};
 use crate::json::{Object, Value};
-use crate::{Format, Loss};
+use crate::{Format, Loss, LossKind};
 
 /// Extra of a part that tells which of several fields it came in. See the crate's documentation on notes.
 pub(crate) const FIELD: &str = "$field";
@@ -91,31 +91,63 @@ pub(crate) struct Crossing {
     pub source: Option<Format>,
     /// Source and target are the same format.
     pub same: bool,
+    /// It is an answer, in which a provider repeats its request and keeps its books.
+    answer: bool,
     pub losses: Vec<Loss>,
 }
 
 impl Crossing {
     pub fn new(source: &str, target: Format) -> Self {
         let source = Format::from_name(source);
-        Self { source, same: source == Some(target), losses: Vec::new() }
+        Self { source, same: source == Some(target), answer: false, losses: Vec::new() }
     }
 
+    /// The same for an answer.
+    pub fn of_answer(source: &str, target: Format) -> Self {
+        Self { answer: true, ..Self::new(source, target) }
+    }
+
+    /// The target has no such thing, so it is left out.
     pub fn lose(&mut self, field: impl Into<String>, reason: impl Into<String>) {
-        self.losses.push(Loss { field: field.into(), reason: reason.into() });
+        self.lose_as(LossKind::Unsupported, field, reason);
     }
 
-    /// Extras that another format cannot take are losses; `null`s, hints, notes and what does no harm are not.
+    pub fn lose_as(&mut self, kind: LossKind, field: impl Into<String>, reason: impl Into<String>) {
+        self.losses.push(Loss { kind, field: field.into(), reason: reason.into() });
+    }
+
+    /// Extras that another format cannot take are losses; `null`s, empty lists, hints, notes and what does no harm are not.
     pub fn lose_extras(&mut self, at: &str, extras: &[Extra]) {
         if self.same {
             return;
         }
         for e in extras {
-            let known = self.source.is_some_and(|s| s.is_harmless(&e.name));
-            if !known && !e.name.starts_with('$') && e.value != "null" {
+            if !self.is_harmless(&e.name) && !matches!(e.value.as_str(), "null" | "[]") {
                 let dot = if at.is_empty() { "" } else { "." };
-                self.losses
-                    .push(Loss { field: format!("{at}{dot}{}", e.name), reason: "the target format has no such field; dropped".into() });
+                self.lose(format!("{at}{dot}{}", e.name), "the target format has no such field");
             }
+        }
+    }
+
+    fn is_harmless(&self, name: &str) -> bool {
+        let own = name.rsplit('.').next().is_some_and(|n| n.starts_with('$'));
+        own || self.source.is_some_and(|s| s.is_harmless(name) || (self.answer && s.is_bookkeeping(name)))
+    }
+
+    /// An event that the hub does not model is one loss, named after its kind or, where it has none, after its members.
+    pub fn lose_event(&mut self, json: &str) {
+        let Some(mut event) = Value::parse(json).and_then(Value::object) else { return };
+        if let Some(kind) = event.peek("type").and_then(Value::text) {
+            return self.lose("stream", format!("the target format has no event `{kind}`"));
+        }
+        let choices = event.take("choices");
+        self.lose_extras("", &event.rest());
+        for choice in choices.and_then(Value::elements).into_iter().flatten() {
+            let Some(mut choice) = choice.object() else { continue };
+            let index = choice.take("index").and_then(Value::u64).unwrap_or(0);
+            let delta = choice.take("delta").and_then(Value::object);
+            let at = format!("choices[{index}]");
+            delta.into_iter().chain([choice]).for_each(|members| self.lose_extras(&at, &members.rest()));
         }
     }
 

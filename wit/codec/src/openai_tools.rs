@@ -26,12 +26,12 @@ pub(crate) fn write(o: &mut Object<'_>, r: &ChatRequest, extras: Extras<'_>, c: 
         let at = format!("tools[{i}]");
         match &tool.kind {
             ToolKind::Other(other) if !expressible(tool) => {
-                c.lose(at, format!("{} `{}` does not exist in the target format; dropped", own.foreign, other.kind));
+                c.lose(at, format!("{} `{}` does not exist in the target format", own.foreign, other.kind));
             }
             _ => {
                 c.lose_extras(&at, &tool.extras);
                 if tool.cache_control.is_some() && !c.same {
-                    c.lose(format!("{at}.cache_control"), "OpenAI caches by itself and takes no breakpoints; dropped");
+                    c.lose(format!("{at}.cache_control"), "OpenAI caches by itself and takes no breakpoints");
                 }
             }
         }
@@ -59,6 +59,6 @@ pub(crate) fn write(o: &mut Object<'_>, r: &ChatRequest, extras: Extras<'_>, c: 
             choice.end();
         }
         Some(ToolChoice::Other(json)) if c.same => o.json("tool_choice", json),
-        Some(ToolChoice::Other(_)) => c.lose("tool_choice", "the target format has no such choice; dropped"),
+        Some(ToolChoice::Other(_)) => c.lose("tool_choice", "the target format has no such choice"),
     }
 }

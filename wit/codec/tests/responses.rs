@@ -94,7 +94,7 @@ fn a_conversation_becomes_chat_completions() {
         "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}, "strict": true}}],
         "response_format": {"type": "json_schema", "json_schema": {"name": "s", "schema": {"type": "object"}, "strict": true}},
     });
-    crosses(RESPONSES, conversation(), CHAT, expect, &["tools[1]"]);
+    crosses(RESPONSES, conversation(), CHAT, expect, &["messages[2].content[0]", "tools[1]"]);
 }
 
 #[test]

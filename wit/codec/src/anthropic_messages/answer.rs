@@ -5,7 +5,7 @@ use crate::error_body;
 use crate::hub::{ChatAnswer, ChatError, Choice, ContentShape, ErrorClass, Extra, FinishReason, Part, PartKind, ToolCallKind};
 use crate::json::{Document, Fields, Object, Path, Value};
 use crate::map::Crossing;
-use crate::{Encoded, Format, StreamOptions};
+use crate::{Encoded, Format, LossKind, StreamOptions};
 
 /// Note on an answer that does not even say `"stop_sequence": null`, which the API always does.
 const NO_SEQUENCE: &str = "$no-stop-sequence";
@@ -60,7 +60,7 @@ pub(super) fn asks_for_tools(part: &Part) -> bool {
 
 /// Encodes an answer; see [`Format::encode_answer`].
 pub(crate) fn encode(a: &ChatAnswer, options: &StreamOptions) -> Encoded {
-    let mut c = Crossing::new(&a.format, Format::AnthropicMessages);
+    let mut c = Crossing::of_answer(&a.format, Format::AnthropicMessages);
     let extras = c.extras(&a.extras);
     let mut body = Vec::with_capacity(512);
     let mut o = Object::new(&mut body);
@@ -97,7 +97,7 @@ pub(crate) fn encode(a: &ChatAnswer, options: &StreamOptions) -> Encoded {
         c.lose_extras("choices[0]", &choice.extras);
     }
     for choice in a.choices.iter().skip(1) {
-        c.lose(format!("choices[{}]", choice.index), "Anthropic's answers have no alternatives; dropped");
+        c.lose(format!("choices[{}]", choice.index), "Anthropic's answers have no alternatives");
     }
     Encoded { body, losses: c.losses }
 }
@@ -113,9 +113,7 @@ fn write_part(list: &mut crate::json::Array<'_>, part: &Part, at: &str, c: &mut 
             o.string("signature", "");
             o.end();
         }
-        PartKind::Image(_) | PartKind::Audio(_) | PartKind::Document(_) if !c.same => {
-            c.lose(at, "Anthropic's answers hold no media; dropped")
-        }
+        PartKind::Image(_) | PartKind::Audio(_) | PartKind::Document(_) if !c.same => c.lose(at, "Anthropic's answers hold no media"),
         _ => blocks::write(list, part, at, c),
     }
 }
@@ -125,7 +123,7 @@ pub(super) fn write_finish(o: &mut Object<'_>, finish: Option<&FinishReason>, ca
     let Some(reason) = finish else { return o.raw("stop_reason", "null") };
     let (word, exact) = stop_word(reason, c.same, calls);
     if !exact {
-        c.lose("choices[0].finish", format!("no such reason in the target format; written as `{word}`"));
+        c.lose_as(LossKind::Adjusted, "choices[0].finish", format!("no such reason in the target format, which has `{word}`"));
     }
     o.string("stop_reason", word);
     if let FinishReason::StopSequence(Some(sequence)) = reason {

@@ -1,12 +1,12 @@
 //! Content blocks, in requests and answers.
 
 use super::{NAME, media};
-use crate::DecodeError;
 use crate::hub::{
     ContentShape, Extra, OtherPart, Part, PartKind, ResultPart, ResultPartKind, Thinking, ToolCall, ToolCallKind, ToolResult,
 };
 use crate::json::{Array, Fields, Kind, Object, Path, Value, ensure_valid, write_raw};
 use crate::map::{Crossing, bare_text};
+use crate::{DecodeError, LossKind};
 
 // === read ===
 
@@ -138,17 +138,17 @@ fn expressible(part: &Part, at: &str, c: &mut Crossing) -> bool {
     match &part.kind {
         PartKind::Other(other) if other.format == NAME => return true,
         PartKind::Other(other) => {
-            c.lose(at, format!("the target format has no part `{}`; dropped", other.kind));
+            c.lose(at, format!("the target format has no part `{}`", other.kind));
             return false;
         }
         _ if c.same => return true,
         PartKind::Text(text) | PartKind::Refusal(text) if text.is_empty() => return false,
         PartKind::Audio(_) => {
-            c.lose(at, "Anthropic takes no sound; dropped");
+            c.lose(at, "Anthropic takes no sound");
             return false;
         }
         PartKind::Thinking(t) if t.signature.as_ref().is_none_or(String::is_empty) => {
-            c.lose(at, "Anthropic refuses reasoning without its own signature; dropped");
+            c.lose_as(LossKind::Foreign, at, "Anthropic refuses reasoning without its own signature");
             return false;
         }
         PartKind::Image(m) => return media::expressible(m, false, at, c),
@@ -225,7 +225,7 @@ fn call_id(id: &str, same: bool) -> String {
 fn write_input(o: &mut Object<'_>, call: &ToolCall, at: &str, c: &mut Crossing) {
     let arguments = call.arguments.trim();
     if call.kind == ToolCallKind::Custom {
-        c.lose(format!("{at}.arguments"), "free-form input of a custom tool; written as an object with `input`");
+        c.lose_as(LossKind::Adjusted, format!("{at}.arguments"), "free-form input of a custom tool, which becomes an object with `input`");
         let mut input = o.object("input");
         input.string("input", &call.arguments);
         input.end();
@@ -234,7 +234,7 @@ fn write_input(o: &mut Object<'_>, call: &ToolCall, at: &str, c: &mut Crossing) 
     } else if Value::parse(arguments).is_some_and(|v| v.kind() == Kind::Object) {
         o.raw("input", arguments);
     } else {
-        c.lose(format!("{at}.arguments"), "not a JSON object; wrapped into one as `INVALID_JSON`");
+        c.lose_as(LossKind::Adjusted, format!("{at}.arguments"), "not a JSON object, so it stands in one as `INVALID_JSON`");
         let mut input = o.object("input");
         input.string("INVALID_JSON", &call.arguments);
         input.end();

@@ -12,7 +12,7 @@ use crate::hub::{
 };
 use crate::json::{Array, Object, Value, ensure_valid, write_raw, write_string};
 use crate::map::Crossing;
-use crate::{Format, Loss, StreamOptions};
+use crate::{Format, Loss, LossKind, StreamOptions};
 
 /// Hub events to events of this format.
 #[derive(Debug)]
@@ -138,7 +138,7 @@ impl Encoder {
         let (mut id, mut model) = (self.options.id.clone(), self.options.model.clone());
         let mut extras: &[Extra] = &[];
         if let Some(s) = start {
-            self.crossing = Crossing::new(&s.format, Format::AnthropicMessages);
+            self.crossing = Crossing::of_answer(&s.format, Format::AnthropicMessages);
             self.crossing.lose_extras("", &s.extras);
             id = if s.id.is_empty() { id } else { s.id.clone() };
             model = if s.model.is_empty() { model } else { s.model.clone() };
@@ -186,15 +186,11 @@ impl Encoder {
         let at = format!("choices[{}].content[{}]", start.at.choice, start.at.block);
         let (same, c) = (self.crossing.same, &mut self.crossing);
         match &start.part.kind {
-            _ if start.at.choice != 0 => {
-                c.lose(format!("choices[{}]", start.at.choice), "Anthropic's answers have no alternatives; dropped")
-            }
-            PartKind::Other(o) if o.format != NAME => c.lose(at, format!("the target format has no part `{}`; dropped", o.kind)),
-            PartKind::Image(_) | PartKind::Audio(_) | PartKind::Document(_) if !same => {
-                c.lose(at, "Anthropic's answers hold no media; dropped")
-            }
+            _ if start.at.choice != 0 => c.lose(format!("choices[{}]", start.at.choice), "Anthropic's answers have no alternatives"),
+            PartKind::Other(o) if o.format != NAME => c.lose(at, format!("the target format has no part `{}`", o.kind)),
+            PartKind::Image(_) | PartKind::Audio(_) | PartKind::Document(_) if !same => c.lose(at, "Anthropic's answers hold no media"),
             PartKind::ToolCall(call) if !same && call.kind == ToolCallKind::Server => {
-                c.lose(at, "a call that another provider ran itself; dropped")
+                c.lose_as(LossKind::Foreign, at, "a call that another provider ran itself")
             }
             _ => {
                 self.crossing.lose_extras(&at, &start.part.extras);
@@ -260,7 +256,7 @@ impl Encoder {
                 let Some(index) = self.announce(out) else { return };
                 return delta_frame(out, index, |out| write_raw(out, &ensure_valid(json)));
             }
-            Delta::Other(_) => return self.crossing.lose("stream", "a piece that the target format does not have; dropped"),
+            Delta::Other(_) => return self.crossing.lose("stream", "a piece that the target format does not have"),
         };
         if text.is_empty() && (d.extras.is_empty() || !same) {
             return;
@@ -314,7 +310,7 @@ impl Encoder {
                 write_raw(out, json);
                 out.extend_from_slice(b"\n\n");
             }
-            None => self.crossing.lose("stream", "an event that the target format does not have; dropped"),
+            None => self.crossing.lose_event(json),
         }
     }
 }

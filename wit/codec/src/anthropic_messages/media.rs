@@ -1,9 +1,9 @@
 //! Sources of images and documents.
 
-use crate::DecodeError;
 use crate::hub::{InlineData, Media, MediaSource};
 use crate::json::{Fields, Object, Path, Value};
 use crate::map::{Crossing, Extras, base64_text};
+use crate::{DecodeError, LossKind};
 
 /// Reads the `source` (and `title`) of an image or a document.
 pub(super) fn read(f: &mut Fields<'_>, path: &Path<'_>, document: bool) -> Result<Media, DecodeError> {
@@ -35,9 +35,9 @@ pub(super) fn expressible(m: &Media, document: bool, at: &str, c: &mut Crossing)
         return true;
     }
     if let Some(detail) = m.detail.as_deref().filter(|d| *d != "auto") {
-        c.lose(format!("{at}.detail"), format!("Anthropic has no level of detail (`{detail}`); dropped"));
+        c.lose(format!("{at}.detail"), format!("Anthropic has no level of detail (`{detail}`)"));
     }
-    let reason = match &m.source {
+    let (kind, reason) = match &m.source {
         MediaSource::Url(_) => return true,
         MediaSource::Text(_) if document => return true,
         MediaSource::Inline(inline) if !document && inline.media_type.starts_with("image/") => return true,
@@ -45,11 +45,11 @@ pub(super) fn expressible(m: &Media, document: bool, at: &str, c: &mut Crossing)
         MediaSource::Inline(inline) if document && inline.media_type.starts_with("text/") && base64_text(&inline.data).is_some() => {
             return true;
         }
-        MediaSource::Inline(inline) => format!("Anthropic takes no `{}` here; dropped", inline.media_type),
-        MediaSource::FileId(_) => "a file id belongs to the provider that made it; dropped".to_owned(),
-        MediaSource::Text(_) | MediaSource::Other(_) => "no such source of media in the target format; dropped".to_owned(),
+        MediaSource::Inline(inline) => (LossKind::Unsupported, format!("Anthropic takes no `{}` here", inline.media_type)),
+        MediaSource::FileId(_) => (LossKind::Foreign, "a file id belongs to the provider that made it".to_owned()),
+        MediaSource::Text(_) | MediaSource::Other(_) => (LossKind::Unsupported, "no such source of media in the target format".to_owned()),
     };
-    c.lose(at, reason);
+    c.lose_as(kind, at, reason);
     false
 }
 

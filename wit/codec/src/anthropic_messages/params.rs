@@ -1,9 +1,9 @@
 //! Sampling, length, reasoning and the shape of the answer.
 
-use crate::DecodeError;
 use crate::hub::{ChatRequest, Params, Part, PartKind, ResponseFormat, Role, ThinkingMode, ToolChoice};
 use crate::json::{Fields, Kind, Object, Path, Value};
 use crate::map::{Crossing, Extras, effort_budget};
+use crate::{DecodeError, LossKind};
 
 /// Reads the parameters. Objects that say more than the hub models stay as hints.
 pub(super) fn read(f: &mut Fields<'_>) -> Result<Params, DecodeError> {
@@ -67,19 +67,19 @@ pub(super) fn plan_thinking(r: &ChatRequest, c: &mut Crossing) -> Option<Thinkin
     }
     let effort = r.params.reasoning_effort.as_deref().filter(|e| *e != "none")?;
     let Some(mut budget) = effort_budget(effort) else {
-        c.lose("reasoning_effort", format!("unknown effort `{effort}`; dropped"));
+        c.lose("reasoning_effort", format!("unknown effort `{effort}`"));
         return None;
     };
     if let Some(max) = r.params.max_tokens {
         // The budget is part of the answer's tokens and at least 1,024.
         budget = budget.min(max.saturating_sub(1));
         if budget < 1024 {
-            c.lose("reasoning_effort", "Anthropic reasons with 1,024 tokens or more, and max_tokens leaves no room; dropped");
+            c.lose_as(LossKind::Conflict, "reasoning_effort", "Anthropic reasons with 1,024 tokens or more, and max_tokens leaves no room");
             return None;
         }
     }
     if matches!(r.tool_choice, Some(ToolChoice::Required | ToolChoice::Function(_))) {
-        c.lose("reasoning_effort", "Anthropic does not reason when a tool is forced; dropped");
+        c.lose_as(LossKind::Conflict, "reasoning_effort", "Anthropic does not reason when a tool is forced");
         return None;
     }
     let last =
@@ -89,7 +89,11 @@ pub(super) fn plan_thinking(r: &ChatRequest, c: &mut Crossing) -> Option<Thinkin
             || matches!(p.kind, PartKind::RedactedThinking(_))
     };
     if last.is_some_and(|m| !m.parts.iter().any(signed)) {
-        c.lose("reasoning_effort", "the turn's tool calls come without the signed reasoning that Anthropic wants to see again; dropped");
+        c.lose_as(
+            LossKind::Conflict,
+            "reasoning_effort",
+            "the turn's tool calls come without the signed reasoning that Anthropic wants to see again",
+        );
         return None;
     }
     Some(ThinkingMode::Budget(budget))
@@ -98,11 +102,11 @@ pub(super) fn plan_thinking(r: &ChatRequest, c: &mut Crossing) -> Option<Thinkin
 pub(super) fn write(o: &mut Object<'_>, r: &ChatRequest, thinking: Option<ThinkingMode>, extras: Extras<'_>, c: &mut Crossing) {
     let p = &r.params;
     let reasons = !c.same && matches!(thinking, Some(ThinkingMode::Budget(_) | ThinkingMode::Adaptive));
-    let lost = |c: &mut Crossing, name: &str| c.lose(name, "Anthropic does not take it together with reasoning; dropped");
+    let lost = |c: &mut Crossing, name: &str| c.lose_as(LossKind::Conflict, name, "Anthropic does not take it together with reasoning");
     match p.temperature {
         Some(t) if reasons && t != 1.0 => lost(c, "temperature"),
         Some(t) if !c.same && t > 1.0 => {
-            c.lose("temperature", format!("Anthropic takes up to 1; {t} became 1"));
+            c.lose_as(LossKind::Adjusted, "temperature", format!("Anthropic takes up to 1, not {t}"));
             o.f64("temperature", 1.0);
         }
         Some(t) => o.f64("temperature", t),
@@ -156,7 +160,7 @@ fn lose_params(p: &Params, c: &mut Crossing) {
         ("n", p.n.is_some_and(|n| n > 1)),
     ];
     for (name, _) in set.iter().filter(|(_, set)| *set) {
-        c.lose(*name, "Anthropic has no such parameter; dropped");
+        c.lose(*name, "Anthropic has no such parameter");
     }
 }
 
@@ -172,12 +176,12 @@ fn write_output(o: &mut Object<'_>, r: &ChatRequest, extras: Extras<'_>, c: &mut
         Some(ResponseFormat::JsonSchema(json)) => {
             let schema = Value::parse(json).and_then(Value::object).and_then(|mut f| f.take("schema")).filter(|v| v.kind() == Kind::Object);
             if schema.is_none() {
-                c.lose("response_format", "no schema to send; dropped");
+                c.lose("response_format", "no schema to send");
             }
             schema
         }
         Some(ResponseFormat::JsonObject) => {
-            c.lose("response_format", "Anthropic knows JSON by schema only; dropped");
+            c.lose("response_format", "Anthropic knows JSON by schema only");
             None
         }
         Some(ResponseFormat::Text) | None => None,

@@ -4,7 +4,7 @@ use super::{NAME, blocks, params, tools};
 use crate::hub::{ChatRequest, ContentShape, Extra, Message, Params, Part, PartKind, Role, ThinkingMode, ToolCallKind, extra};
 use crate::json::{Array, Document, Fields, Kind, Object, Path, Value};
 use crate::map::Crossing;
-use crate::{DecodeError, EncodeOptions, Encoded, Format};
+use crate::{DecodeError, EncodeOptions, Encoded, Format, LossKind};
 
 // === decode ===
 
@@ -135,7 +135,7 @@ fn write_system(o: &mut Object<'_>, r: &ChatRequest, c: &mut Crossing) {
             continue;
         }
         if i >= leading {
-            c.lose(format!("messages[{i}].role"), "instructions stand before the conversation; moved there");
+            c.lose_as(LossKind::Moved, format!("messages[{i}].role"), "instructions stand before the conversation");
         }
         lose_message(m, i, c);
         count += 1;
@@ -145,7 +145,7 @@ fn write_system(o: &mut Object<'_>, r: &ChatRequest, c: &mut Crossing) {
             if c.same || matches!(part.kind, PartKind::Text(_)) {
                 parts.push((at, part));
             } else {
-                c.lose(at, "instructions are text; dropped");
+                c.lose(at, "instructions are text");
             }
         }
     }
@@ -166,7 +166,7 @@ fn write_system(o: &mut Object<'_>, r: &ChatRequest, c: &mut Crossing) {
 fn lose_message(m: &Message, i: usize, c: &mut Crossing) {
     c.lose_extras(&format!("messages[{i}]"), &m.extras);
     if m.name.is_some() {
-        c.lose(format!("messages[{i}].name"), "Anthropic's messages have no names; dropped");
+        c.lose(format!("messages[{i}].name"), "Anthropic's messages have no names");
     }
 }
 
@@ -197,7 +197,7 @@ fn write_turn(list: &mut Array<'_>, turn: &[(usize, &Message)], c: &mut Crossing
     if !c.same {
         parts.retain(|(at, p)| {
             !foreign_call(p) || {
-                c.lose(at.clone(), "a call that another provider ran itself; dropped");
+                c.lose_as(LossKind::Foreign, at.clone(), "a call that another provider ran itself");
                 false
             }
         });
@@ -215,6 +215,6 @@ fn write_turn(list: &mut Array<'_>, turn: &[(usize, &Message)], c: &mut Crossing
         o.end();
         list.element().extend_from_slice(&json);
     } else {
-        c.lose(format!("messages[{i}]"), "nothing is left of it, and Anthropic refuses empty messages; dropped");
+        c.lose(format!("messages[{i}]"), "nothing is left of it, and Anthropic refuses empty messages");
     }
 }

@@ -49,7 +49,7 @@ pub(super) fn write(o: &mut Object<'_>, r: &ChatRequest, extras: Extras<'_>, c: 
     let foreign = |t: &Tool| matches!(&t.kind, ToolKind::Other(other) if other.format != NAME);
     for (i, tool) in r.tools.iter().enumerate() {
         if let (true, ToolKind::Other(other)) = (foreign(tool), &tool.kind) {
-            c.lose(format!("tools[{i}]"), format!("the tool `{}` does not exist in the target format; dropped", other.kind));
+            c.lose(format!("tools[{i}]"), format!("the tool `{}` does not exist in the target format", other.kind));
         }
     }
     let any = r.tools.iter().any(|t| !foreign(t));
@@ -87,7 +87,7 @@ fn write_tool(list: &mut Array<'_>, tool: &Tool, at: &str, c: &mut Crossing) {
     match f.strict {
         Some(strict) if c.same => o.bool("strict", strict),
         // OpenAI's clients ask for it as a matter of course; Anthropic's models have limits on how much of it they take.
-        Some(true) => c.lose(format!("{at}.strict"), "not every Anthropic model takes strict tools; dropped"),
+        Some(true) => c.lose(format!("{at}.strict"), "not every Anthropic model takes strict tools"),
         _ => {}
     }
     if let Some(cache) = &tool.cache_control {
@@ -105,7 +105,7 @@ fn write_choice(o: &mut Object<'_>, r: &ChatRequest, extras: Extras<'_>, c: &mut
     }
     let (kind, name) = match &r.tool_choice {
         Some(ToolChoice::Other(json)) if c.same => return o.json("tool_choice", json),
-        Some(ToolChoice::Other(_)) => return c.lose("tool_choice", "the target format has no such choice; dropped"),
+        Some(ToolChoice::Other(_)) => return c.lose("tool_choice", "the target format has no such choice"),
         Some(ToolChoice::None) => ("none", None),
         Some(ToolChoice::Required) => ("any", None),
         Some(ToolChoice::Function(name)) => ("tool", Some(name)),

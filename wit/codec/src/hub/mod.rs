@@ -84,6 +84,14 @@ impl ChatError {
         Self { class, status: None, message: message.into(), code: None, param: None, retry_after_ms: None, raw: None }
     }
 
+    /// The same error for a client of another format than the provider's. Status, code and paths of fields that a provider's document
+    /// told are its format's; the client's format has its own words for the class.
+    pub fn crossed(self) -> Self {
+        let own = self.raw.is_none();
+        let plain = |param: &String| own || param.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+        Self { status: None, code: self.code.filter(|_| own), param: self.param.filter(plain), ..self }
+    }
+
     /// The HTTP status that stands for a class when nothing more exact is known.
     ///
     /// 499 is nginx's "client closed request": nobody is left to read it, but logs need a number.

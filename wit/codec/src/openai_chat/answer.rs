@@ -5,7 +5,7 @@ use super::{NAME, finish_word, read_finish, usage};
 use crate::hub::{ChatAnswer, ChatError, Choice, ContentShape, ErrorClass, Extra, FinishReason, PartKind};
 use crate::json::{Document, Fields, Kind, Object, Path, Value};
 use crate::map::Crossing;
-use crate::{Encoded, Format, StreamOptions};
+use crate::{Encoded, Format, LossKind, StreamOptions};
 
 /// Decodes an answer; see [`Format::decode_answer`].
 pub(crate) fn decode(body: &[u8]) -> Result<ChatAnswer, ChatError> {
@@ -60,7 +60,7 @@ fn read_choice(value: Value<'_>, position: u32) -> Choice {
 
 /// Encodes an answer; see [`Format::encode_answer`].
 pub(crate) fn encode(a: &ChatAnswer, options: &StreamOptions) -> Encoded {
-    let mut c = Crossing::new(&a.format, Format::OpenaiChat);
+    let mut c = Crossing::of_answer(&a.format, Format::OpenaiChat);
     let extras = c.extras(&a.extras);
     let mut body = Vec::with_capacity(512);
     let mut o = Object::new(&mut body);
@@ -119,7 +119,11 @@ fn finish_of(choice: &Choice, c: &mut Crossing) -> Option<String> {
     let calls =
         choice.parts.iter().any(|p| matches!(p.kind, PartKind::ToolCall(ref call) if call.kind != crate::hub::ToolCallKind::Server));
     if !exact {
-        c.lose(format!("choices[{}].finish", choice.index), format!("no such reason in the target format; written as `{word}`"));
+        c.lose_as(
+            LossKind::Adjusted,
+            format!("choices[{}].finish", choice.index),
+            format!("no such reason in the target format, which has `{word}`"),
+        );
     }
     // Some providers say `stop` when there are calls to make; a client of another format would not make them.
     let word = if !c.same && calls && *reason == FinishReason::Stop { "tool_calls" } else { word };

@@ -8,7 +8,7 @@ use crate::hub::{
 };
 use crate::json::{Array, Fields, Object, Value, ensure_valid, write_raw, write_string};
 use crate::map::{Crossing, field_note, plain_name};
-use crate::{Format, Loss, StreamOptions};
+use crate::{Format, Loss, LossKind, StreamOptions};
 
 /// Hub events to chunks.
 #[derive(Debug)]
@@ -106,7 +106,7 @@ impl Encoder {
         let o = &self.options;
         let (mut id, mut model, mut created) = (o.id.as_str(), o.model.as_str(), o.created);
         if let Some(s) = start {
-            self.crossing = Crossing::new(&s.format, Format::OpenaiChat);
+            self.crossing = Crossing::of_answer(&s.format, Format::OpenaiChat);
             self.crossing.lose_extras("", &s.extras);
             id = if s.id.is_empty() { id } else { &s.id };
             model = if s.model.is_empty() { model } else { &s.model };
@@ -189,7 +189,7 @@ impl Encoder {
         self.crossing.lose_extras(&at(), &part.extras);
         match &part.kind {
             PartKind::ToolCall(call) if call.kind == ToolCallKind::Server => {
-                self.crossing.lose(at(), "a call that the provider ran itself has no place in the target format; dropped");
+                self.crossing.lose_as(LossKind::Foreign, at(), "a call that the provider ran itself");
                 block.hidden = true;
             }
             PartKind::ToolCall(call) => {
@@ -211,7 +211,7 @@ impl Encoder {
                 self.chunk(index, &[], None, out, |d| content_item(d, part));
             }
             PartKind::Image(_) | PartKind::Audio(_) | PartKind::Document(_) | PartKind::ToolResult(_) => {
-                self.crossing.lose(at(), "the target format has no such part in an answer; dropped");
+                self.crossing.lose(at(), "the target format has no such part in an answer");
                 block.hidden = true;
             }
             PartKind::RedactedThinking(data) => {
@@ -282,7 +282,7 @@ impl Encoder {
             }
             Delta::Other(_) if same => {}
             Delta::Other(_) => {
-                self.crossing.lose(format!("choices[{index}].content[{number}]"), "a piece that the target format does not have; dropped")
+                self.crossing.lose(format!("choices[{index}].content[{number}]"), "a piece that the target format does not have")
             }
         }
     }
@@ -291,6 +291,10 @@ impl Encoder {
         let slot = self.choice(f.choice, out);
         let calls = self.choices[slot].calls > 0;
         let word = finish_word_of(&f.reason, self.crossing.same, calls);
+        if !super::finish_word(&f.reason, self.crossing.same).1 {
+            let reason = format!("no such reason in the target format, which has `{word}`");
+            self.crossing.lose_as(LossKind::Adjusted, format!("choices[{}].finish", f.choice), reason);
+        }
         self.crossing.lose_extras(&format!("choices[{}]", f.choice), &f.extras);
         // A complete answer that is told as a stream has its reasoning in the blocks and, as hints, here.
         let told = self.choices[slot].blocks.iter().any(|b| b.thinks);
@@ -301,7 +305,7 @@ impl Encoder {
     fn other(&mut self, json: &str, out: &mut Vec<u8>) {
         let fields = Value::parse(json).and_then(Value::object).filter(|_| self.crossing.same);
         let Some(mut f) = fields else {
-            return self.crossing.lose("stream", "an event that the target format does not have; dropped");
+            return self.crossing.lose_event(json);
         };
         let choices = f.take("choices");
         for e in f.rest().into_iter().filter(|e| !OWN.contains(&e.name.as_str())) {

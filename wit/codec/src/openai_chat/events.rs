@@ -200,7 +200,7 @@ pub(crate) fn fold(json: &str, answer: &mut Vec<Extra>, mut choice: impl FnMut(u
 
 /// The words for a part that a stream of this format cannot hold.
 pub(super) fn foreign(part: &OtherPart) -> String {
-    format!("the target format has no part `{}`; dropped", part.kind)
+    format!("the target format has no part `{}`", part.kind)
 }
 
 /// The finish word of a stream's choice.

@@ -5,10 +5,10 @@
 //! `thinking` parts.
 
 use super::{NAME, reasoning};
-use crate::DecodeError;
-use crate::hub::{ContentShape, MediaSource, Part, PartKind, ToolCall, ToolCallKind};
+use crate::hub::{ContentShape, MediaSource, Part, PartKind, Thinking, ToolCall, ToolCallKind};
 use crate::json::{Fields, Kind, Object, Path, Value};
 use crate::map::{Crossing, Extras, bare_text, field, field_note};
+use crate::{DecodeError, LossKind};
 
 /// How odd values are met: a request must be right, an answer is taken as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,6 +155,11 @@ pub(super) fn write_body(
     c: &mut Crossing,
 ) {
     write_content(o, parts, shape, place, at, c);
+    if !c.same && place != Place::Answer {
+        for (i, _) in parts.iter().enumerate().filter(|(_, p)| matches!(&p.kind, PartKind::Thinking(t) if is_sealed(t))) {
+            c.lose_as(LossKind::Foreign, format!("{at}.content[{i}]"), "reasoning that only its provider can read");
+        }
+    }
     reasoning::write(o, parts, extras);
     let mut refusals = parts.iter().filter(|p| !in_content(p)).filter_map(|p| match &p.kind {
         PartKind::Refusal(text) => Some(text.as_str()),
@@ -168,6 +173,11 @@ pub(super) fn write_body(
         (None, None) => {}
     }
     write_calls(o, parts, extras, at, c);
+}
+
+/// Whether nothing of the reasoning is told but what its own provider encrypted.
+fn is_sealed(thinking: &Thinking) -> bool {
+    thinking.text.is_empty() && thinking.signature.as_ref().is_none_or(String::is_empty)
 }
 
 fn write_content(o: &mut Object<'_>, parts: &[Part], shape: ContentShape, place: Place, at: &str, c: &mut Crossing) {
@@ -213,28 +223,28 @@ fn speakable(part: &Part, place: Place, at: &str, c: &mut Crossing) -> bool {
     match &part.kind {
         PartKind::Text(text) => {
             if part.cache_control.is_some() {
-                c.lose(format!("{at}.cache_control"), "OpenAI caches by itself and takes no breakpoints; dropped");
+                c.lose(format!("{at}.cache_control"), "OpenAI caches by itself and takes no breakpoints");
             }
             c.lose_extras(at, &part.extras);
             return !text.is_empty();
         }
         PartKind::Image(_) | PartKind::Audio(_) | PartKind::Document(_) if !media_ok => {
-            c.lose(at, "only a user message may hold media here; dropped")
+            c.lose(at, "only a user message may hold media here")
         }
         PartKind::Image(m) | PartKind::Audio(m) | PartKind::Document(m) => {
             if part.cache_control.is_some() {
-                c.lose(format!("{at}.cache_control"), "OpenAI caches by itself and takes no breakpoints; dropped");
+                c.lose(format!("{at}.cache_control"), "OpenAI caches by itself and takes no breakpoints");
             }
             c.lose_extras(at, &part.extras);
             match (&m.source, &part.kind) {
                 (MediaSource::Inline(_), _) | (MediaSource::Url(_), PartKind::Image(_)) | (MediaSource::Text(_), PartKind::Document(_)) => {
                     return true;
                 }
-                (MediaSource::FileId(_), _) => c.lose(at, "a file id belongs to the provider that made it; dropped"),
-                _ => c.lose(at, "no such source of media in the target format; dropped"),
+                (MediaSource::FileId(_), _) => c.lose_as(LossKind::Foreign, at, "a file id belongs to the provider that made it"),
+                _ => c.lose(at, "no such source of media in the target format"),
             }
         }
-        PartKind::Other(o) => c.lose(at, format!("the target format has no part `{}`; dropped", o.kind)),
+        PartKind::Other(o) => c.lose(at, format!("the target format has no part `{}`", o.kind)),
         _ => return true,
     }
     false
@@ -248,7 +258,7 @@ fn write_calls(o: &mut Object<'_>, parts: &[Part], extras: Extras<'_>, at: &str,
         _ => false,
     };
     for (i, _) in parts.iter().enumerate().filter(|(_, p)| is_call(p) && !written(p)) {
-        c.lose(format!("{at}.content[{i}]"), "a call that the provider ran itself has no place in the target format; dropped");
+        c.lose_as(LossKind::Foreign, format!("{at}.content[{i}]"), "a call that the provider ran itself");
     }
     let mut calls = parts.iter().enumerate().filter(|(_, p)| is_call(p) && written(p)).peekable();
     if calls.peek().is_none() {
@@ -262,7 +272,7 @@ fn write_calls(o: &mut Object<'_>, parts: &[Part], extras: Extras<'_>, at: &str,
             _ => {}
         }
         if part.cache_control.is_some() {
-            c.lose(format!("{at}.content[{i}].cache_control"), "a tool call takes no breakpoint here; dropped");
+            c.lose(format!("{at}.content[{i}].cache_control"), "a tool call takes no breakpoint here");
         }
         c.lose_extras(&format!("{at}.content[{i}]"), &part.extras);
     }

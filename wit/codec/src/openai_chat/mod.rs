@@ -40,7 +40,16 @@ pub(crate) fn is_harmless(name: &str) -> bool {
             | "finish_reason" | "function.arguments" | "model"
         // bookkeeping of the provider
             | "store" | "metadata" | "prompt_cache_key" | "prompt_cache_retention" | "system_fingerprint" | "provider" | "native_finish_reason" | "x_groq" | "obfuscation"
-            | "logprobs" | "annotations" | "function.strict"
+            | "function.strict"
+    )
+}
+
+/// Extras of an answer that are nothing to its reader: how the provider served it, and what its filters said of what they let pass.
+pub(crate) fn is_bookkeeping(name: &str) -> bool {
+    let name = name.strip_prefix("message.").unwrap_or(name);
+    matches!(
+        name,
+        "service_tier" | "time_info" | "prompt" | "prompt_filter_results" | "content_filter_results" | "seed" | "stop_reason" | "token_id"
     )
 }
 

@@ -99,7 +99,7 @@ pub(super) fn write(o: &mut Object<'_>, r: &ChatRequest, extras: Extras<'_>, c: 
         }
     }
     if let Some(k) = p.top_k {
-        if c.same { o.int("top_k", k) } else { c.lose("top_k", "OpenAI has no such parameter; dropped") }
+        if c.same { o.int("top_k", k) } else { c.lose("top_k", "OpenAI has no such parameter") }
     }
     match (p.max_tokens, extras.get("max_completion_tokens")) {
         (Some(n), Some(_)) => o.int("max_completion_tokens", n),
@@ -153,12 +153,8 @@ fn write_effort(o: &mut Object<'_>, r: &ChatRequest, c: &mut Crossing) {
         (Some(effort), _) if !c.same && effort == "max" => o.string("reasoning_effort", "xhigh"),
         (Some(effort), _) => o.string("reasoning_effort", effort),
         (None, Some(ThinkingMode::Budget(budget))) => o.string("reasoning_effort", budget_effort(*budget)),
-        (None, Some(ThinkingMode::Disabled)) => {
-            c.lose("thinking", "OpenAI has no switch that every model takes; dropped, the model's default holds")
-        }
-        (None, Some(ThinkingMode::Adaptive)) => {
-            c.lose("thinking", "OpenAI has no adaptive mode; dropped, the model's default effort holds")
-        }
+        (None, Some(ThinkingMode::Disabled)) => c.lose("thinking", "OpenAI has no switch that every model takes"),
+        (None, Some(ThinkingMode::Adaptive)) => c.lose("thinking", "OpenAI has no adaptive mode"),
         (None, None) => {}
     }
 }

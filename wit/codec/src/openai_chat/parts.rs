@@ -90,7 +90,7 @@ pub(super) fn write(list: &mut Array<'_>, part: &Part, at: &str, c: &mut Crossin
         if other.format == NAME {
             crate::json::write_raw(list.element(), &crate::json::ensure_valid(&other.value));
         } else {
-            c.lose(at, format!("the target format has no part `{}`; dropped", other.kind));
+            c.lose(at, format!("the target format has no part `{}`", other.kind));
         }
         return;
     }

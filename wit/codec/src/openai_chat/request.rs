@@ -7,7 +7,7 @@ use crate::hub::{
 };
 use crate::json::{Array, Document, Fields, Object, Path, Value};
 use crate::map::{Crossing, Extras};
-use crate::{DecodeError, Encoded, Format};
+use crate::{DecodeError, Encoded, Format, LossKind};
 
 // === decode ===
 
@@ -151,7 +151,7 @@ fn write_message(list: &mut Array<'_>, m: &Message, at: &str, c: &mut Crossing) 
     let foreign = !m.parts.is_empty() && m.parts.iter().all(|p| matches!(&p.kind, PartKind::Other(o) if o.format != NAME));
     if !c.same && (empty_instruction || foreign) {
         if foreign {
-            c.lose(at, "nothing of it exists in the target format; dropped");
+            c.lose(at, "nothing of it exists in the target format");
         }
         return;
     }
@@ -194,7 +194,7 @@ fn write_result(list: &mut Array<'_>, m: &Message, part: &Part, result: &ToolRes
         };
         let part = Part { kind, cache_control: piece.cache_control.clone(), extras: piece.extras.clone() };
         if !c.same && matches!(part.kind, PartKind::Image(_) | PartKind::Document(_)) {
-            c.lose(format!("{at}.content[{i}]"), "a tool message holds text only; moved to a user message after it");
+            c.lose_as(LossKind::Moved, format!("{at}.content[{i}]"), "a tool message holds text only, so a user message after it has this");
             media.push(part);
         } else {
             content.push(part);
@@ -203,10 +203,10 @@ fn write_result(list: &mut Array<'_>, m: &Message, part: &Part, result: &ToolRes
     if !c.same {
         c.lose_extras(at, &part.extras);
         if result.is_error == Some(true) {
-            c.lose(format!("{at}.is_error"), "OpenAI cannot mark a result as an error; dropped");
+            c.lose(format!("{at}.is_error"), "OpenAI cannot mark a result as an error");
         }
         if part.cache_control.is_some() {
-            c.lose(format!("{at}.cache_control"), "OpenAI caches by itself and takes no breakpoints; dropped");
+            c.lose(format!("{at}.cache_control"), "OpenAI caches by itself and takes no breakpoints");
         }
     }
     let mut o = list.object();

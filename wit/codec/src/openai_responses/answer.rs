@@ -7,7 +7,7 @@ use super::{NAME, usage};
 use crate::hub::{ChatAnswer, ChatError, Choice, ContentShape, ErrorClass, Extra, FinishReason, Part, PartKind, ToolCallKind};
 use crate::json::{Array, Document, Fields, Object, Path, Value};
 use crate::map::{Crossing, Extras};
-use crate::{Encoded, Format, StreamOptions};
+use crate::{Encoded, Format, LossKind, StreamOptions};
 
 // === read ===
 
@@ -84,7 +84,7 @@ pub(super) fn asks(part: &Part) -> bool {
 
 /// Encodes an answer; see [`Format::encode_answer`].
 pub(crate) fn encode(a: &ChatAnswer, options: &StreamOptions) -> Encoded {
-    let mut c = Crossing::new(&a.format, Format::OpenaiResponses);
+    let mut c = Crossing::of_answer(&a.format, Format::OpenaiResponses);
     let mut body = Vec::with_capacity(1024);
     write(Object::new(&mut body), a, options, &mut c);
     c.lose_extras("", &a.extras);
@@ -92,7 +92,7 @@ pub(crate) fn encode(a: &ChatAnswer, options: &StreamOptions) -> Encoded {
         c.lose_extras("choices[0]", &choice.extras);
     }
     for choice in a.choices.iter().skip(1) {
-        c.lose(format!("choices[{}]", choice.index), "OpenAI's responses have no alternatives; dropped");
+        c.lose(format!("choices[{}]", choice.index), "OpenAI's responses have no alternatives");
     }
     Encoded { body, losses: c.losses }
 }
@@ -197,7 +197,7 @@ fn write_finish(o: &mut Object<'_>, finish: Option<&FinishReason>, calls: bool, 
         Some(FinishReason::Other(word)) if c.same && is_status(word) => (word.as_str(), None),
         Some(FinishReason::Other(word)) if c.same => ("incomplete", Some(word.as_str())),
         Some(FinishReason::Pause | FinishReason::Other(_)) => {
-            c.lose("choices[0].finish", "no such reason in the target format; written as `completed`");
+            c.lose_as(LossKind::Adjusted, "choices[0].finish", "no such reason in the target format, which has `completed`");
             ("completed", None)
         }
     };

@@ -2,10 +2,10 @@
 
 use super::parts::{self, Side, expressible, lose_beside};
 use super::{NAME, reasoning};
-use crate::DecodeError;
 use crate::hub::{Extra, OtherPart, Part, PartKind, ToolCall, ToolCallKind, extra, set_extra};
 use crate::json::{Array, Fields, Kind, Object, Path, Value, ensure_valid, write_raw};
 use crate::map::{Crossing, bare_text, field, field_note};
+use crate::{DecodeError, LossKind};
 
 /// Note on the first part of a message item: the item's other members, as an object.
 pub(super) const ITEM: &str = "$item";
@@ -130,16 +130,16 @@ pub(super) fn shown(part: &Part, at: &str, place: Place<'_>, c: &mut Crossing) -
     match &part.kind {
         PartKind::Thinking(_) | PartKind::RedactedThinking(_) if matches!(place, Place::Request) => reasoning::expressible(part, at, c),
         PartKind::ToolCall(call) if call.kind == ToolCallKind::Server => {
-            c.lose(at, "a call that another provider ran itself; dropped");
+            c.lose_as(LossKind::Foreign, at, "a call that another provider ran itself");
             false
         }
         PartKind::ToolResult(_) => {
-            c.lose(at, "the model gives no results of tools; dropped");
+            c.lose(at, "the model gives no results of tools");
             false
         }
         _ if in_message(part) => expressible(part, at, side(place), c),
         PartKind::Other(other) if other.format != NAME => {
-            c.lose(at, format!("the target format has no part `{}`; dropped", other.kind));
+            c.lose(at, format!("the target format has no part `{}`", other.kind));
             false
         }
         _ => {

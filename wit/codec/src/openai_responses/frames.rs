@@ -97,7 +97,7 @@ impl Encoder {
             StreamEvent::Error(e) => self.error(e, out),
             StreamEvent::End => self.end(out),
             StreamEvent::Other(json) if self.crossing.same => self.wire.other(json, None, out),
-            StreamEvent::Other(_) => self.crossing.lose("stream", "an event that the target format does not have; dropped"),
+            StreamEvent::Other(json) => self.crossing.lose_event(json),
         }
     }
 
@@ -132,7 +132,7 @@ impl Encoder {
         let untold = StreamStart { format: String::new(), id, model, created: None, usage: None, extras: Vec::new() };
         let s = start.unwrap_or(&untold);
         self.answer.push(&StreamEvent::Start(s.clone()));
-        self.crossing = Crossing::new(&s.format, Format::OpenaiResponses);
+        self.crossing = Crossing::of_answer(&s.format, Format::OpenaiResponses);
         self.crossing.lose_extras("", &s.extras);
         if self.crossing.same {
             self.extras = s.extras.iter().filter(|e| !answer::is_passing(e)).cloned().collect();
@@ -156,7 +156,7 @@ impl Encoder {
     fn block_start(&mut self, start: &BlockStart, out: &mut Vec<u8>) {
         let at = format!("choices[{}].content[{}]", start.at.choice, start.at.block);
         if start.at.choice != 0 {
-            return self.crossing.lose(format!("choices[{}]", start.at.choice), "OpenAI's responses have no alternatives; dropped");
+            return self.crossing.lose(format!("choices[{}]", start.at.choice), "OpenAI's responses have no alternatives");
         }
         let (part, first) = opening(start.part.clone());
         let text = matches!(part.kind, PartKind::Text(_) | PartKind::Refusal(_));
@@ -234,7 +234,7 @@ impl Encoder {
                     self.wire.other(json, block.item, out);
                 }
             }
-            Delta::Other(_) => self.crossing.lose("stream", "a piece that the target format does not have; dropped"),
+            Delta::Other(_) => self.crossing.lose("stream", "a piece that the target format does not have"),
             // It goes with the item, when that is done.
             Delta::Signature(_) => {}
             _ if text.is_empty() => {}

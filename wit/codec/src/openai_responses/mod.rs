@@ -40,7 +40,29 @@ pub(crate) fn is_harmless(name: &str) -> bool {
         "input" | "instructions" | "stream" | "stream_options" | "tools" | "tool_choice" | "text" | "text.format" | "reasoning" | "reasoning.effort" | "type"
             | "image_url" | "output" | "object" | "created_at" | "error" | "incomplete_details" | "usage" | "model"
         // bookkeeping of the provider, and how much of the reasoning is shown
-            | "id" | "status" | "phase" | "summary" | "content" | "encrypted_content" | "annotations" | "annotation" | "logprobs" | "include" | "store" | "metadata"
+            | "id" | "status" | "phase" | "summary" | "content" | "encrypted_content" | "include" | "store" | "metadata"
             | "prompt_cache_key" | "prompt_cache_retention" | "safety_identifier" | "reasoning.summary" | "reasoning.generate_summary" | "completed_at" | "billing"
+    )
+}
+
+/// Extras of an answer that are nothing to its reader: the request, repeated, and how the provider served it.
+pub(crate) fn is_bookkeeping(name: &str) -> bool {
+    matches!(
+        name,
+        "background"
+            | "frequency_penalty"
+            | "max_output_tokens"
+            | "max_tool_calls"
+            | "parallel_tool_calls"
+            | "presence_penalty"
+            | "previous_response_id"
+            | "prompt"
+            | "service_tier"
+            | "temperature"
+            | "tool_usage"
+            | "top_logprobs"
+            | "top_p"
+            | "truncation"
+            | "user"
     )
 }

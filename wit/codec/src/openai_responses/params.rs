@@ -1,9 +1,9 @@
 //! Sampling, length, reasoning and the shape of the answer.
 
-use crate::DecodeError;
 use crate::hub::{ChatRequest, Extra, Params, ResponseFormat, ThinkingMode};
 use crate::json::{Fields, Kind, Object, Path, Value};
 use crate::map::{Crossing, Extras, budget_effort};
+use crate::{DecodeError, LossKind};
 
 /// Fewest output tokens that OpenAI takes.
 const MIN_TOKENS: u64 = 16;
@@ -78,7 +78,7 @@ pub(super) fn write(o: &mut Object<'_>, r: &ChatRequest, extras: Extras<'_>, c: 
     }
     match p.max_tokens {
         Some(n) if !c.same && n < MIN_TOKENS => {
-            c.lose("max_tokens", format!("OpenAI's responses have {MIN_TOKENS} tokens or more; {n} became {MIN_TOKENS}"));
+            c.lose_as(LossKind::Adjusted, "max_tokens", format!("OpenAI's responses have {MIN_TOKENS} tokens or more, not {n}"));
             o.int("max_output_tokens", MIN_TOKENS);
         }
         Some(n) => o.int("max_output_tokens", n),
@@ -102,7 +102,7 @@ pub(super) fn write(o: &mut Object<'_>, r: &ChatRequest, extras: Extras<'_>, c: 
         ("n", p.n.is_some_and(|n| n > 1)),
     ];
     for (name, _) in set.iter().filter(|(_, set)| *set) {
-        c.lose(*name, "OpenAI's responses have no such parameter; dropped");
+        c.lose(*name, "OpenAI's responses have no such parameter");
     }
 }
 
@@ -112,7 +112,7 @@ fn write_reasoning(o: &mut Object<'_>, r: &ChatRequest, extras: Extras<'_>, c: &
         (Some(effort), _) => Some(effort.as_str()),
         (None, Some(ThinkingMode::Budget(budget))) => Some(budget_effort(*budget)),
         (None, Some(ThinkingMode::Disabled)) => {
-            c.lose("thinking", "OpenAI has no switch that every model takes; dropped, the model's default holds");
+            c.lose("thinking", "OpenAI has no switch that every model takes");
             None
         }
         (None, Some(ThinkingMode::Adaptive) | None) => None,

@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 
 use super::NAME;
-use crate::DecodeError;
 use crate::hub::{Extra, InlineData, Media, MediaSource, OtherPart, Part, PartKind};
 use crate::json::{Array, Fields, Object, Path, Value, ensure_valid, write_raw};
 use crate::map::{Crossing, Extras, data_url, to_data_url};
+use crate::{DecodeError, LossKind};
 
 /// Who wrote a content list, which decides what a text is called in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,27 +111,27 @@ pub(super) fn expressible(part: &Part, at: &str, side: Side, c: &mut Crossing) -
     match &part.kind {
         PartKind::Other(other) if other.format == NAME => return true,
         PartKind::Other(other) => {
-            c.lose(at, format!("the target format has no part `{}`; dropped", other.kind));
+            c.lose(at, format!("the target format has no part `{}`", other.kind));
             return false;
         }
         _ if c.same => return true,
         PartKind::Text(text) | PartKind::Refusal(text) if text.is_empty() => return false,
         PartKind::Image(_) | PartKind::Audio(_) | PartKind::Document(_) if side != Side::Input => {
-            c.lose(at, "only a message of the user may hold media here; dropped");
+            c.lose(at, "only a message of the user may hold media here");
             return false;
         }
-        PartKind::Image(m) | PartKind::Audio(m) | PartKind::Document(m) => {
-            let reason = match (&m.source, &part.kind) {
-                (MediaSource::Inline(_), _) => None,
-                (MediaSource::Url(_), PartKind::Image(_) | PartKind::Document(_)) | (MediaSource::Text(_), PartKind::Document(_)) => None,
-                (MediaSource::FileId(_), _) => Some("a file id belongs to the provider that made it; dropped"),
-                _ => Some("no such source of media in the target format; dropped"),
-            };
-            if let Some(reason) = reason {
-                c.lose(at, reason);
+        PartKind::Image(m) | PartKind::Audio(m) | PartKind::Document(m) => match (&m.source, &part.kind) {
+            (MediaSource::Inline(_), _) => {}
+            (MediaSource::Url(_), PartKind::Image(_) | PartKind::Document(_)) | (MediaSource::Text(_), PartKind::Document(_)) => {}
+            (MediaSource::FileId(_), _) => {
+                c.lose_as(LossKind::Foreign, at, "a file id belongs to the provider that made it");
                 return false;
             }
-        }
+            _ => {
+                c.lose(at, "no such source of media in the target format");
+                return false;
+            }
+        },
         _ => {}
     }
     lose_beside(part, at, c);
@@ -141,7 +141,7 @@ pub(super) fn expressible(part: &Part, at: &str, side: Side, c: &mut Crossing) -
 /// What of a part has no place here.
 pub(super) fn lose_beside(part: &Part, at: &str, c: &mut Crossing) {
     if part.cache_control.is_some() && !c.same {
-        c.lose(format!("{at}.cache_control"), "OpenAI caches by itself and takes no breakpoints; dropped");
+        c.lose(format!("{at}.cache_control"), "OpenAI caches by itself and takes no breakpoints");
     }
     c.lose_extras(at, &part.extras);
 }

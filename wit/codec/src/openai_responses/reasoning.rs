@@ -1,10 +1,10 @@
 //! Reasoning items: a summary, on open models the text itself, and what the provider encrypted.
 
 use super::parts::{lose_beside, rest};
-use crate::DecodeError;
 use crate::hub::{Part, PartKind, Thinking};
 use crate::json::{Fields, Object, Path, Value};
 use crate::map::{Crossing, field, field_note};
+use crate::{DecodeError, LossKind};
 
 /// Stands before a signature of another format, which a client of this one keeps and sends back in `encrypted_content`.
 const SIGNATURE: &str = "wasmgate-signature:";
@@ -78,7 +78,7 @@ pub(super) fn read(mut f: Fields<'_>, path: &Path<'_>) -> Result<Part, DecodeErr
 /// Whether a request may hold the part; a loss when not: a provider takes back only reasoning that it made itself.
 pub(super) fn expressible(part: &Part, at: &str, c: &mut Crossing) -> bool {
     if !c.same {
-        c.lose(at, "OpenAI takes back only its own reasoning; dropped");
+        c.lose_as(LossKind::Foreign, at, "OpenAI takes back only its own reasoning");
         return false;
     }
     lose_beside(part, at, c);

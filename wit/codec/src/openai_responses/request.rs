@@ -236,7 +236,7 @@ fn write_instructions(o: &mut Object<'_>, messages: &[Message], c: &mut Crossing
 fn lose_message(m: &Message, i: usize, c: &mut Crossing) {
     c.lose_extras(&format!("messages[{i}]"), &m.extras);
     if m.name.is_some() {
-        c.lose(format!("messages[{i}].name"), "OpenAI's responses have no names; dropped");
+        c.lose(format!("messages[{i}].name"), "OpenAI's responses have no names");
     }
 }
 
@@ -316,7 +316,7 @@ fn write_message(list: &mut Array<'_>, m: &Message, i: usize, custom: &[&str], c
 fn write_result(list: &mut Array<'_>, part: &Part, result: &ToolResult, at: &str, custom: &[&str], c: &mut Crossing) {
     lose_beside(part, at, c);
     if result.is_error == Some(true) {
-        c.lose(format!("{at}.is_error"), "OpenAI cannot mark a result as an error; dropped");
+        c.lose(format!("{at}.is_error"), "OpenAI cannot mark a result as an error");
     }
     let extras = c.extras(&part.extras);
     let mut o = list.object();

@@ -2,7 +2,7 @@
 
 use llm_codec::hub::{ChatAnswer, ChatError, Collector, ErrorClass, FinishReason, PartKind, StreamEvent, ToolCallKind};
 use llm_codec::passthrough::StreamTap;
-use llm_codec::{EncodeOptions, Format, StreamOptions};
+use llm_codec::{EncodeOptions, Format, Loss, StreamLosses, StreamOptions};
 use serde_json::Value;
 
 use crate::json::{difference, without_nulls};
@@ -257,7 +257,7 @@ fn error_is_told(r: &Recording, body: &Value) -> Result<(), String> {
             Err(format!("{} {body} became {:?}", r.status, e.class))
         }
         () if !told => Err(format!("message got lost: {}", e.message)),
-        () if e.retry_after_ms.is_some() != r.retry_after.is_some() => Err("retry-after got lost".into()),
+        () if r.retry_after.is_some() && e.retry_after_ms.is_none() => Err("retry-after got lost".into()),
         () => Format::ALL.into_iter().try_for_each(|f| parse(&f.encode_error(&e).body).map(|_| ())),
     }
 }
@@ -379,9 +379,20 @@ fn sdk_agrees(format: Format, bytes: &[u8], answer: &ChatAnswer) -> Result<(), S
 
 fn stream_crosses(format: Format, target: Format, bytes: &[u8], answer: &ChatAnswer) -> Result<(), String> {
     let mut out = Vec::new();
-    target
-        .event_encoder(StreamOptions { include_usage: true, id: "x".into(), ..StreamOptions::default() })
-        .events(&decode(format, &[bytes]), &mut out);
+    let events = decode(format, &[bytes]);
+    let mut encoder = target.event_encoder(StreamOptions { include_usage: true, id: "x".into(), ..StreamOptions::default() });
+    encoder.events(&events, &mut out);
+    let mut losses = StreamLosses::new(target);
+    losses.events(&events);
+    let mut lost: Vec<&Loss> = Vec::new();
+    encoder.losses().iter().for_each(|l| {
+        if !lost.contains(&l) {
+            lost.push(l)
+        }
+    });
+    if losses.found() != lost {
+        return Err(format!("{lost:?} were lost, and {:?} found without writing", losses.found()));
+    }
     let there = collect(target, &out).map_err(|e| format!("{e:?}"))?;
     same_answer("crossed", answer, &there)?;
     if target == Format::AnthropicMessages { blocks_in_order(&sdk::events(&out)) } else { Ok(()) }
