@@ -436,7 +436,10 @@ pub fn gateway_headers(headers: &mut HeaderMap, target: Option<&Target>, dropped
     };
     if let Some(target) = target {
         set("x-wasmgate-provider", &target.provider);
-        set("x-wasmgate-model", &target.model);
+        // Some operations name none.
+        if !target.model.is_empty() {
+            set("x-wasmgate-model", &target.model);
+        }
     }
     if !dropped.is_empty() {
         set("x-wasmgate-dropped", &dropped.join(", "));

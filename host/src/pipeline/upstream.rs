@@ -12,7 +12,7 @@ use http::{HeaderName, HeaderValue};
 use llm_codec::hub::{ChatError, ErrorClass};
 use llm_codec::{EncodeOptions, Format, passthrough};
 
-use super::{Completion, Exchange};
+use super::{Completion, Exchange, operation};
 use crate::extensions::bindings::wasmgate::extension::request::Target;
 use crate::gateway::Generation;
 use crate::providers::{ByteStream, Entry, Outgoing, Provider, Upstream};
@@ -35,6 +35,9 @@ pub struct Sent {
 
 /// The target that hooks chose.
 pub fn choose(exchange: &Exchange) -> Result<Target, ChatError> {
+    if let Some(wanted) = &exchange.operation {
+        return operation::choose(exchange, wanted);
+    }
     let (provider, model) = exchange.target();
     let entry = entry(exchange.generation(), provider.as_deref(), &model)?;
     Ok(Target { provider: entry.name.clone(), model })
@@ -58,7 +61,7 @@ pub async fn send(exchange: &Arc<Exchange>, target: Target, completion: &mut Com
 }
 
 /// A stream that ends with an error when its generation was replaced and its time is up.
-fn until_expired(mut events: ByteStream, generation: &Generation) -> ByteStream {
+pub fn until_expired(mut events: ByteStream, generation: &Generation) -> ByteStream {
     let mut expired = Box::pin(generation.expired.clone().cancelled_owned());
     Box::pin(stream::poll_fn(move |context| match events.as_mut().poll_next(context) {
         Poll::Pending => expired.as_mut().poll(context).map(|()| Some(Err(super::expired()))),
@@ -67,7 +70,7 @@ fn until_expired(mut events: ByteStream, generation: &Generation) -> ByteStream 
 }
 
 /// The provider's entry. Which one is the hooks' business; the host only knows what to do when they said nothing.
-fn entry<'a>(generation: &'a Generation, provider: Option<&str>, model: &str) -> Result<&'a Entry, ChatError> {
+pub fn entry<'a>(generation: &'a Generation, provider: Option<&str>, model: &str) -> Result<&'a Entry, ChatError> {
     let name = provider.or(generation.default_provider.as_deref());
     let entry = match name {
         Some(name) => generation.providers.find(name),
@@ -124,7 +127,7 @@ async fn body(exchange: &Exchange, entry: &Entry, model: &str, same_format: bool
 }
 
 /// Header fields of the client that are part of a format and go to a provider of the same format. All others stay here.
-fn format_headers(exchange: &Exchange, format: Format) -> Vec<(HeaderName, HeaderValue)> {
+pub fn format_headers(exchange: &Exchange, format: Format) -> Vec<(HeaderName, HeaderValue)> {
     let names: &[&'static str] = match format {
         Format::OpenaiChat | Format::OpenaiResponses => &[],
         Format::AnthropicMessages => &["anthropic-version", "anthropic-beta"],
