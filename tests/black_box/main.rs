@@ -17,6 +17,7 @@ mod handmade;
 mod limits;
 mod measured;
 mod memory;
+mod operations;
 mod panics;
 mod pipeline;
 mod provider_events;
