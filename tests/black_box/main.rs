@@ -27,6 +27,7 @@ mod responses;
 mod rollouts;
 mod sdk;
 mod sdk_node;
+mod sdk_operations;
 mod sdk_python;
 mod security;
 mod services;
