@@ -1,5 +1,7 @@
 //! Calls that hold no conversation: they pass as they are, and everything that holds for conversations holds for them.
 
+use std::time::{Duration, Instant};
+
 use http::Method;
 use serde_json::{Value, json};
 use wasmgate_tests::client::{self, Event};
@@ -15,6 +17,9 @@ pub const FORM: &str = "--b0undary\r\nContent-Disposition: form-data; name=\"fil
     Content-Disposition: form-data; name=\"model\"\r\n\r\nwhisper-1\r\n--b0undary--\r\n";
 const FORM_TYPE: &str = "multipart/form-data; boundary=b0undary";
 const JSON: &str = "application/json";
+
+/// What a busy machine may need at most to close a connection.
+const PROMPTLY: Duration = Duration::from_secs(1);
 
 /// A gateway whose providers are `up`, of OpenAI's API, and `claude`, of Anthropic's, both at one upstream. `tallies` writes down each request.
 async fn gateway(upstream: &Upstream, more: &str) -> (Gateway, Client) {
@@ -216,7 +221,57 @@ async fn bytes_that_break_off_break_the_connection() {
     assert_told_once(&client, "cut", "openai-audio error 200 -").await;
 }
 
+#[tokio::test]
+async fn a_client_that_leaves_cancels_its_call_and_everybody_is_told_once() {
+    let upstream = Upstream::start(|r| match r.path.as_str() {
+        "/v1/embeddings" => Reply::silence(),
+        _ => Reply::events(vec![Step::Send(b"data: {}\n\n".to_vec()), Step::Hang]),
+    })
+    .await;
+    let (_gateway, client) = gateway(&upstream, "").await;
+    let leave = |id: &'static str, path: &str, body: Value| {
+        let request = client.request(Method::POST, path).header("x-request-id", id).header("content-type", JSON);
+        tokio::spawn(request.body(body.to_string()).send())
+    };
+    // Before the head of the answer, and in the middle of it.
+    let waiting = leave("early", "/v1/embeddings", json!({"model": "text-embedding-3-small", "input": "x"}));
+    let received = upstream.request(0).await;
+    let left = Instant::now();
+    waiting.abort();
+    assert!(received.closed_after(left).await < PROMPTLY);
+    assert_told_once(&client, "early", "openai-embeddings cancelled 499 -").await;
+
+    let reading = leave("late", "/v1/images/generations", json!({"model": "gpt-image-1", "prompt": "x", "stream": true}));
+    let mut response = reading.await.expect("the task ends").expect("the gateway answers");
+    assert_eq!(response.chunk().await.expect("a piece").as_deref(), Some(&b"data: {}\n\n"[..]));
+    let left = Instant::now();
+    drop(response);
+    assert!(upstream.request(1).await.closed_after(left).await < PROMPTLY);
+    assert_told_once(&client, "late", "openai-images cancelled 200 -").await;
+}
+
 // === who is asked ===
+
+#[tokio::test]
+async fn a_call_that_failed_goes_on_elsewhere_as_one_request() {
+    let up = Upstream::start(|_| Reply::json(503, &json!({"error": {"message": "busy", "type": "server_error"}}))).await;
+    let other = Upstream::start(|_| Reply::json(200, &json!({"data": [], "usage": {"prompt_tokens": 3, "total_tokens": 3}}))).await;
+    let providers = setup::provider(Dialect::OpenAi, &up) + &setup::named_provider("other", Dialect::OpenAi, &other.url());
+    let gateway = Gateway::start(&setup::config(&providers, &(fixture("tallies", "") + &fixture("steers", "")))).await;
+    let client = Client::new(&gateway);
+    for (path, kind, body) in [("/v1/embeddings", JSON, r#"{"model":"up/m","input":"x"}"#), ("/v1/audio/transcriptions", FORM_TYPE, FORM)] {
+        let body = body.replace("whisper-1", "up/m");
+        let request = client.request(Method::POST, path).header("content-type", kind).header("x-steer", "other");
+        let answer = client.send(request.body(body)).await;
+        assert_eq!((answer.status, answer.header("x-wasmgate-provider")), (200, "other"), "{}", answer.text());
+        let record = client.record(answer.header("x-request-id")).await;
+        assert_eq!((&record["attempts"], &record["model"]), (&json!(2), &json!("good")));
+        let format = record["format"].as_str().unwrap_or_default().to_owned();
+        assert_told_once(&client, answer.header("x-request-id"), &format!("{format} success 200 3+0")).await;
+    }
+    assert_eq!((up.received().len(), other.received().len()), (2, 2));
+    assert!(String::from_utf8_lossy(&other.received()[1].body).contains("\r\n\r\ngood\r\n"), "the model of the second target is asked for");
+}
 
 #[tokio::test]
 async fn a_call_without_a_model_goes_to_the_only_provider_of_its_api_or_to_the_one_that_is_named() {
@@ -363,6 +418,8 @@ async fn bodies_that_are_not_what_they_say_are_refused() {
         ("/v1/embeddings", JSON, "", "`model`"),
         ("/v1/embeddings", "application/octet-stream", r#"{"model":"m","input":"x"}"#, "`model`"),
         ("/v1/embeddings", FORM_TYPE, FORM, "`model`: it is missing"),
+        ("/v1/audio/transcriptions", "audio/wav", r#"{"model":"m"}"#, "or a form"),
+        ("/v1/images/edits", "application/octet-stream", r#"{"model":"m"}"#, "or a form"),
         ("/v1/audio/transcriptions", FORM_TYPE, "{}", "not a form"),
         ("/v1/audio/transcriptions", "multipart/form-data", FORM, "`boundary`"),
         ("/v1/audio/transcriptions", FORM_TYPE, &FORM.replace("--b0undary--\r\n", ""), "does not end"),

@@ -2,11 +2,11 @@
 //! which model, whether a stream, whether the input is there.
 
 use serde_json::{Value, json};
-use wasmgate_sdk::JsonKind;
 use wasmgate_sdk::codec::formats::OpenaiResponses;
 use wasmgate_sdk::format;
 use wasmgate_sdk::hub::{Message, Params, Role};
 use wasmgate_sdk::prelude::*;
+use wasmgate_sdk::{JsonKind, Member};
 
 /// The API, as providers call it.
 const FAMILY: &str = "openai";
@@ -58,6 +58,11 @@ pub fn accept(incoming: &Incoming, prefix: &str) -> Result<OperationHead, ChatEr
             need("input", TEXT_OR_LIST, "a text or a list of texts and images")?;
             head(operation, format::model_if_any(incoming, &members)?)
         }
+        "images" | "audio" if is_unreadable(incoming, &members) => {
+            // A model in it would be asked without anybody here having seen it.
+            let message = "The request body must be a JSON object with members, or a form (`multipart/form-data`).";
+            return Err(ChatError::new(ErrorClass::InvalidRequest, message));
+        }
         "images" => {
             if path == "/images/generations" {
                 need("prompt", TEXT, "a text")?;
@@ -74,6 +79,12 @@ pub fn accept(incoming: &Incoming, prefix: &str) -> Result<OperationHead, ChatEr
         // Files and batches, which name no model.
         kept => head(kept, None),
     })
+}
+
+/// Whether a body is neither a document nor a form.
+fn is_unreadable(incoming: &Incoming, members: &[Member]) -> bool {
+    let kind = incoming.header("content-type").unwrap_or_default().to_ascii_lowercase();
+    members.is_empty() && !kind.starts_with("multipart/form-data")
 }
 
 /// Whether a stream is asked for: a flag of a document, or a text of a form.
@@ -163,6 +174,7 @@ mod tests {
         check("/audio/speech", json!({"model": "m", "input": "x", "voice": "v"}), "openai-audio Some(\"m\") /audio/speech stream=false");
         check("/audio/speech", json!({"model": "m", "input": "x", "stream_format": "sse"}), "stream=true");
         check("/audio/speech", json!({"model": "m"}), "`input`: it is missing");
+        check("/audio/transcriptions", json!({}), "must be a JSON object with members, or a form");
         check("/files/file-1/content", json!({}), "openai-files None /files/file-1/content");
         check("/batches", json!({"input_file_id": "f", "model": "ignored"}), "openai-batches None /batches");
         check("/responses/input_tokens", json!({"model": "m", "input": "x"}), "openai-count-tokens Some(\"m\") /responses/input_tokens");

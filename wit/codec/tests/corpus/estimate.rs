@@ -4,6 +4,7 @@ use llm_codec::hub::{ChatRequest, Collector, PartKind, ToolKind};
 use llm_codec::{Format, estimate};
 
 use crate::load::{self, Recording, Response};
+use crate::operations;
 
 /// Whose models, how many recordings at least, and the largest median and 90th percentile of the error, as parts of what was counted.
 /// Most recorded requests are short, and of short ones what hosts add in secret is most: hence the last group.
@@ -28,6 +29,28 @@ fn recorded_usage() {
         let at = |share: f64| errors[((count - 1) as f64 * share) as usize];
         println!("{whose}: {count} recordings, error median {:.0} %, 90th percentile {:.0} %", at(0.5) * 100.0, at(0.9) * 100.0);
         assert!(at(0.5) <= median && at(0.9) <= most, "{whose}: median {:.3}, 90th percentile {:.3}", at(0.5), at(0.9));
+    }
+}
+
+/// The same for what providers' own counters said, which is what the estimate stands in for.
+#[test]
+fn recorded_counts() {
+    let Some(root) = load::root() else { return };
+    let mut errors = Vec::new();
+    for (name, format, mut body, counted) in operations::counted(&root) {
+        if format == Format::AnthropicMessages {
+            body["max_tokens"] = 1.into();
+        }
+        let request = format.decode_request(body.to_string().as_bytes()).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let estimate = estimate::input_tokens(&request);
+        println!("{name}: {counted} counted, {estimate} estimated");
+        errors.push((estimate as f64 - counted as f64).abs() / counted as f64);
+    }
+    errors.sort_by(f64::total_cmp);
+    if load::is_shared(&root) {
+        assert!(errors.len() >= 9, "{} counts only", errors.len());
+        let (median, most) = (errors[errors.len() / 2], errors[errors.len() - 1]);
+        assert!(median <= 0.15 && most <= 0.30, "median {median:.3}, most {most:.3}");
     }
 }
 

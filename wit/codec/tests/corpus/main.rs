@@ -7,6 +7,7 @@ mod checks;
 mod estimate;
 mod json;
 mod load;
+mod operations;
 mod sdk;
 
 use std::collections::BTreeMap;
