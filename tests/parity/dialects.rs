@@ -7,7 +7,7 @@ use openai_api::OpenAiApi;
 use serde_json::{Value, json};
 use wasmgate::extensions::bindings::exports::wasmgate::extension::dialect as wire;
 use wasmgate::pipeline::Trace;
-use wasmgate_sdk::{Dialect, EncodeOptions, Encoder as _};
+use wasmgate_sdk::{Dialect, EncodeOptions, Encoder as _, Operations};
 
 use crate::component::{self, Host};
 use crate::{Provider, Setup, native, shown};
@@ -213,4 +213,62 @@ fn responses() {
 #[test]
 fn anthropic() {
     check::<AnthropicApi>("anthropic-api", Format::AnthropicMessages, "/anthropic/v1/messages");
+}
+
+/// Calls that hold no conversation, on both sides.
+fn check_operations<D: Operations>(name: &'static str, calls: &[(&str, Value)]) {
+    let setup = Setup { name, config: json!({}), providers: PROVIDERS };
+    let dialect: D = native::start(&setup).expect("it takes its configuration");
+    let host = Host::start(&setup).expect("it takes its configuration");
+    let (extension, trace) = (host.extension(), Trace::default());
+    for (path, body) in calls {
+        let incoming = std::sync::Arc::new(component::incoming(path, body));
+        let accepted = dialect.accept_operation(&native::incoming(path, body));
+        let component = shown::component::operation(&host.wait(extension.accept_operation(&trace, &incoming)));
+        assert_eq!(component, shown::native::operation(&accepted), "accept {path} {body}: the component, and the native code");
+        let Ok(head) = accepted else { continue };
+
+        let format = format!("{}-{}", head.family, head.operation);
+        let native = dialect.decode(&format, body.to_string().as_bytes());
+        let component = host.wait(extension.decode(&trace, &format, body.to_string().as_bytes()));
+        assert_eq!(format!("{component:?}"), format!("{native:?}"), "decode {path} {body}: the component, and the native code");
+
+        let native = shown::native::instead(&dialect.answer_operation(&head.operation, &native::incoming(path, body)));
+        let component = shown::component::instead(&host.wait(extension.answer_operation(&trace, &head.operation, &incoming)));
+        assert_eq!(component, native, "answer {path} {body}: the component, and the native code");
+    }
+    assert_eq!(host.log(), native::log());
+}
+
+#[test]
+fn openai_operations() {
+    let calls = [
+        ("/v1/embeddings", json!({"model": "m", "input": ["a", "Köln"]})),
+        ("/v1/embeddings", json!({"model": "m", "input": []})),
+        ("/v1/embeddings", json!({"input": "a"})),
+        ("/v1/completions", json!({"model": "m", "prompt": "a", "stream": true, "stream_options": {"include_usage": true}})),
+        ("/v1/completions", json!({"model": "m", "prompt": {}})),
+        ("/v1/moderations", json!({"input": [{"type": "text", "text": "a"}]})),
+        ("/v1/images/generations", json!({"prompt": "a", "model": null})),
+        ("/v1/images/edits", json!({})),
+        ("/v1/audio/speech", json!({"model": "m", "input": "a", "stream_format": "sse"})),
+        ("/v1/files", json!({"a": 1})),
+        ("/v1/responses/input_tokens", json!({"model": "m", "input": "Köln 😀 1234"})),
+        ("/v1/responses/input_tokens", json!({"model": "m", "input": 5})),
+    ];
+    check_operations::<OpenAiApi>("openai-api", &calls);
+}
+
+#[test]
+fn anthropic_operations() {
+    let count = "/anthropic/v1/messages/count_tokens";
+    let calls = [
+        (count, json!({"model": "claude-x", "system": "Be brief.", "messages": [{"role": "user", "content": "Köln 😀 1234"}]})),
+        (count, json!({"model": "m", "messages": []})),
+        (count, json!({"model": "m", "messages": "x"})),
+        (count, json!({"messages": []})),
+        ("/anthropic/v1/messages/batches", json!({"requests": []})),
+        ("/anthropic/v1/files/f", json!({})),
+    ];
+    check_operations::<AnthropicApi>("anthropic-api", &calls);
 }

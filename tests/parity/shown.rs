@@ -66,6 +66,25 @@ macro_rules! side {
                 }
             }
 
+            /// How a dialect takes a call that holds no conversation.
+            pub fn operation(accepted: &Result<OperationHead, ChatError>) -> Value {
+                match accepted {
+                    Ok(h) => json!({
+                        "format": [h.family, h.operation], "model": h.model, "path": h.path, "stream": h.stream, "usage": h.include_usage,
+                        "generates": h.generates,
+                    }),
+                    Err(reason) => json!({"reject": error(reason)}),
+                }
+            }
+
+            /// What a dialect answers to such a call itself.
+            pub fn instead(answered: &Result<Option<Reply>, ChatError>) -> Value {
+                match answered {
+                    Ok(written) => written.as_ref().map_or(Value::Null, reply),
+                    Err(reason) => json!({"reject": error(reason)}),
+                }
+            }
+
             /// A complete response.
             pub fn reply(reply: &Reply) -> Value {
                 let headers: Vec<_> = reply.headers.iter().map(|h| json!([h.name, h.value])).collect();
@@ -82,13 +101,14 @@ macro_rules! side {
 }
 
 side!(native {
-    use wasmgate_sdk::{Accepted, BatchEdit, Decision, Edit, Reply, Verdict};
+    use wasmgate_sdk::{Accepted, BatchEdit, Decision, Edit, OperationHead, Reply, Verdict};
 });
 
 side!(component {
     use wasmgate::extensions::bindings::exports::wasmgate::extension::after_generate::Verdict;
     use wasmgate::extensions::bindings::exports::wasmgate::extension::before_generate::Decision;
     use wasmgate::extensions::bindings::exports::wasmgate::extension::dialect::Accepted;
+    use wasmgate::extensions::bindings::exports::wasmgate::extension::operations::OperationHead;
     use wasmgate::extensions::bindings::exports::wasmgate::extension::stream_filter::BatchEdit;
     use wasmgate::extensions::bindings::wasmgate::extension::http::Reply;
     use wasmgate::extensions::bindings::wasmgate::extension::request::Edit;

@@ -1,10 +1,13 @@
-//! The Anthropic dialect: `POST /anthropic/v1/messages`, `GET /anthropic/v1/models`, `GET /anthropic/v1/models/{model}`.
+//! The Anthropic dialect: `POST /anthropic/v1/messages`, `GET /anthropic/v1/models`, `GET /anthropic/v1/models/{model}`, and the calls that
+//! are forwarded as they are: counting tokens, batches of messages, files (`operations.rs`).
 //!
 //! What is absent: no call of a provider. The host runs the request through every hook; this extension only reads and writes.
 
 mod models;
+mod operations;
 
 use serde::Deserialize;
+use wasmgate_sdk::codec::Format;
 use wasmgate_sdk::codec::formats::AnthropicMessages;
 use wasmgate_sdk::format::{self, FormatEncoder};
 use wasmgate_sdk::prelude::*;
@@ -20,7 +23,7 @@ pub struct Config {
     /// What its paths begin with.
     #[serde(default = "prefix")]
     path_prefix: String,
-    /// More prefixes under which `/messages` alone is answered.
+    /// More prefixes under which `/messages` and what is below it are answered, and nothing else.
     #[serde(default)]
     message_prefixes: Vec<String>,
 }
@@ -72,7 +75,10 @@ impl Dialect for AnthropicApi {
         format::accept::<AnthropicMessages>(incoming)
     }
 
-    fn decode(&self, _format: &str, body: &[u8]) -> Result<ChatRequest, ChatError> {
+    fn decode(&self, format: &str, body: &[u8]) -> Result<ChatRequest, ChatError> {
+        if let Some(operation) = format.strip_prefix("anthropic-").filter(|_| Format::from_name(format).is_none()) {
+            return operations::read(operation, format, body);
+        }
         format::decode::<AnthropicMessages>(body)
     }
 
@@ -89,6 +95,24 @@ impl Dialect for AnthropicApi {
     }
 }
 
+impl Operations for AnthropicApi {
+    fn operation_routes(&self) -> Vec<OperationRoute> {
+        if !self.config.enabled {
+            return Vec::new();
+        }
+        operations::routes(&self.config.path_prefix, &self.config.message_prefixes)
+    }
+
+    fn accept_operation(&self, incoming: &Incoming) -> Result<OperationHead, ChatError> {
+        let prefixes = [&self.config.path_prefix].into_iter().chain(&self.config.message_prefixes);
+        operations::accept(incoming, prefixes.map(String::as_str))
+    }
+
+    fn answer_operation(&self, operation: &str, incoming: &Incoming) -> Result<Option<Reply>, ChatError> {
+        operations::answer(operation, incoming)
+    }
+}
+
 impl Http for AnthropicApi {
     fn handle(&self, request: HttpRequest) -> Reply {
         let rest = request.path.strip_prefix(&self.config.path_prefix).unwrap_or(&request.path);
@@ -99,7 +123,7 @@ impl Http for AnthropicApi {
     }
 }
 
-wasmgate_sdk::export!(AnthropicApi: dialect, http);
+wasmgate_sdk::export!(AnthropicApi: dialect, operations, http);
 
 #[cfg(test)]
 mod tests {

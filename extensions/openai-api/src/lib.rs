@@ -1,10 +1,12 @@
-//! The OpenAI dialect: `POST /v1/chat/completions`, `POST /v1/responses`, `GET /v1/models`, `GET /v1/models/{model}`.
+//! The OpenAI dialect: `POST /v1/chat/completions`, `POST /v1/responses`, `GET /v1/models`, `GET /v1/models/{model}`, and the calls that
+//! are forwarded as they are: embeddings, completions, moderations, images, audio, files, batches (`operations.rs`).
 //!
 //! Answers are not kept: what comes after `/v1/responses/` is not found, and says so.
 //!
 //! What is absent: no call of a provider. The host runs the request through every hook; this extension only reads and writes.
 
 mod models;
+mod operations;
 
 use serde::Deserialize;
 use wasmgate_sdk::codec::Format;
@@ -75,6 +77,9 @@ impl Dialect for OpenAiApi {
     }
 
     fn decode(&self, format: &str, body: &[u8]) -> Result<ChatRequest, ChatError> {
+        if let Some(operation) = format.strip_prefix("openai-").filter(|_| Format::from_name(format).is_none()) {
+            return operations::read(operation, format, body);
+        }
         if is_response(format) { format::decode::<OpenaiResponses>(body) } else { format::decode::<OpenaiChat>(body) }
     }
 
@@ -97,6 +102,20 @@ impl Dialect for OpenAiApi {
         } else {
             FormatEncoder::new::<OpenaiChat>(options)
         }
+    }
+}
+
+impl Operations for OpenAiApi {
+    fn operation_routes(&self) -> Vec<OperationRoute> {
+        if self.config.enabled { operations::routes(&self.config.path_prefix) } else { Vec::new() }
+    }
+
+    fn accept_operation(&self, incoming: &Incoming) -> Result<OperationHead, ChatError> {
+        operations::accept(incoming, &self.config.path_prefix)
+    }
+
+    fn answer_operation(&self, operation: &str, incoming: &Incoming) -> Result<Option<Reply>, ChatError> {
+        operations::answer(operation, incoming)
     }
 }
 
@@ -124,4 +143,4 @@ impl Http for OpenAiApi {
     }
 }
 
-wasmgate_sdk::export!(OpenAiApi: dialect, http);
+wasmgate_sdk::export!(OpenAiApi: dialect, operations, http);

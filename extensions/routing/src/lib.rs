@@ -6,6 +6,9 @@
 //! 4. patterns of the configuration, then the built-in ones (`gpt-*` goes to a provider of type `openai`, …).
 //!
 //! When nothing says anything the request keeps the gateway's default provider, if there is one.
+//!
+//! A call that names no model (files, batches, some forms) goes to the provider that the header field `x-wasmgate-provider` names; LiteLLM's
+//! `custom-llm-provider` says the same.
 
 mod pattern;
 
@@ -23,8 +26,18 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("o3*", "openai"),
     ("o4*", "openai"),
     ("text-embedding-*", "openai"),
+    ("text-moderation-*", "openai"),
+    ("omni-moderation-*", "openai"),
+    ("whisper-*", "openai"),
+    ("tts-*", "openai"),
+    ("dall-e-*", "openai"),
+    ("babbage-*", "openai"),
+    ("davinci-*", "openai"),
     ("claude-*", "anthropic"),
 ];
+
+/// Header fields that name a provider, for calls that name no model.
+const PROVIDER: [&str; 2] = ["x-wasmgate-provider", "custom-llm-provider"];
 
 /// Settings.
 #[derive(Debug, Default, Deserialize)]
@@ -63,10 +76,17 @@ impl Extension for Routing {
         Ok(Self { config })
     }
 
-    fn before_generate(&self, call: &CallInfo, _request: &Request) -> Decision {
+    fn before_generate(&self, call: &CallInfo, request: &Request) -> Decision {
         if call.provider.is_some() {
             // An earlier hook chose already.
             return Decision::Continue;
+        }
+        if call.model.is_empty() {
+            let named = PROVIDER.iter().find_map(|field| request.header(field)).filter(|name| !name.is_empty());
+            return match named {
+                Some(provider) => Decision::Edit(vec![Edit::Target(Target { provider, model: String::new() })]),
+                None => Decision::Continue,
+            };
         }
         // `configure` refused cycles.
         let model = follow(&self.config.aliases, &call.model).unwrap_or(&call.model);
@@ -128,8 +148,11 @@ mod tests {
 
     /// Where a model goes: `provider/model`, `=model` when only the name changed, `-` when nothing was said.
     fn check(routing: &Routing, model: &str, expect: &str) {
-        let request = FakeRequest::new(model);
-        let found = match routing.before_generate(&request.call(), &request.handle()) {
+        assert_eq!(decided(routing, &FakeRequest::new(model)), expect, "{model}");
+    }
+
+    fn decided(routing: &Routing, request: &FakeRequest) -> String {
+        match routing.before_generate(&request.call(), &request.handle()) {
             Decision::Continue => "-".to_owned(),
             Decision::Edit(edits) => match &edits[..] {
                 [Edit::Target(t)] => format!("{}/{}", t.provider, t.model),
@@ -137,8 +160,7 @@ mod tests {
                 other => format!("{other:?}"),
             },
             other => format!("{other:?}"),
-        };
-        assert_eq!(found, expect, "{model}");
+        }
     }
 
     #[test]
@@ -174,6 +196,23 @@ mod tests {
         request.provider = Some("other".into());
         let routing = configure(serde_json::json!({})).unwrap();
         assert!(matches!(routing.before_generate(&request.call(), &request.handle()), Decision::Continue));
+    }
+
+    #[test]
+    fn a_call_without_a_model_goes_where_the_caller_says() {
+        FakeHost::default().provider("openai", "openai", &[]).install();
+        let routing = configure(serde_json::json!({})).unwrap();
+        check(&routing, "", "-");
+        for (field, value, expect) in
+            [("x-wasmgate-provider", "other", "other/"), ("custom-llm-provider", "openai", "openai/"), ("custom-llm-provider", "", "-")]
+        {
+            let mut request = FakeRequest::new("");
+            request.headers.insert(field.into(), value.into());
+            assert_eq!(decided(&routing, &request), expect, "{field}: {value}");
+            // Where there is a model, it says where to.
+            request.chat.model = "gpt-4o".into();
+            assert_eq!(decided(&routing, &request), "openai/gpt-4o", "{field}: {value}");
+        }
     }
 
     #[test]

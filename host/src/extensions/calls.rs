@@ -9,6 +9,7 @@ use super::bindings::exports::wasmgate::extension::before_generate::Decision;
 use super::bindings::exports::wasmgate::extension::dialect::{Accepted, EncodeOptions};
 use super::bindings::exports::wasmgate::extension::judge::{Candidate, Score};
 use super::bindings::exports::wasmgate::extension::on_complete::Outcome;
+use super::bindings::exports::wasmgate::extension::operations::OperationHead;
 use super::bindings::exports::wasmgate::extension::provider_events::{AttemptInfo, Reaction};
 use super::bindings::exports::wasmgate::extension::stream_filter::BatchEdit;
 use super::bindings::wasmgate::extension::http::Reply;
@@ -59,6 +60,30 @@ impl Instance {
         let bytes = guest.encoder().call_finish(&mut self.store, encoder, error).await?;
         encoder.resource_drop_async(&mut self.store).await?;
         Ok(bytes)
+    }
+
+    /// `operations.accept`.
+    pub async fn accept_operation(&mut self, incoming: IncomingHandle) -> wasmtime::Result<Result<OperationHead, ChatError>> {
+        let handle = self.store.data_mut().table.push(incoming)?;
+        let borrow = Resource::new_borrow(handle.rep());
+        let guest = self.guests.operations.as_ref().ok_or_else(missing)?;
+        let accepted = guest.call_accept(&mut self.store, borrow).await?;
+        self.store.data_mut().table.delete(handle)?;
+        Ok(accepted)
+    }
+
+    /// `operations.answer`.
+    pub async fn answer_operation(
+        &mut self,
+        operation: &str,
+        incoming: IncomingHandle,
+    ) -> wasmtime::Result<Result<Option<Reply>, ChatError>> {
+        let handle = self.store.data_mut().table.push(incoming)?;
+        let borrow = Resource::new_borrow(handle.rep());
+        let guest = self.guests.operations.as_ref().ok_or_else(missing)?;
+        let answered = guest.call_answer(&mut self.store, operation, borrow).await?;
+        self.store.data_mut().table.delete(handle)?;
+        Ok(answered)
     }
 
     /// `before-generate`.

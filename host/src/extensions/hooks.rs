@@ -10,6 +10,7 @@ use super::bindings::exports::wasmgate::extension::before_generate::Decision;
 use super::bindings::exports::wasmgate::extension::dialect::{Accepted, EncodeOptions};
 use super::bindings::exports::wasmgate::extension::judge::{Candidate, Score};
 use super::bindings::exports::wasmgate::extension::on_complete::Outcome;
+use super::bindings::exports::wasmgate::extension::operations::OperationHead;
 use super::bindings::exports::wasmgate::extension::provider_events::{AttemptInfo, Reaction};
 use super::bindings::exports::wasmgate::extension::stream_filter::BatchEdit;
 use super::bindings::wasmgate::extension::http::Reply;
@@ -117,6 +118,35 @@ impl Extension {
         let (instance, bounds) = lease.begin(Hook::EncodeError, 0, None);
         let result = bounds.run(instance.encode_error(error)).await;
         settle(lease, trace, Hook::EncodeError, result)
+    }
+
+    /// `operations.accept`.
+    pub async fn accept_operation(
+        self: &Arc<Self>,
+        trace: &Trace,
+        incoming: &Arc<Incoming>,
+    ) -> HookResult<Result<OperationHead, ChatError>> {
+        let mut lease = self.check_out().await?;
+        lease.record(Hook::AcceptOperation, 0, Some(&incoming.head), || Given::AcceptOperation);
+        let (instance, bounds) = lease.begin(Hook::AcceptOperation, 0, None);
+        let result = bounds.run(instance.accept_operation(IncomingHandle::Live(Arc::clone(incoming)))).await;
+        settle(lease, trace, Hook::AcceptOperation, result)
+    }
+
+    /// `operations.answer`.
+    pub async fn answer_operation(
+        self: &Arc<Self>,
+        trace: &Trace,
+        operation: &str,
+        incoming: &Arc<Incoming>,
+    ) -> HookResult<Result<Option<Reply>, ChatError>> {
+        let mut lease = self.check_out().await?;
+        let bytes = incoming.body().len();
+        let given = || Given::AnswerOperation { operation: operation.to_owned() };
+        lease.record(Hook::AnswerOperation, bytes, Some(&incoming.head), given);
+        let (instance, bounds) = lease.begin(Hook::AnswerOperation, bytes, None);
+        let result = bounds.run(instance.answer_operation(operation, IncomingHandle::Live(Arc::clone(incoming)))).await;
+        settle(lease, trace, Hook::AnswerOperation, result)
     }
 
     /// `before-generate`.

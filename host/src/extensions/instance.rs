@@ -32,7 +32,7 @@ use crate::pipeline::Caller;
 /// Package of the contract that this host speaks.
 pub const CONTRACT: &str = "wasmgate:extension";
 /// Its version.
-pub const CONTRACT_VERSION: &str = "0.1.0";
+pub const CONTRACT_VERSION: &str = "0.1.1";
 
 /// Why a component was refused.
 #[derive(Debug, thiserror::Error)]
@@ -100,6 +100,7 @@ pub struct Extension {
     engine: Engine,
     pre: InstancePre<StoreState>,
     routes: std::sync::OnceLock<Vec<own::lifecycle::Route>>,
+    operations: std::sync::OnceLock<Vec<own::operations::OperationRoute>>,
     configured: Vec<own::lifecycle::Route>,
     handover: Option<Handover>,
     /// The first generation that it was part of.
@@ -154,6 +155,7 @@ pub struct Parts {
 pub struct Exports {
     lifecycle: Option<own::lifecycle::GuestIndices>,
     dialect: Option<own::dialect::GuestIndices>,
+    operations: Option<own::operations::GuestIndices>,
     before_generate: Option<own::before_generate::GuestIndices>,
     after_generate: Option<own::after_generate::GuestIndices>,
     stream_filter: Option<own::stream_filter::GuestIndices>,
@@ -168,6 +170,7 @@ pub struct Exports {
 pub struct Guests {
     pub lifecycle: Option<own::lifecycle::Guest>,
     pub dialect: Option<own::dialect::Guest>,
+    pub operations: Option<own::operations::Guest>,
     pub before_generate: Option<own::before_generate::Guest>,
     pub after_generate: Option<own::after_generate::Guest>,
     pub stream_filter: Option<own::stream_filter::Guest>,
@@ -208,6 +211,7 @@ impl Exports {
         let exports = Self {
             lifecycle: one(component, name("lifecycle"), || own::lifecycle::GuestIndices::new(pre))?,
             dialect: one(component, name("dialect"), || own::dialect::GuestIndices::new(pre))?,
+            operations: one(component, name("operations"), || own::operations::GuestIndices::new(pre))?,
             before_generate: one(component, name("before-generate"), || own::before_generate::GuestIndices::new(pre))?,
             after_generate: one(component, name("after-generate"), || own::after_generate::GuestIndices::new(pre))?,
             stream_filter: one(component, name("stream-filter"), || own::stream_filter::GuestIndices::new(pre))?,
@@ -232,6 +236,7 @@ impl Exports {
         Ok(Guests {
             lifecycle: self.lifecycle.as_ref().map(|i| i.load(&mut *store, instance)).transpose()?,
             dialect: self.dialect.as_ref().map(|i| i.load(&mut *store, instance)).transpose()?,
+            operations: self.operations.as_ref().map(|i| i.load(&mut *store, instance)).transpose()?,
             before_generate: self.before_generate.as_ref().map(|i| i.load(&mut *store, instance)).transpose()?,
             after_generate: self.after_generate.as_ref().map(|i| i.load(&mut *store, instance)).transpose()?,
             stream_filter: self.stream_filter.as_ref().map(|i| i.load(&mut *store, instance)).transpose()?,
@@ -269,6 +274,7 @@ impl Extension {
             engine: engine.clone(),
             pre,
             routes: std::sync::OnceLock::new(),
+            operations: std::sync::OnceLock::new(),
             configured: config.routes.iter().map(|r| registry::http_route(r)).collect(),
             handover,
             recorder,
@@ -326,11 +332,17 @@ impl Extension {
         self.routes.get().into_iter().flatten().chain(&self.configured)
     }
 
+    /// The paths where operations of its dialect arrive.
+    pub fn operations(&self) -> impl Iterator<Item = &own::operations::OperationRoute> {
+        self.operations.get().into_iter().flatten()
+    }
+
     /// Whether it has a hook.
     pub fn has(&self, hook: Hook) -> bool {
         match hook {
             Hook::Configure => self.exports.lifecycle.is_some(),
             Hook::Accept | Hook::Decode | Hook::EncodeAnswer | Hook::EncodeError | Hook::Encoder => self.exports.dialect.is_some(),
+            Hook::AcceptOperation | Hook::AnswerOperation => self.exports.operations.is_some(),
             Hook::BeforeGenerate => self.exports.before_generate.is_some(),
             Hook::AfterGenerate => self.exports.after_generate.is_some(),
             Hook::StreamFilter => self.exports.stream_filter.is_some(),
@@ -399,6 +411,16 @@ impl Extension {
             };
             // The first instance speaks for all: configuration is all that routes may depend on.
             let _ = self.routes.set(registration.routes);
+        }
+        if let (Some(guest), None) = (&instance.guests.operations, self.operations.get()) {
+            instance.store.data_mut().begin(START_CPU);
+            instance.store.set_epoch_deadline(1);
+            let call = guest.call_routes(&mut instance.store);
+            match tokio::time::timeout(self.services.limits.wall.max(START_CPU), call).await {
+                Err(_) => return Err(self.limited(&instance.store, Hook::Configure, "wall_ms")),
+                Ok(Err(e)) => return Err(self.failed(&instance.store, Hook::Configure, e)),
+                Ok(Ok(routes)) => drop(self.operations.set(routes)),
+            }
         }
         if let (Some(guest), Some(left)) = (&instance.guests.handover, &self.handover) {
             instance.store.data_mut().begin(START_CPU);

@@ -107,6 +107,8 @@ pub enum Given {
     EncodeAnswer { options: EncodeOptions, answer: ChatAnswer },
     EncodeError(ChatError),
     Encoder { options: EncodeOptions },
+    AcceptOperation,
+    AnswerOperation { operation: String },
     BeforeGenerate { call: CallInfo },
     AfterGenerate { call: CallInfo },
     StreamFilter { call: CallInfo },
@@ -308,7 +310,13 @@ impl Given {
             | Self::ProviderEvent { call, .. }
             | Self::Judge { call, .. }
             | Self::OnComplete { call, .. } => Some(call),
-            Self::Accept | Self::Decode { .. } | Self::EncodeAnswer { .. } | Self::EncodeError(_) | Self::Encoder { .. } => None,
+            Self::Accept
+            | Self::Decode { .. }
+            | Self::EncodeAnswer { .. }
+            | Self::EncodeError(_)
+            | Self::Encoder { .. }
+            | Self::AcceptOperation
+            | Self::AnswerOperation { .. } => None,
         }
     }
 }

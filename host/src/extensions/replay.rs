@@ -183,6 +183,8 @@ async fn step(instance: &mut Instance, case: &Case, n: usize, stream: &mut Optio
         Given::Decode { format, body } => text(&instance.decode(format, &body.0).await?),
         Given::EncodeAnswer { options, answer } => text(&instance.encode_answer(options, answer).await?),
         Given::EncodeError(error) => text(&instance.encode_error(error).await?),
+        Given::AcceptOperation => text(&instance.accept_operation(IncomingHandle::Replayed).await?),
+        Given::AnswerOperation { operation } => text(&instance.answer_operation(operation, IncomingHandle::Replayed).await?),
         Given::BeforeGenerate { call } => text(&instance.before_generate(RequestHandle::Replayed, call).await?),
         Given::AfterGenerate { call } => text(&instance.after_generate(RequestHandle::Replayed, AnswerHandle::Replayed, call).await?),
         Given::ProviderEvent { call, attempt, error } => {

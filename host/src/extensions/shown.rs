@@ -9,6 +9,7 @@ use super::bindings::exports::wasmgate::extension::after_generate::Verdict;
 use super::bindings::exports::wasmgate::extension::before_generate::Decision;
 use super::bindings::exports::wasmgate::extension::dialect::Accepted;
 use super::bindings::exports::wasmgate::extension::judge::Score;
+use super::bindings::exports::wasmgate::extension::operations::OperationHead;
 use super::bindings::exports::wasmgate::extension::provider_events::Reaction;
 use super::bindings::exports::wasmgate::extension::stream_filter::BatchEdit;
 use super::bindings::wasmgate::extension::http::Reply;
@@ -30,7 +31,16 @@ macro_rules! as_it_is {
         }
     )*};
 }
-as_it_is!((), Decision, Verdict, Reaction, Vec<BatchEdit>, Result<Vec<Score>, ChatError>, Result<ChatRequest, ChatError>);
+as_it_is!(
+    (),
+    Decision,
+    Verdict,
+    Reaction,
+    Vec<BatchEdit>,
+    Result<Vec<Score>, ChatError>,
+    Result<ChatRequest, ChatError>,
+    Result<OperationHead, ChatError>
+);
 
 impl Shown for Vec<u8> {
     fn shown(&self) -> Box<dyn Debug + '_> {
@@ -53,6 +63,15 @@ impl Shown for Result<Accepted, ChatError> {
     }
 }
 
+impl Shown for Result<Option<Reply>, ChatError> {
+    fn shown(&self) -> Box<dyn Debug + '_> {
+        match self {
+            Ok(Some(reply)) => reply.shown(),
+            other => Box::new(other),
+        }
+    }
+}
+
 /// An encoder that was opened.
 impl Shown for ResourceAny {
     fn shown(&self) -> Box<dyn Debug + '_> {
@@ -70,10 +89,10 @@ impl Shown for Option<ResourceAny> {
 /// What the result of a hook is called; `step` is 0 for the call itself, and counts the batches of a stream.
 pub fn noun(hook: Hook, step: usize) -> String {
     let noun = match hook {
-        Hook::Accept => "accepted",
+        Hook::Accept | Hook::AcceptOperation => "accepted",
         Hook::Decode => "request",
         Hook::EncodeAnswer => "bytes",
-        Hook::EncodeError => "reply",
+        Hook::EncodeError | Hook::AnswerOperation => "reply",
         Hook::BeforeGenerate => "decision",
         Hook::AfterGenerate => "verdict",
         Hook::ProviderEvents => "reaction",

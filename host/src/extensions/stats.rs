@@ -25,6 +25,10 @@ pub enum Hook {
     EncodeError,
     /// The dialect's `encoder`: one call for each batch of events.
     Encoder,
+    /// `operations.accept`.
+    AcceptOperation,
+    /// `operations.answer`.
+    AnswerOperation,
     /// `before-generate`.
     BeforeGenerate,
     /// `after-generate`.
@@ -43,13 +47,15 @@ pub enum Hook {
 
 impl Hook {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Configure,
         Self::Accept,
         Self::Decode,
         Self::EncodeAnswer,
         Self::EncodeError,
         Self::Encoder,
+        Self::AcceptOperation,
+        Self::AnswerOperation,
         Self::BeforeGenerate,
         Self::AfterGenerate,
         Self::StreamFilter,
@@ -72,6 +78,8 @@ impl Hook {
             Self::EncodeAnswer => "dialect.encode-answer",
             Self::EncodeError => "dialect.encode-error",
             Self::Encoder => "dialect.encoder",
+            Self::AcceptOperation => "operations.accept",
+            Self::AnswerOperation => "operations.answer",
             Self::BeforeGenerate => "before-generate",
             Self::AfterGenerate => "after-generate",
             Self::StreamFilter => "stream-filter",

@@ -15,9 +15,8 @@ use llm_codec::hub::{ChatError, ErrorClass};
 use tracing::Instrument as _;
 
 use super::admin;
-use crate::extensions::bindings::exports::wasmgate::extension::lifecycle::RouteKind;
 use crate::gateway::{Gateway, Generation};
-use crate::pipeline::{self, Context, Incoming, Match, Route, Trace};
+use crate::pipeline::{self, Answers, Context, Incoming, Match, Route, Trace};
 
 /// The name under which a request's id comes and goes.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -96,9 +95,9 @@ async fn answer(
     let debug = head.headers.contains_key(DEBUG) && admin::is_operator(&site, &head);
     let context = Context { gateway: site.gateway, generation: Arc::clone(&generation), debug };
     if let Some(error) = encoded(&head.headers) {
-        return match route.kind {
-            RouteKind::Dialect => pipeline::refuse(&route.extension, &Trace::default(), &error).await,
-            RouteKind::Http => pipeline::plain(&error),
+        return match route.answers {
+            Answers::Dialect | Answers::Operation => pipeline::refuse(&route.extension, &Trace::default(), &error).await,
+            Answers::Http => pipeline::plain(&error),
         };
     }
     let waits = head.headers.contains_key(header::EXPECT);
@@ -106,24 +105,28 @@ async fn answer(
     let body = match read.unwrap_or_else(|_| Err(slow())) {
         Ok(body) => body,
         Err(error) => {
-            let mut response = match route.kind {
-                RouteKind::Dialect => pipeline::refuse(&route.extension, &Trace::default(), &error).await,
-                RouteKind::Http => pipeline::plain(&error),
+            let mut response = match route.answers {
+                Answers::Dialect | Answers::Operation => pipeline::refuse(&route.extension, &Trace::default(), &error).await,
+                Answers::Http => pipeline::plain(&error),
             };
             // What is left of the body will not be read.
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             return response;
         }
     };
-    match route.kind {
-        RouteKind::Http => pipeline::serve_guest_http(context, id, route.extension, Incoming::opaque(head, params, received, body)).await,
-        RouteKind::Dialect => {
+    match route.answers {
+        Answers::Http => pipeline::serve_guest_http(context, id, route.extension, Incoming::opaque(head, params, received, body)).await,
+        Answers::Dialect => {
             let incoming = if body.is_empty() && head.method == Method::GET {
                 Ok(Incoming::opaque(head, params, received, body))
             } else {
                 Incoming::json(head, params, received, body)
             };
             pipeline::serve(context, id, route.extension, incoming).await
+        }
+        Answers::Operation => {
+            let incoming = Incoming::operation(head, params, received, body);
+            pipeline::serve_operation(context, id, route.extension, incoming).await
         }
     }
 }

@@ -8,7 +8,7 @@ use super::answer::Answer;
 use super::filters::Filters;
 use super::hooks::{self, Event};
 use super::relay::{Events, Relay};
-use super::{Completion, Exchange, Ready, Stop, upstream};
+use super::{Completion, Exchange, Ready, Stop, operation, upstream};
 use crate::extensions::bindings::exports::wasmgate::extension::provider_events::AttemptInfo;
 use crate::extensions::bindings::wasmgate::extension::request::Target;
 
@@ -46,6 +46,9 @@ pub async fn run(exchange: &Arc<Exchange>, number: &mut u32, hooked: bool, compl
 
 /// One try, up to the first event of a stream, or to the end of a complete answer.
 async fn open(exchange: &Arc<Exchange>, target: Target, hooked: bool, completion: &mut Completion) -> Result<Ready, ChatError> {
+    if let Some(wanted) = &exchange.operation {
+        return operation::open(exchange, wanted, target, completion).await;
+    }
     let sent = upstream::send(exchange, target, completion).await?;
     let filters = Filters::open(exchange).await?;
     if !exchange.head.stream || (hooked && exchange.buffered()) {

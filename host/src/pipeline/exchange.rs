@@ -9,6 +9,7 @@ use llm_codec::hub::{ChatError, ChatRequest, ErrorClass};
 use tokio::sync::OnceCell;
 
 use super::inner::{Budget, Caller};
+use super::operation::Operation;
 use super::switches::{SWITCH, Switches};
 use super::{Context, Incoming, Trace};
 use crate::extensions::bindings::exports::wasmgate::extension::dialect::GenerateHead;
@@ -26,8 +27,10 @@ pub struct Exchange {
     pub incoming: Arc<Incoming>,
     /// The extension that speaks the client's format; none for a request of an extension.
     pub dialect: Option<Arc<Extension>>,
-    /// What was read in it.
+    /// What was read in it. Of an operation, `format` is its name and `model` is empty when it names none.
     pub head: GenerateHead,
+    /// The operation, when it is no conversation.
+    pub operation: Option<Operation>,
     /// 0 for a caller's request, 1 for one that an extension made for it, and so on.
     pub depth: u32,
     /// What extensions may still do for the caller.
@@ -62,6 +65,7 @@ impl Exchange {
             incoming,
             dialect: Some(dialect),
             head,
+            operation: None,
             depth: 0,
             budget: Arc::default(),
             trace,
@@ -69,6 +73,11 @@ impl Exchange {
             decoded: OnceCell::new(),
             state: Mutex::default(),
         }
+    }
+
+    /// The same for a call that is no conversation.
+    pub fn of_operation(self, operation: Operation) -> Self {
+        Self { operation: Some(operation), ..self }
     }
 
     /// A request that an extension makes in a caller's name.
@@ -81,6 +90,7 @@ impl Exchange {
             incoming: Arc::new(Incoming::opaque(caller.head().clone(), Vec::new(), Instant::now(), Bytes::new())),
             dialect: None,
             head,
+            operation: None,
             depth: caller.depth() + 1,
             budget: Arc::clone(caller.budget()),
             trace: Trace::default(),
@@ -133,6 +143,9 @@ impl Exchange {
         let decode = || async {
             // A request of an extension was never encoded.
             let Some(dialect) = &self.dialect else { return Err(ChatError::new(ErrorClass::Internal, "The request has no content.")) };
+            if self.operation.is_some() && self.incoming.document().is_none() {
+                return Ok(Arc::new(super::operation::nothing_to_read(&self.head)));
+            }
             match dialect.decode(&self.trace, &self.head.format, self.incoming.body()).await {
                 Ok(decoded) => decoded.map(Arc::new),
                 Err(e) => Err(e.into()),
@@ -178,6 +191,11 @@ impl Exchange {
     /// Makes the changes that a hook returned.
     pub async fn apply(&self, edits: Vec<Edit>) -> Result<(), ChatError> {
         for edit in edits {
+            if let Some(operation) = &self.operation
+                && operation.leaves_out(&edit)?
+            {
+                continue;
+            }
             match edit {
                 Edit::Model(model) => {
                     let mut state = self.state();

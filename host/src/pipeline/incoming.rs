@@ -5,8 +5,10 @@ use std::time::{Instant, SystemTime};
 use bytes::{Bytes, BytesMut};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Version};
+use http::{HeaderValue, Version, header};
+use llm_codec::hub::{ChatError, ErrorClass};
 use llm_codec::json::{Document, JsonFault};
+use llm_codec::passthrough::Form;
 
 self_cell::self_cell! {
     /// A body and what was found in it.
@@ -30,9 +32,10 @@ pub struct Incoming {
     content: Content,
 }
 
-/// The body: looked into once, when it is a JSON object.
+/// The body: looked into once, when it is a JSON object or a form.
 enum Content {
     Json(Parsed),
+    Form(Bytes, Form),
     Other(Bytes),
 }
 
@@ -49,11 +52,35 @@ impl Incoming {
         Self { head, path_params, received, received_ms: unix_ms(), content: Content::Other(body) }
     }
 
+    /// A call of an operation, whose body is what its content type says: a form, bytes that are nobody's business, or else JSON. The error is
+    /// for the caller.
+    pub fn operation(head: Parts, path_params: Vec<(String, String)>, received: Instant, body: Bytes) -> Result<Self, ChatError> {
+        let kind = head.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+        if Form::is_announced(&kind) {
+            let form = Form::parse(&kind, &body).map_err(|reason| {
+                ChatError::new(ErrorClass::InvalidRequest, format!("The request body is not a form that can be read: {reason}."))
+            })?;
+            return Ok(Self { head, path_params, received, received_ms: unix_ms(), content: Content::Form(body, form) });
+        }
+        if body.is_empty() || is_binary(&kind) {
+            return Ok(Self::opaque(head, path_params, received, body));
+        }
+        Self::json(head, path_params, received, body).map_err(|fault| malformed(&fault))
+    }
+
     /// The body.
     pub fn body(&self) -> &Bytes {
         match &self.content {
             Content::Json(parsed) => parsed.borrow_owner(),
-            Content::Other(body) => body,
+            Content::Form(body, _) | Content::Other(body) => body,
+        }
+    }
+
+    /// The fields of the body, when it is a form.
+    pub fn form(&self) -> Option<&Form> {
+        match &self.content {
+            Content::Form(_, form) => Some(form),
+            _ => None,
         }
     }
 
@@ -61,13 +88,28 @@ impl Incoming {
     pub fn document(&self) -> Option<&Document<'_>> {
         match &self.content {
             Content::Json(parsed) => Some(parsed.borrow_dependent()),
-            Content::Other(_) => None,
+            Content::Form(..) | Content::Other(_) => None,
         }
     }
 
     /// The first header field of a name, when it is text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.head.headers.get(name)?.to_str().ok()
+    }
+}
+
+/// Whether a content type is one of bytes that mean nothing here.
+fn is_binary(kind: &str) -> bool {
+    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    kind == "application/octet-stream" || ["audio/", "image/", "video/"].iter().any(|k| kind.starts_with(k))
+}
+
+/// The error of a body that is not JSON, with the place.
+pub fn malformed(fault: &JsonFault) -> ChatError {
+    let place = format!("line {}, column {}", fault.line, fault.column);
+    ChatError {
+        code: Some("invalid_json".into()),
+        ..ChatError::new(ErrorClass::InvalidRequest, format!("The request body is not a JSON object: {} at {place}.", fault.message))
     }
 }
 

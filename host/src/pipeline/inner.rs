@@ -191,7 +191,7 @@ impl Asking<'_> {
                 }
                 Err(error) => Err(ended(completion, error)),
             },
-            Ok(Ready::Stream(_)) => Err(ended(completion, unexpected())),
+            Ok(Ready::Stream(_) | Ready::Forwarded(_)) => Err(ended(completion, unexpected())),
             Err(stop) => Err(stopped(completion, stop)),
         }
     }

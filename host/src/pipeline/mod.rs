@@ -2,7 +2,8 @@
 //!
 //! `route` → `incoming` → `dialect` → `hooks` → `attempt` → `upstream` → `filters` → `relay` (streams, written by `encoder`) or `answer` (complete answers) → `completion`
 //!
-//! `inner` is the way of requests that extensions make: from `hooks` on, the same.
+//! `inner` is the way of requests that extensions make: from `hooks` on, the same. `operation` is where calls that hold no conversation
+//! (embeddings, images and the like) part: they have the same stages until they are sent, and `operation` sends and answers them.
 //!
 //! What is absent: nothing here knows an extension or a provider by name, and there is one way through: streams and complete
 //! answers, same-format and translated traffic meet the same hooks.
@@ -19,6 +20,7 @@ mod hooks;
 mod incoming;
 mod inner;
 mod losses;
+mod operation;
 mod relay;
 mod route;
 mod switches;
@@ -39,13 +41,13 @@ pub use filters::batch_size;
 pub use guest_http::serve as serve_guest_http;
 pub use incoming::{Incoming, unix_ms};
 pub use inner::{AnswerStream, Asking, Budget, Caller, Generated, HttpCaller};
-pub use route::{Listed, Match, Route, Routes};
+pub use route::{Answers, Listed, Match, Route, Routes};
 pub use trace::{Recent, Record, Trace};
 
 use filters::Filters;
 
 use crate::extensions::Extension;
-use crate::extensions::bindings::exports::wasmgate::extension::dialect::Accepted;
+use crate::extensions::bindings::exports::wasmgate::extension::dialect::{Accepted, GenerateHead};
 use crate::gateway::{Gateway, Generation};
 
 /// Why a request got no further. Both become an answer in the client's dialect; they differ in what is recorded.
@@ -85,7 +87,7 @@ pub async fn serve(context: Context, id: String, dialect: Arc<Extension>, arrive
     let trace = Trace::default();
     let incoming = match arrived {
         Ok(incoming) => Arc::new(incoming),
-        Err(fault) => return refused(&dialect, &trace, &id, &malformed(&fault)).await,
+        Err(fault) => return refused(&dialect, &trace, &id, &incoming::malformed(&fault)).await,
     };
     let head = match dialect.accept(&trace, &incoming).await {
         Err(e) => return refused(&dialect, &trace, &id, &e.into()).await,
@@ -93,12 +95,38 @@ pub async fn serve(context: Context, id: String, dialect: Arc<Extension>, arrive
         Ok(Ok(Accepted::Reply(reply))) => return dialect::reply(reply),
         Ok(Ok(Accepted::Generate(head))) => head,
     };
-    // Dialects know better what to say, but what is remembered and logged of a request is bounded here.
-    if head.model.len() > MAX_MODEL {
-        let error = ChatError::new(ErrorClass::InvalidRequest, format!("The model's name is longer than {MAX_MODEL} bytes."));
+    if let Some(error) = too_long(&head) {
         return refused(&dialect, &trace, &id, &error).await;
     }
-    let exchange = Arc::new(Exchange::new(context, id, incoming, Arc::clone(&dialect), head, trace));
+    let exchange = Exchange::new(context, id, incoming, Arc::clone(&dialect), head, trace);
+    answer(Arc::new(exchange), dialect).await
+}
+
+/// Serves a call that holds no conversation.
+pub async fn serve_operation(context: Context, id: String, dialect: Arc<Extension>, arrived: Result<Incoming, ChatError>) -> Response {
+    let trace = Trace::default();
+    let incoming = match arrived {
+        Ok(incoming) => Arc::new(incoming),
+        Err(error) => return refused(&dialect, &trace, &id, &error).await,
+    };
+    let accepted = match dialect.accept_operation(&trace, &incoming).await {
+        Err(e) => Err(e.into()),
+        Ok(Err(e)) => Err(e),
+        Ok(Ok(head)) => operation::Operation::of(head, &incoming),
+    };
+    let (operation, head) = match accepted {
+        Ok((_, head)) if too_long(&head).is_some() => {
+            return refused(&dialect, &trace, &id, &too_long(&head).unwrap_or_else(nowhere)).await;
+        }
+        Ok(accepted) => accepted,
+        Err(e) => return refused(&dialect, &trace, &id, &e).await,
+    };
+    let exchange = Exchange::new(context, id, incoming, Arc::clone(&dialect), head, trace).of_operation(operation);
+    answer(Arc::new(exchange), dialect).await
+}
+
+/// Answers a request that a dialect accepted, whatever comes of it.
+async fn answer(exchange: Arc<Exchange>, dialect: Arc<Extension>) -> Response {
     let mut completion = Completion::new(Arc::clone(&exchange));
     let expired = exchange.generation().expired.clone();
     let generated = tokio::select! {
@@ -113,6 +141,7 @@ pub async fn serve(context: Context, id: String, dialect: Arc<Extension>, arrive
     let mut response = match ready {
         Ok(Ready::Answer(answer)) => answer.into_response(completion),
         Ok(Ready::Stream(relay)) => relay.into_response(completion),
+        Ok(Ready::Forwarded(forwarded)) => forwarded.into_response(completion),
         Ok(Ready::Events(_)) => refuse(&dialect, &exchange.trace, &nowhere()).await,
         Err(stop) => {
             let (Stop::Failed(error) | Stop::Rejected(error)) = &stop;
@@ -136,6 +165,12 @@ pub async fn serve(context: Context, id: String, dialect: Arc<Extension>, arrive
 /// Longest name of a model, in bytes.
 const MAX_MODEL: usize = 512;
 
+/// Dialects know better what to say, but what is remembered and logged of a request is bounded here.
+fn too_long(head: &GenerateHead) -> Option<ChatError> {
+    let message = format!("The model's name is longer than {MAX_MODEL} bytes.");
+    (head.model.len() > MAX_MODEL).then(|| ChatError::new(ErrorClass::InvalidRequest, message))
+}
+
 /// The answer to a request that did not become one.
 async fn refused(dialect: &Arc<Extension>, trace: &Trace, id: &str, error: &ChatError) -> Response {
     let response = refuse(dialect, trace, error).await;
@@ -151,15 +186,23 @@ enum Ready {
     Stream(Box<relay::Relay>),
     /// It begins, for an extension that asked.
     Events(Box<relay::Events>),
+    /// It is that of an operation.
+    Forwarded(Box<operation::Forwarded>),
 }
 
 /// Stages 4 to 7, up to the commit point: until this returns, nothing was sent to the client and everything can still be changed.
 async fn generate(exchange: &Arc<Exchange>, completion: &mut Completion) -> Result<Ready, Stop> {
     if let Some(answer) = hooks::before(exchange).await? {
+        if let Some(operation) = &exchange.operation {
+            return Err(operation.no_conversation().into());
+        }
         let filters = Filters::open(exchange).await?;
         return Ok(Ready::Answer(answer::Answer::from_hook(exchange, answer, filters).await?));
     }
     let hooked = exchange.generation().after_generate.iter().any(|e| exchange.runs(e));
+    if let Some(operation) = &exchange.operation {
+        operation.check_watched(exchange, hooked).await?;
+    }
     let mut attempts = 0;
     for retry in 0.. {
         let answer = match attempt::run(exchange, &mut attempts, hooked, completion).await? {
@@ -185,13 +228,4 @@ fn expired() -> ChatError {
 /// A stream for an extension, although a client asked. It cannot be.
 fn nowhere() -> ChatError {
     ChatError::new(ErrorClass::Internal, "The gateway made an answer for nobody.")
-}
-
-/// The error of a body that is not JSON, with the place.
-fn malformed(fault: &JsonFault) -> ChatError {
-    let place = format!("line {}, column {}", fault.line, fault.column);
-    ChatError {
-        code: Some("invalid_json".into()),
-        ..ChatError::new(ErrorClass::InvalidRequest, format!("The request body is not a JSON object: {} at {place}.", fault.message))
-    }
 }

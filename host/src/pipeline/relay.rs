@@ -443,7 +443,10 @@ pub fn gateway_headers(headers: &mut HeaderMap, target: Option<&Target>, losses:
     };
     if let Some(target) = target {
         set("x-wasmgate-provider", &target.provider);
-        set("x-wasmgate-model", &target.model);
+        // Some operations name none.
+        if !target.model.is_empty() {
+            set("x-wasmgate-model", &target.model);
+        }
     }
     if let Some(losses) = losses.header() {
         set("x-wasmgate-losses", &losses);

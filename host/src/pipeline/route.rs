@@ -21,7 +21,18 @@ pub struct Route {
     /// The extension.
     pub extension: Arc<Extension>,
     /// Which of its exports.
-    pub kind: RouteKind,
+    pub answers: Answers,
+}
+
+/// The export of an extension that answers a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answers {
+    /// `dialect`: a conversation.
+    Dialect,
+    /// `operations`: a call that is forwarded as it is.
+    Operation,
+    /// `wasi:http/incoming-handler`.
+    Http,
 }
 
 /// A route as operators see it.
@@ -51,35 +62,37 @@ impl Routes {
         let mut by_path: std::collections::BTreeMap<String, Vec<Route>> = std::collections::BTreeMap::new();
         let mut listed = Vec::new();
         for extension in registry.all() {
-            for wanted in extension.routes() {
-                if wanted.kind == RouteKind::Http && !extension.has(Hook::Http)
-                    || wanted.kind == RouteKind::Dialect && !extension.has(Hook::Accept)
-                {
+            let routes = extension.routes().map(|r| {
+                let answers = if r.kind == RouteKind::Http { Answers::Http } else { Answers::Dialect };
+                (&r.method, &r.path, answers)
+            });
+            for (method, path, answers) in routes.chain(extension.operations().map(|r| (&r.method, &r.path, Answers::Operation))) {
+                // An operation's errors are told by the dialect.
+                let hook = if answers == Answers::Http { Hook::Http } else { Hook::Accept };
+                if !extension.has(hook) {
                     return Err(format!(
-                        "extension `{}` wants the path `{}`, but has no export that could answer there",
-                        extension.name(),
-                        wanted.path
+                        "extension `{}` wants the path `{path}`, but has no export that could answer there",
+                        extension.name()
                     ));
                 }
-                let method = match &wanted.method {
+                let shown = method.clone().unwrap_or_else(|| "*".into());
+                let method = match method {
                     None => None,
                     Some(m) => Some(
                         m.parse::<Method>()
                             .map_err(|_| format!("extension `{}` wants a route with the method `{m}`, which is none", extension.name()))?,
                     ),
                 };
-                let there = by_path.entry(wanted.path.clone()).or_default();
+                let there = by_path.entry(path.clone()).or_default();
                 if let Some(other) = there.iter().find(|r| r.method == method || r.method.is_none() || method.is_none()) {
                     return Err(format!(
-                        "extensions `{}` and `{}` both want to answer `{}`; change the path prefix of one of them",
+                        "extensions `{}` and `{}` both want to answer `{path}`; change the path prefix of one of them",
                         other.extension.name(),
-                        extension.name(),
-                        wanted.path
+                        extension.name()
                     ));
                 }
-                let shown = wanted.method.clone().unwrap_or_else(|| "*".into());
-                listed.push(Listed { extension: extension.name().to_owned(), method: shown, path: wanted.path.clone() });
-                there.push(Route { method, extension: Arc::clone(extension), kind: wanted.kind });
+                listed.push(Listed { extension: extension.name().to_owned(), method: shown, path: path.clone() });
+                there.push(Route { method, extension: Arc::clone(extension), answers });
             }
         }
         let mut paths = matchit::Router::new();

@@ -13,7 +13,7 @@ use llm_codec::hub::{ChatError, ErrorClass};
 use llm_codec::{EncodeOptions, Format, passthrough};
 
 use super::losses::Losses;
-use super::{Completion, Exchange};
+use super::{Completion, Exchange, operation};
 use crate::extensions::bindings::wasmgate::extension::request::Target;
 use crate::gateway::Generation;
 use crate::providers::{ByteStream, Entry, Outgoing, Provider, Upstream};
@@ -42,6 +42,11 @@ pub struct Source {
 }
 
 impl Source {
+    /// A provider whose words reach the client as they are.
+    pub fn of_same_format(provider: &Arc<dyn Provider>) -> Self {
+        Self { provider: Arc::clone(provider), same_format: true }
+    }
+
     /// An error that the provider reported in its answer, as the client may be told it.
     pub fn tellable(&self, error: ChatError) -> ChatError {
         self.crossed(self.provider.tellable(error))
@@ -55,6 +60,9 @@ impl Source {
 
 /// The target that hooks chose.
 pub fn choose(exchange: &Exchange) -> Result<Target, ChatError> {
+    if let Some(wanted) = &exchange.operation {
+        return operation::choose(exchange, wanted);
+    }
     let (provider, model) = exchange.target();
     let entry = entry(exchange.generation(), provider.as_deref(), &model)?;
     Ok(Target { provider: entry.name.clone(), model })
@@ -80,7 +88,7 @@ pub async fn send(exchange: &Arc<Exchange>, target: Target, completion: &mut Com
 }
 
 /// A stream that ends with an error when its generation was replaced and its time is up.
-fn until_expired(mut events: ByteStream, generation: &Generation) -> ByteStream {
+pub fn until_expired(mut events: ByteStream, generation: &Generation) -> ByteStream {
     let mut expired = Box::pin(generation.expired.clone().cancelled_owned());
     // First of all: an upstream that always has something to say would never let it be seen.
     Box::pin(stream::poll_fn(move |context| match expired.as_mut().poll(context) {
@@ -90,7 +98,7 @@ fn until_expired(mut events: ByteStream, generation: &Generation) -> ByteStream 
 }
 
 /// The provider's entry. Which one is the hooks' business; the host only knows what to do when they said nothing.
-fn entry<'a>(generation: &'a Generation, provider: Option<&str>, model: &str) -> Result<&'a Entry, ChatError> {
+pub fn entry<'a>(generation: &'a Generation, provider: Option<&str>, model: &str) -> Result<&'a Entry, ChatError> {
     let name = provider.or(generation.default_provider.as_deref());
     let entry = match name {
         Some(name) => generation.providers.find(name),
@@ -139,7 +147,7 @@ async fn body(exchange: &Exchange, entry: &Entry, model: &str, same_format: bool
 }
 
 /// Header fields of the client that are part of a format and go to a provider of the same format. All others stay here.
-fn format_headers(exchange: &Exchange, format: Format) -> Vec<(HeaderName, HeaderValue)> {
+pub fn format_headers(exchange: &Exchange, format: Format) -> Vec<(HeaderName, HeaderValue)> {
     let names: &[&'static str] = match format {
         Format::OpenaiChat | Format::OpenaiResponses => &[],
         Format::AnthropicMessages => &["anthropic-version", "anthropic-beta"],

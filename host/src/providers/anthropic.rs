@@ -5,13 +5,16 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use llm_codec::Format;
 use llm_codec::hub::ChatError;
 
-use super::{Client, Outgoing, Provider, Upstream};
+use super::{Client, Forward, Forwarded, Outgoing, Provider, Upstream};
 use crate::config::ProviderConfig;
 
 const DEFAULT_URL: &str = "https://api.anthropic.com/v1";
 
 /// Version of the interface that is asked for when the client does not name one.
 const VERSION: (HeaderName, HeaderValue) = (HeaderName::from_static("anthropic-version"), HeaderValue::from_static("2023-06-01"));
+
+/// The API whose operations it takes.
+pub(super) const FAMILY: &str = "anthropic";
 
 /// The provider.
 pub struct Anthropic {
@@ -37,14 +40,28 @@ impl Provider for Anthropic {
         Format::AnthropicMessages
     }
 
+    fn family(&self) -> Option<&'static str> {
+        Some(FAMILY)
+    }
+
+    fn forward(&self, mut call: Forward) -> BoxFuture<'_, Result<Forwarded, ChatError>> {
+        add_version(&mut call.headers);
+        Box::pin(self.client.forward(call))
+    }
+
     fn tellable(&self, error: ChatError) -> ChatError {
         self.client.tellable(error)
     }
 
     fn send(&self, mut outgoing: Outgoing) -> BoxFuture<'_, Result<Upstream, ChatError>> {
-        if !outgoing.headers.iter().any(|(name, _)| *name == VERSION.0) {
-            outgoing.headers.push(VERSION);
-        }
+        add_version(&mut outgoing.headers);
         Box::pin(self.client.send(outgoing))
+    }
+}
+
+/// Every request names a version.
+fn add_version(headers: &mut Vec<(HeaderName, HeaderValue)>) {
+    if !headers.iter().any(|(name, _)| *name == VERSION.0) {
+        headers.push(VERSION);
     }
 }

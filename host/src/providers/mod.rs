@@ -16,7 +16,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::future::BoxFuture;
 use llm_codec::Format;
-use llm_codec::hub::ChatError;
+use llm_codec::hub::{ChatError, ErrorClass};
 
 use crate::config::problems::suggestion;
 use crate::config::reader::Cursor;
@@ -26,6 +26,15 @@ pub use transport::Client;
 
 /// Types that the configuration can name.
 pub const TYPES: [&str; 4] = ["openai", "openai-responses", "anthropic", "echo"];
+
+/// The types whose providers speak an API.
+pub fn types_of_family(family: &str) -> Vec<&'static str> {
+    match family {
+        openai::FAMILY => vec!["openai", "openai-responses"],
+        anthropic::FAMILY => vec!["anthropic"],
+        _ => Vec::new(),
+    }
+}
 
 /// One request to a provider.
 #[derive(Debug, Clone)]
@@ -49,6 +58,31 @@ pub enum Upstream {
     Events(ByteStream),
 }
 
+/// A call of an operation: what the provider's API calls it, and the caller's own bytes.
+#[derive(Debug, Clone)]
+pub struct Forward {
+    /// The method.
+    pub method: http::Method,
+    /// Path and query, to be put behind the base URL. It begins with a slash and has no `..` in it.
+    pub path: String,
+    /// Content.
+    pub body: Bytes,
+    /// Header fields: what the body is, and what the API defines for the provider.
+    pub headers: Vec<(http::HeaderName, http::HeaderValue)>,
+    /// Whether the caller asks for a stream.
+    pub stream: bool,
+}
+
+/// The answer to an operation, with a status of success.
+pub struct Forwarded {
+    /// Its status.
+    pub status: http::StatusCode,
+    /// All its header fields.
+    pub headers: http::HeaderMap,
+    /// Its content.
+    pub body: ByteStream,
+}
+
 /// One upstream.
 pub trait Provider: Send + Sync {
     /// The wire format that it speaks.
@@ -58,6 +92,16 @@ pub trait Provider: Send + Sync {
     /// fault when it is the gateway's. Errors that `send` returns are like that already.
     fn tellable(&self, error: ChatError) -> ChatError {
         error
+    }
+
+    /// The API whose operations (embeddings, files and the like) may be forwarded to it, if there is one.
+    fn family(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Forwards a call of an operation of its API. Whoever has a [`Provider::family`] has this.
+    fn forward(&self, _call: Forward) -> BoxFuture<'_, Result<Forwarded, ChatError>> {
+        Box::pin(async { Err(ChatError::new(ErrorClass::Internal, "The provider takes no operations.")) })
     }
 
     /// Sends a request. Dropping the future or the stream cancels it upstream.

@@ -5,11 +5,14 @@ use http::{HeaderMap, HeaderValue, header};
 use llm_codec::Format;
 use llm_codec::hub::ChatError;
 
-use super::{Client, Outgoing, Provider, Upstream};
+use super::{Client, Forward, Forwarded, Outgoing, Provider, Upstream};
 use crate::config::ProviderConfig;
 
 /// Where OpenAI is.
 pub(super) const DEFAULT_URL: &str = "https://api.openai.com/v1";
+
+/// The API whose operations it takes.
+pub(super) const FAMILY: &str = "openai";
 
 /// The provider.
 pub struct OpenAi {
@@ -38,6 +41,14 @@ pub(super) fn headers(name: &str, config: &ProviderConfig) -> anyhow::Result<Hea
 impl Provider for OpenAi {
     fn format(&self) -> Format {
         Format::OpenaiChat
+    }
+
+    fn family(&self) -> Option<&'static str> {
+        Some(FAMILY)
+    }
+
+    fn forward(&self, call: Forward) -> BoxFuture<'_, Result<Forwarded, ChatError>> {
+        Box::pin(self.client.forward(call))
     }
 
     fn tellable(&self, error: ChatError) -> ChatError {

@@ -4,7 +4,7 @@ use futures_util::future::BoxFuture;
 use llm_codec::Format;
 use llm_codec::hub::ChatError;
 
-use super::{Client, Outgoing, Provider, Upstream, openai};
+use super::{Client, Forward, Forwarded, Outgoing, Provider, Upstream, openai};
 use crate::config::ProviderConfig;
 
 /// The provider.
@@ -23,6 +23,14 @@ impl OpenAiResponses {
 impl Provider for OpenAiResponses {
     fn format(&self) -> Format {
         Format::OpenaiResponses
+    }
+
+    fn family(&self) -> Option<&'static str> {
+        Some(openai::FAMILY)
+    }
+
+    fn forward(&self, call: Forward) -> BoxFuture<'_, Result<Forwarded, ChatError>> {
+        Box::pin(self.client.forward(call))
     }
 
     fn tellable(&self, error: ChatError) -> ChatError {

@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue, header};
 use llm_codec::Format;
 use llm_codec::hub::{ChatError, ErrorClass};
 
-use super::{Outgoing, Upstream};
+use super::{Forward, Forwarded, Outgoing, Upstream};
 use crate::config::{ProviderConfig, Secret};
 
 /// Most that is read of an error's body.
@@ -23,6 +23,8 @@ const MAX_ANSWER: usize = 64 << 20;
 /// A connection pool to one provider.
 pub struct Client {
     http: reqwest::Client,
+    /// The base URL, without a slash at its end.
+    base: String,
     url: reqwest::Url,
     headers: HeaderMap,
     format: Format,
@@ -63,6 +65,7 @@ impl Client {
         Ok(Self {
             http,
             url: format!("{base}{path}").parse()?,
+            base: base.to_owned(),
             headers,
             format,
             provider: provider.to_owned(),
@@ -83,15 +86,38 @@ impl Client {
             .header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
             .header(header::ACCEPT, HeaderValue::from_static(accept))
             .body(outgoing.body);
-        let response = match tokio::time::timeout(self.first_byte_timeout, request.send()).await {
-            Err(_) => return Err(self.fault(ErrorClass::Timeout, "did not begin to answer in time")),
-            Ok(Err(e)) => return Err(self.send_fault(&e)),
-            Ok(Ok(response)) => response,
-        };
+        let response = self.head(request).await?;
         if response.status().is_success() {
             return self.success(response, outgoing.stream).await;
         }
         Err(self.refusal(response).await)
+    }
+
+    /// Forwards a call of an operation and waits for the head of the answer. Only a success is one; all else is an error.
+    pub async fn forward(&self, call: Forward) -> Result<Forwarded, ChatError> {
+        let url = reqwest::Url::parse(&format!("{}{}", self.base, call.path));
+        let url = url.map_err(|_| self.fault(ErrorClass::InvalidRequest, "has no such path"))?;
+        let fields = call.method != http::Method::GET && call.method != http::Method::DELETE || !call.body.is_empty();
+        let mut request = self.http.request(call.method, url).headers(self.headers.clone());
+        for (name, value) in call.headers {
+            request = request.header(name, value);
+        }
+        let accept = if call.stream { "text/event-stream" } else { "*/*" };
+        request = request.header(header::ACCEPT, HeaderValue::from_static(accept));
+        let response = self.head(if fields { request.body(call.body) } else { request }).await?;
+        if !response.status().is_success() {
+            return Err(self.refusal(response).await);
+        }
+        let (status, headers) = (response.status(), response.headers().clone());
+        Ok(Forwarded { status, headers, body: self.events(response) })
+    }
+
+    async fn head(&self, request: reqwest::RequestBuilder) -> Result<reqwest::Response, ChatError> {
+        match tokio::time::timeout(self.first_byte_timeout, request.send()).await {
+            Err(_) => Err(self.fault(ErrorClass::Timeout, "did not begin to answer in time")),
+            Ok(Err(e)) => Err(self.send_fault(&e)),
+            Ok(Ok(response)) => Ok(response),
+        }
     }
 
     async fn success(&self, response: reqwest::Response, stream: bool) -> Result<Upstream, ChatError> {

@@ -6,6 +6,7 @@ pub mod answer;
 pub mod component;
 pub mod config;
 mod cut;
+pub mod form;
 pub mod json;
 pub mod manifest;
 pub mod request;

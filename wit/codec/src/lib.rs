@@ -34,6 +34,7 @@ mod anthropic_messages;
 mod dispatch;
 mod error;
 mod error_body;
+pub mod estimate;
 pub mod formats;
 pub mod hub;
 pub mod json;

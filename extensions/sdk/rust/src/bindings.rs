@@ -8,7 +8,7 @@
 wit_bindgen::generate!({
     path: "../../../wit",
     world: "wasmgate:extension/imports",
-    with: { "wasmgate:extension/hub@0.1.0": llm_codec::hub },
+    with: { "wasmgate:extension/hub@0.1.1": llm_codec::hub },
     generate_all,
     generate_unused_types: true,
     pub_export_macro: true,
@@ -23,6 +23,7 @@ pub mod exports {
     pub use super::judge::exports::wasmgate::extension::judge;
     pub use super::lifecycle::exports::wasmgate::extension::lifecycle;
     pub use super::on_complete::exports::wasmgate::extension::on_complete;
+    pub use super::operations::exports::wasmgate::extension::operations;
     pub use super::provider_events::exports::wasmgate::extension::provider_events;
     pub use super::stream_filter::exports::wasmgate::extension::stream_filter;
 }
@@ -31,7 +32,7 @@ pub mod lifecycle {
     wit_bindgen::generate!({
         path: "../../../wit",
         world: "wasmgate:extension/lifecycle-export",
-        with: { "wasmgate:extension/hub@0.1.0": llm_codec::hub },
+        with: { "wasmgate:extension/hub@0.1.1": llm_codec::hub },
         pub_export_macro: true,
         export_macro_name: "export_lifecycle",
     });
@@ -51,11 +52,24 @@ pub mod dialect {
         path: "../../../wit",
         world: "wasmgate:extension/dialect-export",
         with: {
-            "wasmgate:extension/hub@0.1.0": llm_codec::hub,
-            "wasmgate:extension/http@0.1.0": crate::bindings::wasmgate::extension::http,
+            "wasmgate:extension/hub@0.1.1": llm_codec::hub,
+            "wasmgate:extension/http@0.1.1": crate::bindings::wasmgate::extension::http,
         },
         pub_export_macro: true,
         export_macro_name: "export_dialect",
+    });
+}
+
+pub mod operations {
+    wit_bindgen::generate!({
+        path: "../../../wit",
+        world: "wasmgate:extension/operations-export",
+        with: {
+            "wasmgate:extension/hub@0.1.1": llm_codec::hub,
+            "wasmgate:extension/http@0.1.1": crate::bindings::wasmgate::extension::http,
+        },
+        pub_export_macro: true,
+        export_macro_name: "export_operations",
     });
 }
 
@@ -64,9 +78,9 @@ pub mod before_generate {
         path: "../../../wit",
         world: "wasmgate:extension/before-generate-export",
         with: {
-            "wasmgate:extension/hub@0.1.0": llm_codec::hub,
-            "wasmgate:extension/http@0.1.0": crate::bindings::wasmgate::extension::http,
-            "wasmgate:extension/request@0.1.0": crate::bindings::wasmgate::extension::request,
+            "wasmgate:extension/hub@0.1.1": llm_codec::hub,
+            "wasmgate:extension/http@0.1.1": crate::bindings::wasmgate::extension::http,
+            "wasmgate:extension/request@0.1.1": crate::bindings::wasmgate::extension::request,
         },
         pub_export_macro: true,
         export_macro_name: "export_before_generate",
@@ -78,9 +92,9 @@ pub mod after_generate {
         path: "../../../wit",
         world: "wasmgate:extension/after-generate-export",
         with: {
-            "wasmgate:extension/hub@0.1.0": llm_codec::hub,
-            "wasmgate:extension/http@0.1.0": crate::bindings::wasmgate::extension::http,
-            "wasmgate:extension/request@0.1.0": crate::bindings::wasmgate::extension::request,
+            "wasmgate:extension/hub@0.1.1": llm_codec::hub,
+            "wasmgate:extension/http@0.1.1": crate::bindings::wasmgate::extension::http,
+            "wasmgate:extension/request@0.1.1": crate::bindings::wasmgate::extension::request,
         },
         pub_export_macro: true,
         export_macro_name: "export_after_generate",
@@ -92,9 +106,9 @@ pub mod stream_filter {
         path: "../../../wit",
         world: "wasmgate:extension/stream-filter-export",
         with: {
-            "wasmgate:extension/hub@0.1.0": llm_codec::hub,
-            "wasmgate:extension/http@0.1.0": crate::bindings::wasmgate::extension::http,
-            "wasmgate:extension/request@0.1.0": crate::bindings::wasmgate::extension::request,
+            "wasmgate:extension/hub@0.1.1": llm_codec::hub,
+            "wasmgate:extension/http@0.1.1": crate::bindings::wasmgate::extension::http,
+            "wasmgate:extension/request@0.1.1": crate::bindings::wasmgate::extension::request,
         },
         pub_export_macro: true,
         export_macro_name: "export_stream_filter",
@@ -106,9 +120,9 @@ pub mod on_complete {
         path: "../../../wit",
         world: "wasmgate:extension/on-complete-export",
         with: {
-            "wasmgate:extension/hub@0.1.0": llm_codec::hub,
-            "wasmgate:extension/http@0.1.0": crate::bindings::wasmgate::extension::http,
-            "wasmgate:extension/request@0.1.0": crate::bindings::wasmgate::extension::request,
+            "wasmgate:extension/hub@0.1.1": llm_codec::hub,
+            "wasmgate:extension/http@0.1.1": crate::bindings::wasmgate::extension::http,
+            "wasmgate:extension/request@0.1.1": crate::bindings::wasmgate::extension::request,
         },
         pub_export_macro: true,
         export_macro_name: "export_on_complete",
@@ -120,9 +134,9 @@ pub mod provider_events {
         path: "../../../wit",
         world: "wasmgate:extension/provider-events-export",
         with: {
-            "wasmgate:extension/hub@0.1.0": llm_codec::hub,
-            "wasmgate:extension/http@0.1.0": crate::bindings::wasmgate::extension::http,
-            "wasmgate:extension/request@0.1.0": crate::bindings::wasmgate::extension::request,
+            "wasmgate:extension/hub@0.1.1": llm_codec::hub,
+            "wasmgate:extension/http@0.1.1": crate::bindings::wasmgate::extension::http,
+            "wasmgate:extension/request@0.1.1": crate::bindings::wasmgate::extension::request,
         },
         pub_export_macro: true,
         export_macro_name: "export_provider_events",
@@ -134,9 +148,9 @@ pub mod judge {
         path: "../../../wit",
         world: "wasmgate:extension/judge-export",
         with: {
-            "wasmgate:extension/hub@0.1.0": llm_codec::hub,
-            "wasmgate:extension/http@0.1.0": crate::bindings::wasmgate::extension::http,
-            "wasmgate:extension/request@0.1.0": crate::bindings::wasmgate::extension::request,
+            "wasmgate:extension/hub@0.1.1": llm_codec::hub,
+            "wasmgate:extension/http@0.1.1": crate::bindings::wasmgate::extension::http,
+            "wasmgate:extension/request@0.1.1": crate::bindings::wasmgate::extension::request,
         },
         pub_export_macro: true,
         export_macro_name: "export_judge",

@@ -2,7 +2,7 @@
 
 /// Exports an extension: `export!(MyType: before_generate, on_complete)`.
 ///
-/// Hooks are `dialect`, `before_generate`, `after_generate`, `stream_filter`, `provider_events`, `judge`, `on_complete`, `handover` and `http`. Start and end (`configure`, `self_test`,
+/// Hooks are `dialect`, `operations`, `before_generate`, `after_generate`, `stream_filter`, `provider_events`, `judge`, `on_complete`, `handover` and `http`. Start and end (`configure`, `self_test`,
 /// `shutdown`) are always exported. Natively nothing is exported; the type is only checked.
 #[macro_export]
 macro_rules! export {
@@ -160,6 +160,25 @@ macro_rules! __wasmgate_export_hook {
         }
         bindings::dialect::export_dialect!($component with_types_in bindings::dialect);
     };
+    (operations, $component:ident, $ty:ty) => {
+        impl bindings::exports::operations::Guest for $component {
+            fn routes() -> ::std::vec::Vec<$crate::OperationRoute> {
+                $crate::Operations::operation_routes(instance())
+            }
+
+            fn accept(incoming: &$crate::Incoming) -> ::std::result::Result<$crate::OperationHead, $crate::ChatError> {
+                $crate::Operations::accept_operation(instance(), incoming)
+            }
+
+            fn answer(
+                operation: ::std::string::String,
+                incoming: &$crate::Incoming,
+            ) -> ::std::result::Result<::std::option::Option<$crate::Reply>, $crate::ChatError> {
+                $crate::Operations::answer_operation(instance(), &operation, incoming)
+            }
+        }
+        bindings::operations::export_operations!($component with_types_in bindings::operations);
+    };
     (handover, $component:ident, $ty:ty) => {
         impl bindings::exports::handover::Guest for $component {
             fn save() -> ::std::option::Option<::std::vec::Vec<u8>> {
@@ -202,6 +221,10 @@ macro_rules! __wasmgate_check_hook {
     (dialect, $ty:ty) => {
         fn dialect<T: $crate::Dialect>() {}
         dialect::<$ty>();
+    };
+    (operations, $ty:ty) => {
+        fn operations<T: $crate::Operations>() {}
+        operations::<$ty>();
     };
     (stream_filter, $ty:ty) => {
         fn stream_filter<T: $crate::StreamFilter>() {}

@@ -5,8 +5,8 @@ use llm_codec::formats::{Codec, StreamEncoder};
 use llm_codec::{Format, StreamOptions};
 
 use crate::{
-    Accepted, ChatAnswer, ChatError, ChatRequest, EncodeOptions, Encoder, ErrorClass, GenerateHead, Header, Incoming, JsonKind, Reply,
-    StreamEvent,
+    Accepted, ChatAnswer, ChatError, ChatRequest, EncodeOptions, Encoder, ErrorClass, GenerateHead, Header, Incoming, JsonKind, Member,
+    OperationHead, Reply, StreamEvent,
 };
 
 /// What a member at the top of a request must be. `null` is the same as absent, as the real interfaces have it.
@@ -99,12 +99,7 @@ pub fn accept<C: Codec>(incoming: &Incoming) -> Result<Accepted, ChatError> {
         }
     }
     let given = |name: &str| members.iter().any(|m| m.name == name && m.kind != JsonKind::Null);
-    if !given("model") {
-        return Err(invalid("model", "it is missing; name the model that shall answer"));
-    }
-    let Some(model) = incoming.text("/model").filter(|m| !m.is_empty() && m.len() <= MAX_MODEL) else {
-        return Err(invalid("model", &format!("a model's name has 1 to {MAX_MODEL} bytes")));
-    };
+    let model = model(incoming, &members)?;
     let conversation = if C::FORMAT == Format::OpenaiResponses { "input" } else { "messages" };
     // A response may go on from what the provider keeps.
     let kept = ["previous_response_id", "conversation", "prompt"];
@@ -128,6 +123,40 @@ pub fn accept<C: Codec>(incoming: &Incoming) -> Result<Accepted, ChatError> {
     Ok(Accepted::Generate(GenerateHead { format: C::FORMAT.as_str().into(), model, stream, include_usage }))
 }
 
+/// The model that a request asks for. `members` are those of its body. An error when it names none, or no text of 1 to 512 bytes.
+pub fn model(incoming: &Incoming, members: &[Member]) -> Result<String, ChatError> {
+    match members.iter().rfind(|m| m.name == "model").map(|m| m.kind) {
+        None | Some(JsonKind::Null) => Err(invalid("model", "it is missing; name the model that shall answer")),
+        Some(JsonKind::Text) => bounded(incoming.text("/model").unwrap_or_default()),
+        Some(kind) => Err(invalid("model", &format!("found {}, expected a string", found(kind)))),
+    }
+}
+
+/// The model of a call that may leave it to the provider: of a JSON document or of a form.
+pub fn model_if_any(incoming: &Incoming, members: &[Member]) -> Result<Option<String>, ChatError> {
+    if members.iter().any(|m| m.name == "model" && m.kind != JsonKind::Null) {
+        return model(incoming, members).map(Some);
+    }
+    incoming.text("/model").map(bounded).transpose()
+}
+
+fn bounded(model: String) -> Result<String, ChatError> {
+    if (1..=MAX_MODEL).contains(&model.len()) {
+        Ok(model)
+    } else {
+        Err(invalid("model", &format!("a model's name has 1 to {MAX_MODEL} bytes")))
+    }
+}
+
+/// Says that a member of the body must be there and be one of these; `expected` says so in words.
+pub fn need(members: &[Member], name: &str, kinds: &[JsonKind], expected: &str) -> Result<(), ChatError> {
+    match members.iter().rfind(|m| m.name == name).map(|m| m.kind) {
+        None | Some(JsonKind::Null) => Err(invalid(name, &format!("it is missing; expected {expected}"))),
+        Some(kind) if !kinds.contains(&kind) => Err(invalid(name, &format!("found {}, expected {expected}", found(kind)))),
+        Some(_) => Ok(()),
+    }
+}
+
 fn found(kind: JsonKind) -> &'static str {
     match kind {
         JsonKind::Null => "null",
@@ -139,7 +168,8 @@ fn found(kind: JsonKind) -> &'static str {
     }
 }
 
-fn invalid(param: &str, reason: &str) -> ChatError {
+/// The error of a member of a request, with the reason.
+pub fn invalid(param: &str, reason: &str) -> ChatError {
     ChatError { param: Some(param.into()), ..ChatError::new(ErrorClass::InvalidRequest, format!("`{param}`: {reason}.")) }
 }
 
@@ -199,6 +229,30 @@ pub fn no_such_model(id: &str) -> ChatError {
 /// Reads a body whole.
 pub fn decode<C: Codec>(body: &[u8]) -> Result<ChatRequest, ChatError> {
     C::decode_request(body).map_err(ChatError::from)
+}
+
+/// The header field of an answer that holds an estimate, and its value: the name of what is estimated.
+pub const ESTIMATE: &str = "x-wasmgate-estimate";
+
+/// The head of an operation that asks for no stream; the rest is to be filled in.
+pub fn operation(family: &str, operation: &str, model: Option<String>, path: &str) -> OperationHead {
+    OperationHead {
+        family: family.into(),
+        operation: operation.into(),
+        model,
+        path: path.into(),
+        stream: false,
+        include_usage: false,
+        generates: false,
+    }
+}
+
+/// The answer to a call that counts the tokens of a request, when nobody can be asked: an estimate, and marked as one. `document` makes the
+/// body of the number.
+pub fn estimated(request: &ChatRequest, document: impl FnOnce(u64) -> String) -> Reply {
+    let mut reply = Reply::json(200, document(llm_codec::estimate::input_tokens(request)).into_bytes());
+    reply.headers.push(Header { name: ESTIMATE.into(), value: "input_tokens".into() });
+    reply
 }
 
 /// Writes a complete answer.

@@ -66,6 +66,7 @@ pub use bindings::exports::dialect::{Accepted, EncodeOptions, GenerateHead};
 pub use bindings::exports::judge::{Candidate, Score};
 pub use bindings::exports::lifecycle::{Route, RouteKind};
 pub use bindings::exports::on_complete::{Attempt, Ending, Outcome};
+pub use bindings::exports::operations::{OperationHead, OperationRoute};
 pub use bindings::exports::provider_events::{AttemptInfo, Reaction};
 pub use bindings::exports::stream_filter::{BatchEdit, Placed};
 pub use bindings::wasmgate::extension::http::{Header, JsonKind, Member, Reply};
@@ -78,8 +79,9 @@ pub mod prelude {
     pub use crate::fake::{FakeHost, FakeIncoming, FakeRequest};
     pub use crate::{
         Accepted, Answer, AttemptInfo, BatchEdit, CallInfo, Candidate, ChatAnswer, ChatError, ChatRequest, Decision, Dialect, Edit,
-        EncodeOptions, Ending, ErrorClass, Extension, Filter, GenerateHead, Handover, Header, Incoming, Judge, Note, Outcome, Placed,
-        Reaction, Reply, Request, Route, RouteKind, Score, StreamEvent, StreamFilter, Target, Verdict,
+        EncodeOptions, Ending, ErrorClass, Extension, Filter, GenerateHead, Handover, Header, Incoming, Judge, Note, OperationHead,
+        OperationRoute, Operations, Outcome, Placed, Reaction, Reply, Request, Route, RouteKind, Score, StreamEvent, StreamFilter, Target,
+        Verdict,
     };
 }
 
@@ -139,7 +141,8 @@ pub trait Dialect: Extension {
     /// Reads the head of a request.
     fn accept(&self, incoming: &Incoming) -> Result<Accepted, ChatError>;
 
-    /// Reads a body whole. `format` is what `accept` said of it.
+    /// Reads a body whole. `format` is what `accept` said of it; of an operation ([`Operations`]) it is `FAMILY-OPERATION`, and what comes
+    /// back is what hooks may read of the call.
     fn decode(&self, format: &str, body: &[u8]) -> Result<ChatRequest, ChatError>;
 
     /// Writes a complete answer, in the format that the options name.
@@ -150,6 +153,21 @@ pub trait Dialect: Extension {
 
     /// A stream begins, in the format that the options name.
     fn encoder(&self, options: EncodeOptions) -> Self::Encoder;
+}
+
+/// Calls of a client's API that hold no conversation (embeddings, images, files, …): they go as they are to a provider that speaks the same
+/// API. Export as `operations`, beside `dialect`.
+pub trait Operations: Dialect {
+    /// The paths where they arrive.
+    fn operation_routes(&self) -> Vec<OperationRoute>;
+
+    /// Reads the head of a call.
+    fn accept_operation(&self, incoming: &Incoming) -> Result<OperationHead, ChatError>;
+
+    /// Answers in the place of a provider that does not speak the API. `None` when there is no other answer.
+    fn answer_operation(&self, _operation: &str, _incoming: &Incoming) -> Result<Option<Reply>, ChatError> {
+        Ok(None)
+    }
 }
 
 /// Writes a stream. It keeps its own state.
@@ -222,6 +240,13 @@ impl Route {
     /// A path of this extension's [`Http`] handler.
     pub fn http(method: &str, path: impl Into<String>) -> Self {
         Self { method: Some(method.into()), path: path.into(), kind: RouteKind::Http }
+    }
+}
+
+impl OperationRoute {
+    /// A path of this extension's [`Operations`]. `method` is for example `POST`.
+    pub fn new(method: &str, path: impl Into<String>) -> Self {
+        Self { method: Some(method.into()), path: path.into() }
     }
 }
 

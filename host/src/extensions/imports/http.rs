@@ -80,8 +80,10 @@ impl HostIncoming for &mut StoreState {
 
     fn text(&mut self, incoming: Resource<IncomingHandle>, pointer: String) -> wasmtime::Result<Option<String>> {
         Ok(taped!(self, value_at("incoming.text", &pointer), (&pointer,), {
-            let text = self.incoming(&incoming)?.document().and_then(|d| d.pointer_string(&pointer));
-            text.filter(|t| t.len() <= MAX_POINTER_VALUE).map(|t| t.into_owned())
+            let incoming = self.incoming(&incoming)?;
+            let member = || incoming.document().and_then(|d| d.pointer_string(&pointer));
+            let field = || Some(incoming.form()?.text(incoming.body(), pointer.strip_prefix('/')?)?.into());
+            member().or_else(field).filter(|t| t.len() <= MAX_POINTER_VALUE).map(|t| t.into_owned())
         }))
     }
 

@@ -106,7 +106,7 @@ impl StreamTap {
 }
 
 /// The data of a raw event that has one line of it.
-fn one_data(raw: &[u8]) -> Option<&[u8]> {
+pub(super) fn one_data(raw: &[u8]) -> Option<&[u8]> {
     let mut found = None;
     let mut rest = raw;
     while !rest.is_empty() {

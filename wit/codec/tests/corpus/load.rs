@@ -59,6 +59,15 @@ pub fn recordings(root: &Path) -> Vec<Recording> {
     found
 }
 
+/// The recordings of a folder as they are, by name.
+pub fn documents(folder: &Path) -> Vec<(String, Value)> {
+    let mut files = Vec::new();
+    walk(folder, &mut files);
+    files.sort();
+    let read = |file: &PathBuf| serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    files.iter().map(|file| (file.file_name().unwrap().to_string_lossy().into_owned(), read(file))).collect()
+}
+
 fn walk(dir: &Path, files: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
         let path = entry.path();

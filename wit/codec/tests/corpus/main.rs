@@ -4,8 +4,10 @@
 //! Without them the test says so in one line and passes, but in CI (`CI` is set) it fails.
 
 mod checks;
+mod estimate;
 mod json;
 mod load;
+mod operations;
 mod sdk;
 
 use std::collections::BTreeMap;

@@ -1,0 +1,443 @@
+//! Calls that hold no conversation (embeddings, images, files, counting tokens, …): they go as they are to a provider that speaks the API
+//! that they are calls of, and the answer comes back as it is, whatever its type. Of the way of a conversation they have everything but the
+//! hub: route, dialect, before-generate and provider-events hooks, attempts, and `on-complete` with usage where the answer tells it.
+//!
+//! What is absent: nothing here reads a file or an answer. Of a JSON body the model and what goes with it are spliced, of a form the field
+//! `model` is.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::{Bytes, BytesMut};
+use futures_util::{StreamExt as _, stream};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use llm_codec::hub::{ChatError, ChatRequest, ErrorClass, Params};
+use llm_codec::json::Document;
+use llm_codec::passthrough::{self, UsageTap, operation_usage};
+
+use super::filters::Filters;
+use super::losses::Losses;
+use super::relay::{self, Relay};
+use super::upstream::{self, Sent, Source};
+use super::{Completion, Exchange, Incoming, Ready, dialect};
+use crate::extensions::bindings::exports::wasmgate::extension::dialect::GenerateHead;
+use crate::extensions::bindings::exports::wasmgate::extension::operations::OperationHead;
+use crate::extensions::bindings::wasmgate::extension::http::Reply;
+use crate::extensions::bindings::wasmgate::extension::request::{Edit, Target};
+use crate::gateway::Generation;
+use crate::providers::{ByteStream, Entry, Forward, Upstream};
+
+/// Most of a JSON answer that is held back to look for its usage. A longer one goes out as it comes, and its usage is not known.
+const MAX_LOOK: usize = 16 << 20;
+
+/// What a call that holds no conversation is.
+#[derive(Debug)]
+pub struct Operation {
+    /// The API that it is a call of.
+    pub family: String,
+    /// What it is in that API.
+    pub name: String,
+    /// Path and query behind the provider's base URL.
+    path: String,
+    /// A model writes text for it.
+    generates: bool,
+}
+
+impl Operation {
+    /// What a dialect accepted. A path that could lead elsewhere than it seems is refused.
+    pub fn of(head: OperationHead, incoming: &Incoming) -> Result<(Self, GenerateHead), ChatError> {
+        let OperationHead { family, operation: name, model, path, stream, include_usage, generates } = head;
+        if !is_straight(&path) {
+            return Err(ChatError::new(ErrorClass::InvalidRequest, "The path has `.` or `..` or `\\` in it; send it without."));
+        }
+        if incoming.form().is_some_and(|form| form.named("model").count() > 1 || form.named("model").any(|f| f.file)) {
+            let message = "The form has more than one field `model`, or a file of that name; send one text field.";
+            return Err(ChatError { param: Some("model".into()), ..ChatError::new(ErrorClass::InvalidRequest, message) });
+        }
+        let path = match incoming.head.uri.query() {
+            Some(query) => format!("{path}?{query}"),
+            None => path,
+        };
+        let head = GenerateHead { format: format!("{family}-{name}"), model: model.unwrap_or_default(), stream, include_usage };
+        Ok((Self { family, name, path, generates }, head))
+    }
+
+    /// Whether an edit of a hook means nothing for this call. One that would mean something and cannot be made is an error: what a policy
+    /// wants changed must not go out unchanged.
+    pub fn leaves_out(&self, edit: &Edit) -> Result<bool, ChatError> {
+        match edit {
+            Edit::Messages(_) | Edit::Tools(_) => Err(self.unchangeable("the content")),
+            Edit::Params(_) if self.generates => Err(self.unchangeable("the parameters")),
+            Edit::Params(_) | Edit::Buffer => Ok(true),
+            Edit::Model(_) | Edit::Target(_) | Edit::Note(_) | Edit::ResponseHeader(_) => Ok(false),
+        }
+    }
+
+    /// Refuses the call when somebody watches generated text, who would see nothing of this one.
+    pub async fn check_watched(&self, exchange: &Arc<Exchange>, hooked: bool) -> Result<(), ChatError> {
+        if self.generates && (hooked || !Filters::open(exchange).await?.is_empty()) {
+            return Err(self.not_here("The answers of models are looked at in this gateway, which is not possible for"));
+        }
+        Ok(())
+    }
+
+    /// The error of a hook that answered with a conversation.
+    pub fn no_conversation(&self) -> ChatError {
+        self.not_here("An extension of the gateway answered with a conversation, which is no answer to")
+    }
+
+    fn unchangeable(&self, what: &str) -> ChatError {
+        self.not_here(&format!("An extension of the gateway wants to change {what} of this request, which is not possible for"))
+    }
+
+    fn not_here(&self, why: &str) -> ChatError {
+        let message = format!("{why} a call of `{}`. Use a conversation, or ask the operator to exempt such calls.", self.name);
+        ChatError { code: Some("operation_not_available".into()), ..ChatError::new(ErrorClass::InvalidRequest, message) }
+    }
+
+    /// The error of a provider that does not speak the API.
+    fn not_spoken(&self, generation: &Generation, entry: &Entry) -> ChatError {
+        let who = format!("The provider `{}` (type `{}`) has no `{}` of the {} API.", entry.name, entry.kind, self.name, self.family);
+        self.unsupported(format!("{who} {}", self.fix(generation)))
+    }
+
+    /// What to do when there is no provider for a call.
+    fn fix(&self, generation: &Generation) -> String {
+        let speaking = speaking(generation, &self.family);
+        let (names, types) = (list(speaking.iter().map(|e| e.name.as_str())), crate::providers::types_of_family(&self.family));
+        match speaking.len() {
+            0 => format!("Configure a provider that has: type {}.", list(types.into_iter())),
+            _ => format!(
+                "Ask for a model of one that has ({names}), or name it with the header `x-wasmgate-provider` when the call names no model."
+            ),
+        }
+    }
+
+    fn unsupported(&self, message: String) -> ChatError {
+        ChatError { code: Some("operation_not_supported".into()), ..ChatError::new(ErrorClass::InvalidRequest, message) }
+    }
+}
+
+/// What hooks read of a body that is no JSON: nothing.
+pub fn nothing_to_read(head: &GenerateHead) -> ChatRequest {
+    ChatRequest {
+        format: head.format.clone(),
+        model: head.model.clone(),
+        messages: Vec::new(),
+        tools: Vec::new(),
+        tool_choice: None,
+        params: Params::default(),
+        stream: head.stream,
+        include_usage: head.include_usage,
+        extras: Vec::new(),
+    }
+}
+
+/// Whether a path leads where it says: URLs take `..` away, also when it is percent-encoded, and a backslash for a slash.
+fn is_straight(path: &str) -> bool {
+    let dots = |segment: &str| matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..");
+    path.starts_with('/') && !path.contains(['\\', '?', '#']) && path.is_ascii() && !path.split('/').any(dots)
+}
+
+fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// The providers that speak an API.
+fn speaking<'a>(generation: &'a Generation, family: &str) -> Vec<&'a Entry> {
+    generation.providers.entries().filter(|e| e.provider.family() == Some(family)).collect()
+}
+
+/// The target that hooks chose. When they chose none and the call names no model, it is the default provider or the only one that speaks the
+/// API.
+pub fn choose(exchange: &Exchange, operation: &Operation) -> Result<Target, ChatError> {
+    let generation = exchange.generation();
+    let (provider, model) = exchange.target();
+    let to = |entry: &Entry| Ok(Target { provider: entry.name.clone(), model: model.clone() });
+    if !model.is_empty() {
+        return to(upstream::entry(generation, provider.as_deref(), &model)?);
+    }
+    if let Some(name) = provider {
+        let unknown = || operation.unsupported(format!("There is no provider `{name}` here. {}", operation.fix(generation)));
+        return to(generation.providers.find(&name).ok_or_else(unknown)?);
+    }
+    let speaking = speaking(generation, &operation.family);
+    let default = generation.default_provider.as_deref();
+    match (speaking.iter().find(|e| Some(e.name.as_str()) == default), &speaking[..]) {
+        (Some(entry), _) | (None, [entry]) => to(entry),
+        (None, []) => {
+            let message = format!("No provider here has `{}` of the {} API.", operation.name, operation.family);
+            Err(operation.unsupported(format!("{message} {}", operation.fix(generation))))
+        }
+        (None, several) => {
+            let names = list(several.iter().map(|e| e.name.as_str()));
+            let message = format!(
+                "This call of `{}` names no model, and several providers could take it ({names}). Say which with the header `x-wasmgate-provider`.",
+                operation.name
+            );
+            Err(ChatError { code: Some("provider_missing".into()), ..ChatError::new(ErrorClass::InvalidRequest, message) })
+        }
+    }
+}
+
+/// One try at one target, up to the head of the answer.
+pub async fn open(
+    exchange: &Arc<Exchange>,
+    operation: &Operation,
+    target: Target,
+    completion: &mut Completion,
+) -> Result<Ready, ChatError> {
+    let generation = Arc::clone(exchange.generation());
+    let found = generation.providers.find(&target.provider);
+    let entry = found.ok_or_else(|| ChatError::new(ErrorClass::Internal, "The gateway lost the provider."))?;
+    if entry.provider.family() != Some(operation.family.as_str()) {
+        return instead(exchange, operation, entry).await;
+    }
+    let call = Forward {
+        method: exchange.incoming.head.method.clone(),
+        path: operation.path.clone(),
+        body: body(exchange, operation, &target.model)?,
+        headers: headers(exchange, entry),
+        stream: exchange.head.stream,
+    };
+    completion.attempt(target.clone());
+    let answer = entry.provider.forward(call).await?;
+    completion.answered();
+    let mut chunks = upstream::until_expired(answer.body, &generation);
+    let kind = answer.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default().to_ascii_lowercase();
+    let events = kind.starts_with("text/event-stream");
+    if let (true, true, Some(dialect)) = (events, operation.generates, &exchange.dialect) {
+        let format = entry.provider.format();
+        let (losses, source) = (Losses::default(), Source::of_same_format(&entry.provider));
+        let sent = Sent { upstream: Upstream::Events(chunks), format, same_format: true, losses, target, source };
+        return Ok(Ready::Stream(Relay::open(exchange, dialect, sent, Filters::default(), completion).await?));
+    }
+    if kind.starts_with("text/html") && exchange.incoming.head.method == Method::POST {
+        let message = format!("The provider `{}` answered with an HTML page; check `base_url`.", entry.name);
+        return Err(ChatError::new(ErrorClass::Protocol, message));
+    }
+    let json = kind.starts_with("application/json");
+    let mut read = Looked { bytes: BytesMut::new(), whole: false };
+    if json {
+        read.all(&mut chunks).await?;
+    }
+    if read.whole {
+        if let Some(error) = error_inside(entry, &read.bytes) {
+            return Err(error);
+        }
+        completion.usage(operation_usage(&read.bytes));
+    }
+    let content = match read.whole {
+        true => Content::Whole(read.bytes.freeze()),
+        false => Content::Stream { first: read.bytes.freeze(), rest: chunks, tap: events.then(Box::default) },
+    };
+    Ok(forwarded(answer.status, passed(&answer.headers), content, Some(target)))
+}
+
+/// The answer of the dialect, when hooks chose a provider that does not speak the API.
+async fn instead(exchange: &Exchange, operation: &Operation, entry: &Entry) -> Result<Ready, ChatError> {
+    let reply = match &exchange.dialect {
+        Some(dialect) => dialect.answer_operation(&exchange.trace, &operation.name, &exchange.incoming).await??,
+        None => None,
+    };
+    let Some(reply) = reply else { return Err(operation.not_spoken(exchange.generation(), entry)) };
+    Ok(Ready::Forwarded(Box::new(Forwarded {
+        status: StatusCode::OK,
+        headers: HeaderMap::new(),
+        content: Content::Reply(reply),
+        target: None,
+    })))
+}
+
+fn forwarded(status: StatusCode, headers: HeaderMap, content: Content, target: Option<Target>) -> Ready {
+    Ready::Forwarded(Box::new(Forwarded { status, headers, content, target }))
+}
+
+/// The caller's body, asking for the model that hooks chose.
+fn body(exchange: &Exchange, operation: &Operation, model: &str) -> Result<Bytes, ChatError> {
+    let incoming = &exchange.incoming;
+    let body = incoming.body();
+    if model.is_empty() {
+        return Ok(body.clone());
+    }
+    if let Some(document) = incoming.document() {
+        // The wish for usage is part of streams that a model writes, and of no others.
+        let format = llm_codec::Format::OpenaiChat;
+        let edits = passthrough::request_edits(format, document, model, operation.generates && exchange.head.stream);
+        if edits.is_empty() {
+            return Ok(body.clone());
+        }
+        let edits: Vec<_> = edits.iter().map(|(name, value)| (*name, value.as_deref())).collect();
+        return Ok(passthrough::splice(body, document, &edits).into());
+    }
+    let Some(form) = incoming.form().filter(|form| form.text(body, "model") != Some(model)) else { return Ok(body.clone()) };
+    if model.contains(|c: char| c.is_control()) {
+        return Err(ChatError::new(ErrorClass::InvalidRequest, "The model's name has a control character, which no form can carry."));
+    }
+    // A form without the field has the provider choose; it cannot be told.
+    Ok(form.with_text(body, "model", model).map_or_else(|| body.clone(), Into::into))
+}
+
+/// What the body is, and what the API defines for its provider. Nothing else of the caller's goes on.
+fn headers(exchange: &Exchange, entry: &Entry) -> Vec<(HeaderName, HeaderValue)> {
+    let mut fields = upstream::format_headers(exchange, entry.provider.format());
+    if let (Some(kind), false) = (exchange.incoming.head.headers.get(header::CONTENT_TYPE), exchange.incoming.body().is_empty()) {
+        fields.push((header::CONTENT_TYPE, kind.clone()));
+    }
+    fields
+}
+
+/// Header fields of an answer that belong to its content.
+fn passed(headers: &HeaderMap) -> HeaderMap {
+    let names = [header::CONTENT_TYPE, header::CONTENT_DISPOSITION, header::CONTENT_ENCODING, header::CONTENT_LENGTH];
+    names.into_iter().filter_map(|name| Some((name.clone(), headers.get(name)?.clone()))).collect()
+}
+
+/// An error under a status of success: a document that is an error and nothing else.
+fn error_inside(entry: &Entry, body: &[u8]) -> Option<ChatError> {
+    let document = Document::parse(body).ok()?;
+    let told = document.get("error").is_some_and(|e| e.starts_with('{'));
+    let answer = ["id", "data", "choices", "results", "object"].iter().any(|member| document.get(member).is_some());
+    (told && !answer).then(|| entry.provider.tellable(entry.provider.format().decode_error(200, None, body)))
+}
+
+/// The beginning of an answer, or all of it.
+struct Looked {
+    bytes: BytesMut,
+    whole: bool,
+}
+
+impl Looked {
+    /// Reads to the end, or to the limit.
+    async fn all(&mut self, chunks: &mut ByteStream) -> Result<(), ChatError> {
+        while self.bytes.len() <= MAX_LOOK {
+            match chunks.next().await {
+                Some(chunk) => self.bytes.extend_from_slice(&chunk?),
+                None => {
+                    self.whole = true;
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An answer on its way to the client, as it came.
+pub struct Forwarded {
+    status: StatusCode,
+    headers: HeaderMap,
+    content: Content,
+    target: Option<Target>,
+}
+
+enum Content {
+    Whole(Bytes),
+    Stream {
+        first: Bytes,
+        rest: ByteStream,
+        tap: Option<Box<UsageTap>>,
+    },
+    /// The dialect's own.
+    Reply(Reply),
+}
+
+impl Forwarded {
+    /// The response. A stream that breaks off breaks the connection: there is no other way to tell it in the middle of a picture.
+    pub fn into_response(self, mut completion: Completion) -> Response {
+        let Self { status, headers, content, target } = self;
+        let mut response = match content {
+            Content::Reply(reply) => dialect::reply(reply),
+            Content::Whole(bytes) => Response::new(Body::from(bytes)),
+            Content::Stream { first, rest, tap } => {
+                completion.first_byte(status.as_u16());
+                let length = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
+                return with_head(Response::new(streamed(first, rest, tap, length, completion)), status, headers, target.as_ref());
+            }
+        };
+        let status = if target.is_some() { status } else { response.status() };
+        completion.first_byte(status.as_u16());
+        completion.success();
+        response = with_head(response, status, headers, target.as_ref());
+        response
+    }
+}
+
+fn with_head(mut response: Response, status: StatusCode, headers: HeaderMap, target: Option<&Target>) -> Response {
+    *response.status_mut() = status;
+    response.headers_mut().extend(headers);
+    relay::gateway_headers(response.headers_mut(), target, &Losses::default());
+    response
+}
+
+/// What is needed while a stream passes.
+struct Passing {
+    chunks: ByteStream,
+    tap: Option<Box<UsageTap>>,
+    /// Bytes that are still to come, where the provider said how many there are. Nobody asks for more after the last of them.
+    left: Option<u64>,
+    /// Gone when the end was told.
+    completion: Option<Completion>,
+}
+
+impl Passing {
+    async fn next(&mut self) -> Option<Result<Bytes, std::io::Error>> {
+        let completion = self.completion.as_mut()?;
+        match self.chunks.next().await {
+            Some(Ok(bytes)) => {
+                if let Some(tap) = &mut self.tap {
+                    tap.push(&bytes);
+                    completion.usage(tap.usage().cloned());
+                }
+                self.left = self.left.map(|left| left.saturating_sub(bytes.len() as u64));
+                if self.left == Some(0) {
+                    self.succeeded();
+                }
+                Some(Ok(bytes))
+            }
+            Some(Err(error)) => {
+                completion.error(&error, None);
+                self.completion = None;
+                Some(Err(std::io::Error::other(error.message)))
+            }
+            None => {
+                self.succeeded();
+                None
+            }
+        }
+    }
+
+    fn succeeded(&mut self) {
+        if let Some(mut completion) = self.completion.take() {
+            completion.success();
+        }
+    }
+}
+
+fn streamed(first: Bytes, rest: ByteStream, tap: Option<Box<UsageTap>>, left: Option<u64>, completion: Completion) -> Body {
+    let first = (!first.is_empty()).then_some(Ok(first));
+    let chunks = Box::pin(stream::iter(first).chain(rest));
+    let mut passing = Passing { chunks, tap, left, completion: Some(completion) };
+    if left == Some(0) {
+        passing.succeeded();
+    }
+    Body::from_stream(stream::unfold(passing, |mut passing| async move { Some((passing.next().await?, passing)) }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_lead_where_they_say() {
+        for path in ["/files", "/files/file-1/content", "/files/..a", "/a.b", "/files/a%20b"] {
+            assert!(is_straight(path), "{path}");
+        }
+        for path in
+            ["", "files", "/files/..", "/files/../models", "/files/%2e%2E/models", "/files/.%2e/x", "/./x", "/a\\..\\b", "/a?b", "/ä"]
+        {
+            assert!(!is_straight(path), "{path}");
+        }
+    }
+}
