@@ -28,6 +28,7 @@ mod replay;
 mod responses;
 mod rollouts;
 mod sdk;
+mod sdk_ai;
 mod sdk_node;
 mod sdk_python;
 mod security;
