@@ -29,6 +29,7 @@ mod replay;
 mod responses;
 mod rollouts;
 mod sdk;
+mod sdk_ai;
 mod sdk_node;
 mod sdk_operations;
 mod sdk_python;

@@ -50,18 +50,27 @@ impl Scene {
 
     /// Compares what the SDK saw with what it must see; all differences are reported at once.
     pub fn check(&self, seen: &Value) {
+        self.check_at_least(34, seen);
+    }
+
+    /// The same for a script that runs fewer scenarios.
+    pub fn check_at_least(&self, least: usize, seen: &Value) {
         let mut wrong = Vec::new();
         for (scenario, found) in seen.as_object().expect("scenarios by name") {
             let expected = self.expected(scenario);
             for (name, value) in expected.as_object().cloned().unwrap_or_else(|| Map::from_iter([(String::new(), expected.clone())])) {
                 let found = if name.is_empty() { found } else { &found[&name] };
+                // The AI SDK has one class for all statuses.
+                if name == "class" && found.as_str().is_some_and(|class| class.starts_with("AI_")) {
+                    continue;
+                }
                 if !matches(&value, found) {
                     wrong.push(format!("{scenario}: `{name}` is {found}, expected {value}"));
                 }
             }
         }
         let count = seen.as_object().map_or(0, Map::len);
-        assert!(count >= 34, "the script ran {count} scenarios only");
+        assert!(count >= least, "the script ran {count} scenarios only");
         self.check_upstream(&mut wrong);
         assert!(wrong.is_empty(), "{:?} client, {:?} upstream:\n{}", self.client, self.format, wrong.join("\n"));
     }
@@ -93,6 +102,7 @@ impl Scene {
                 };
                 json!({"text": "Two tools.", "thinking": THOUGHT.0, "signature": signature, "stop": end})
             }
+            "reasoning" => json!({"text": "Two tools.", "thinking": THOUGHT.0, "stop": end}),
             "json" => json!({"city": "Bergen"}),
             "kept" => self.error("NotFoundError", 404, "keeps no responses"),
             "e400" => self.error("BadRequestError", 400, "too hot"),
@@ -284,7 +294,8 @@ fn conversation(format: Dialect, body: &Value) -> Value {
 
 /// The same of the items of a response.
 fn items(body: &Value) -> Value {
-    let mut all = vec![json!({"role": "system", "text": text(&body["instructions"])})];
+    let instructions = Some(&body["instructions"]).filter(|i| !i.is_null());
+    let mut all: Vec<Value> = instructions.map(|i| json!({"role": "system", "text": text(i)})).into_iter().collect();
     for item in body["input"].as_array().into_iter().flatten() {
         match item["type"].as_str() {
             Some("function_call") => {
