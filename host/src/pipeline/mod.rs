@@ -115,12 +115,12 @@ pub async fn serve_operation(context: Context, id: String, dialect: Arc<Extensio
         Ok(Ok(head)) => operation::Operation::of(head, &incoming),
     };
     let (operation, head) = match accepted {
-        Ok((_, head)) if too_long(&head).is_some() => {
-            return refused(&dialect, &trace, &id, &too_long(&head).unwrap_or_else(nowhere)).await;
-        }
         Ok(accepted) => accepted,
         Err(e) => return refused(&dialect, &trace, &id, &e).await,
     };
+    if let Some(error) = too_long(&head) {
+        return refused(&dialect, &trace, &id, &error).await;
+    }
     let exchange = Exchange::new(context, id, incoming, Arc::clone(&dialect), head, trace).of_operation(operation);
     answer(Arc::new(exchange), dialect).await
 }

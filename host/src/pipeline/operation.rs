@@ -242,12 +242,7 @@ async fn instead(exchange: &Exchange, operation: &Operation, entry: &Entry) -> R
         None => None,
     };
     let Some(reply) = reply else { return Err(operation.not_spoken(exchange.generation(), entry)) };
-    Ok(Ready::Forwarded(Box::new(Forwarded {
-        status: StatusCode::OK,
-        headers: HeaderMap::new(),
-        content: Content::Reply(reply),
-        target: None,
-    })))
+    Ok(forwarded(StatusCode::OK, HeaderMap::new(), Content::Reply(reply), None))
 }
 
 fn forwarded(status: StatusCode, headers: HeaderMap, content: Content, target: Option<Target>) -> Ready {
@@ -347,28 +342,30 @@ impl Forwarded {
     /// The response. A stream that breaks off breaks the connection: there is no other way to tell it in the middle of a picture.
     pub fn into_response(self, mut completion: Completion) -> Response {
         let Self { status, headers, content, target } = self;
-        let mut response = match content {
-            Content::Reply(reply) => dialect::reply(reply),
-            Content::Whole(bytes) => Response::new(Body::from(bytes)),
+        let body = match content {
+            Content::Reply(reply) => {
+                let response = dialect::reply(reply);
+                completion.first_byte(response.status().as_u16());
+                completion.success();
+                return response;
+            }
+            Content::Whole(bytes) => {
+                completion.first_byte(status.as_u16());
+                completion.success();
+                Body::from(bytes)
+            }
             Content::Stream { first, rest, tap } => {
                 completion.first_byte(status.as_u16());
                 let length = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
-                return with_head(Response::new(streamed(first, rest, tap, length, completion)), status, headers, target.as_ref());
+                streamed(first, rest, tap, length, completion)
             }
         };
-        let status = if target.is_some() { status } else { response.status() };
-        completion.first_byte(status.as_u16());
-        completion.success();
-        response = with_head(response, status, headers, target.as_ref());
+        let mut response = Response::new(body);
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        relay::gateway_headers(response.headers_mut(), target.as_ref(), &[]);
         response
     }
-}
-
-fn with_head(mut response: Response, status: StatusCode, headers: HeaderMap, target: Option<&Target>) -> Response {
-    *response.status_mut() = status;
-    response.headers_mut().extend(headers);
-    relay::gateway_headers(response.headers_mut(), target, &Losses::default());
-    response
 }
 
 /// What is needed while a stream passes.
