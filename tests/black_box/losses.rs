@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use wasmgate_tests::answers::{Says, TEXT};
 use wasmgate_tests::{Client, Dialect, Gateway, Reply, Upstream};
 
+use crate::extensions;
 use crate::setup::{self, PROVIDER_KEY};
 
 const HEADER: &str = "x-wasmgate-losses";
@@ -114,6 +115,22 @@ async fn reject_names_each_field_in_the_callers_words_and_sends_nothing() {
         // What loses nothing passes.
         setup::assert_serves(&client, client_format).await;
     }
+}
+
+#[tokio::test]
+async fn what_one_provider_rejects_another_may_take() {
+    let (up, other) = (setup::friendly(Dialect::Anthropic).await, setup::friendly(Dialect::OpenAi).await);
+    let strict = format!("  up: {{type: anthropic, base_url: \"{}/v1\", api_key: {PROVIDER_KEY}, on_unsupported: reject}}\n", up.url());
+    let providers = format!("{strict}{}", setup::named_provider("other", Dialect::OpenAi, &other.url()));
+    let config = format!("default_provider: up\n{}", setup::config(&providers, &extensions::fixture("steers", "")));
+    let gateway = Gateway::start(&config).await;
+    let client = Client::new(&gateway);
+    let request = with(Dialect::OpenAi.request("m", "hello"), &json!({"seed": 7}));
+    let request = client.request(http::Method::POST, Dialect::OpenAi.path()).header("x-steer", "other").body(request.to_string());
+    let answer = client.send(request).await;
+    assert_eq!((answer.status, answer.header("x-wasmgate-provider"), answer.header(HEADER)), (200, "other", ""), "{}", answer.text());
+    assert!(up.received().is_empty());
+    assert_eq!(other.only().json()["seed"], 7);
 }
 
 #[tokio::test]

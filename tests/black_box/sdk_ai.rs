@@ -8,12 +8,11 @@ use crate::sdk::Scene;
 /// How many scenarios the script runs at least.
 const SCENARIOS: usize = 23;
 
+/// The script's words for the SDK's providers.
+const PROVIDERS: [(Dialect, &str); 3] = [(Dialect::OpenAi, "chat"), (Dialect::Anthropic, "messages"), (Dialect::Responses, "responses")];
+
 async fn check(client: Dialect, format: Dialect) {
-    let kind = match client {
-        Dialect::OpenAi => "chat",
-        Dialect::Anthropic => "messages",
-        Dialect::Responses => "responses",
-    };
+    let (_, kind) = PROVIDERS.into_iter().find(|(dialect, _)| *dialect == client).expect("a dialect that the SDK speaks");
     let scene = Scene::new(client, format).await;
     if let Some(seen) = node::run("ai_sdk.cjs", &scene.url(), &[kind]).await {
         scene.check_at_least(SCENARIOS, &seen);

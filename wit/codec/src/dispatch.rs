@@ -167,8 +167,8 @@ impl Format {
         match self {
             Self::OpenaiChat => openai_chat::is_bookkeeping(name),
             Self::OpenaiResponses => openai_responses::is_bookkeeping(name),
-            // What Anthropic tells beside an answer is all about it.
-            Self::AnthropicMessages => false,
+            // What the others tell beside an answer is all about it.
+            _ => false,
         }
     }
 
