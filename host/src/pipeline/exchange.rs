@@ -125,6 +125,15 @@ impl Exchange {
         Arc::clone(state.info.insert(Arc::new(info)))
     }
 
+    /// A decoded request with what its format has in the path and not in the body, which the dialect's `accept` told.
+    fn complete(&self, mut chat: ChatRequest) -> ChatRequest {
+        if chat.model.is_empty() {
+            chat.model.clone_from(&self.head.model);
+        }
+        chat.stream = self.head.stream;
+        chat
+    }
+
     /// The conversation as it stands. It is read the first time that somebody asks; what a hook edited wins.
     pub async fn chat(&self) -> Result<Arc<ChatRequest>, ChatError> {
         if let Some(edited) = self.edited() {
@@ -134,7 +143,7 @@ impl Exchange {
             // A request of an extension was never encoded.
             let Some(dialect) = &self.dialect else { return Err(ChatError::new(ErrorClass::Internal, "The request has no content.")) };
             match dialect.decode(&self.trace, &self.head.format, self.incoming.body()).await {
-                Ok(decoded) => decoded.map(Arc::new),
+                Ok(decoded) => decoded.map(|chat| Arc::new(self.complete(chat))),
                 Err(e) => Err(e.into()),
             }
         };

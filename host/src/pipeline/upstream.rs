@@ -105,7 +105,7 @@ async fn body(exchange: &Exchange, entry: &Entry, model: &str, same_format: bool
         return Ok((passthrough::splice(exchange.incoming.body(), document, &edits).into(), Vec::new()));
     }
     let mut chat = exchange.chat().await?;
-    if !same_format && let Some(spoken) = Format::from_name(&chat.format) {
+    if let Some(spoken) = Format::from_name(&chat.format).filter(|spoken| *spoken != format) {
         spoken.portable(&chat)?;
     }
     let chat = Arc::make_mut(&mut chat);
@@ -126,7 +126,7 @@ async fn body(exchange: &Exchange, entry: &Entry, model: &str, same_format: bool
 /// Header fields of the client that are part of a format and go to a provider of the same format. All others stay here.
 fn format_headers(exchange: &Exchange, format: Format) -> Vec<(HeaderName, HeaderValue)> {
     let names: &[&'static str] = match format {
-        Format::OpenaiChat | Format::OpenaiResponses => &[],
+        Format::OpenaiChat | Format::OpenaiResponses | Format::GeminiGenerate => &[],
         Format::AnthropicMessages => &["anthropic-version", "anthropic-beta"],
     };
     let headers = &exchange.incoming.head.headers;

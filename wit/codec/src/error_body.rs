@@ -40,7 +40,7 @@ pub(crate) fn decode(status: u16, retry_after: Option<&str>, body: &[u8]) -> Cha
         e.class = ErrorClass::NotFound;
     }
     e.status = Some(status);
-    e.retry_after_ms = retry_after.and_then(parse_retry_after);
+    e.retry_after_ms = retry_after.and_then(parse_retry_after).or(e.retry_after_ms);
     e
 }
 
@@ -60,7 +60,7 @@ pub(crate) fn in_document(document: &Document<'_>) -> Option<ChatError> {
     }
     let mut e = read(f, Some(document.text()))?;
     // Some hosts put the status that they meant into the code.
-    if let Some(status) = e.code.as_deref().and_then(|c| c.parse().ok()).filter(|s| (400..600).contains(s)) {
+    if let Some(status) = e.status.or_else(|| e.code.as_deref()?.parse().ok()).filter(|s| (400..600).contains(s)) {
         e.status = Some(status);
         if matches!(e.class, ErrorClass::Upstream | ErrorClass::InvalidRequest) {
             e.class = by_status(status);
@@ -104,10 +104,23 @@ fn read(mut f: Fields<'_>, raw: Option<&str>) -> Option<ChatError> {
     let code = text(&mut inner, "code");
     let param = text(&mut inner, "param");
     let message = if message.trim().is_empty() { unsaid(code.as_deref().or(kind.as_deref())) } else { message };
-    let class = classify(kind.as_deref(), code.as_deref().or(status.as_deref()), &message);
+    // Google's way: the number is the HTTP status, and the word beside it says what it is.
+    let number = code.as_deref().and_then(|c| c.parse::<u16>().ok()).filter(|s| (400..600).contains(s));
+    let (code, word, status) = match status.filter(|word| word.parse::<u16>().is_err()) {
+        Some(word) if number.is_some() => (Some(word), None, number),
+        word => (code, word, None),
+    };
+    let retry_after_ms = inner.take("details").and_then(retry_delay);
+    let class = classify(kind.as_deref(), code.as_deref().or(word.as_deref()), &message);
     let raw = raw.filter(|r| r.len() <= RAW).map(str::to_owned);
     let message = shorten(&message);
-    Some(ChatError { code: code.or(kind), param, raw, ..ChatError::new(class, message) })
+    Some(ChatError { code: code.or(kind), status, param, raw, retry_after_ms, ..ChatError::new(class, message) })
+}
+
+/// The delay among Google's details of an error (google.rpc.RetryInfo).
+fn retry_delay(details: Value<'_>) -> Option<u64> {
+    let delays = details.elements()?.filter_map(|detail| detail.object()?.take("retryDelay")?.text());
+    delays.into_iter().find_map(|delay| parse_retry_after(&delay))
 }
 
 /// What a caller reads of an error without a message.
@@ -156,7 +169,8 @@ fn by_status(status: u16) -> ErrorClass {
         413 => ErrorClass::TooLarge,
         429 => ErrorClass::RateLimited,
         503 | 529 => ErrorClass::Overloaded,
-        400..=499 => ErrorClass::InvalidRequest,
+        499 => ErrorClass::Upstream,
+        400..=498 => ErrorClass::InvalidRequest,
         _ => ErrorClass::Upstream,
     }
 }
@@ -169,7 +183,8 @@ fn classify(kind: Option<&str>, code: Option<&str>, message: &str) -> ErrorClass
     let vague = |class: &ErrorClass| matches!(class, ErrorClass::InvalidRequest | ErrorClass::Upstream);
     if let Some(class) = words.into_iter().flatten().find(|class| !vague(class)) {
         // Anthropic says "not found" of models too: `model: claude-x`.
-        return if class == ErrorClass::NotFound && lower.starts_with("model") { ErrorClass::ModelNotFound } else { class };
+        let model = ["model", "publisher model"].iter().any(|start| lower.starts_with(start));
+        return if class == ErrorClass::NotFound && model { ErrorClass::ModelNotFound } else { class };
     }
     if says(&[
         "maximum context length",
@@ -180,6 +195,7 @@ fn classify(kind: Option<&str>, code: Option<&str>, message: &str) -> ErrorClass
         "max context length",
         "input is too long",
         "too many tokens in",
+        "exceeds the maximum number of tokens",
     ]) {
         ErrorClass::ContextTooLong
     } else if says(&["credit balance is too low", "insufficient balance", "exceeded your current quota", "insufficient credits"]) {
@@ -260,7 +276,16 @@ fn word(word: &str) -> Option<ErrorClass> {
         | "validationerror"
         | "unprocessableentity"
         | "invalidvalue" => ErrorClass::InvalidRequest,
-        "apierror" | "servererror" | "internalservererror" | "internalerror" | "internal" => ErrorClass::Upstream,
+        // What a provider cancelled, it did not do for the caller.
+        "cancelled"
+        | "aborted"
+        | "unknown"
+        | "dataloss"
+        | "apierror"
+        | "servererror"
+        | "internalservererror"
+        | "internalerror"
+        | "internal" => ErrorClass::Upstream,
         _ => return None,
     })
 }
@@ -340,6 +365,17 @@ mod tests {
         check(429, r#"{"error":{"code":"RateLimitReached","message":"x"}}"#, RateLimited);
         check(529, r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#, Overloaded);
         check(429, r#"[{"error":{"code":429,"message":"quota","status":"RESOURCE_EXHAUSTED"}}]"#, RateLimited);
+        check(429, r#"{"error":{"code":429,"message":"You exceeded your current quota","status":"RESOURCE_EXHAUSTED"}}"#, RateLimited);
+        check(404, r#"{"error":{"code":404,"message":"models/x is not found for API version v1","status":"NOT_FOUND"}}"#, ModelNotFound);
+        check(404, r#"{"error":{"code":404,"message":"Publisher Model `x` not found.","status":"NOT_FOUND"}}"#, ModelNotFound);
+        check(400, r#"{"error":{"code":400,"message":"API key not valid. Please","status":"INVALID_ARGUMENT"}}"#, Authentication);
+        check(
+            400,
+            r#"{"error":{"code":400,"message":"The input token count (9) exceeds the maximum number of tokens allowed (8).","status":"INVALID_ARGUMENT"}}"#,
+            ContextTooLong,
+        );
+        check(499, r#"{"error":{"code":499,"message":"The operation was cancelled.","status":"CANCELLED"}}"#, Upstream);
+        check(503, r#"{"error":{"code":503,"message":"busy","status":"UNAVAILABLE"}}"#, Overloaded);
         check(500, r#"{"error":"plain string"}"#, Upstream);
     }
 
@@ -351,6 +387,13 @@ mod tests {
             ("bad", Some("messages[3]"), Some("c"), Some(1500))
         );
         assert!(e.raw.is_some());
+        let google =
+            br#"{"error":{"code":429,"message":"m","status":"RESOURCE_EXHAUSTED","details":[{"@type":"x"},{"retryDelay":"34.4s"}]}}"#;
+        let e = decode(429, None, google);
+        assert_eq!((e.code.as_deref(), e.retry_after_ms), (Some("RESOURCE_EXHAUSTED"), Some(34_400)));
+        assert_eq!(decode(429, Some("2"), google).retry_after_ms, Some(2000), "the header is nearer");
+        let e = in_document(&Document::parse(google).unwrap()).unwrap();
+        assert_eq!((e.status, e.class), (Some(429), ErrorClass::RateLimited));
         let e = decode(502, None, b"<html>10.0.0.7 internal</html>");
         assert!(!e.message.contains("10.0.0.7"), "{}", e.message);
     }

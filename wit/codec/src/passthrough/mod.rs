@@ -4,6 +4,7 @@
 //! forwards whole events and takes down usage, errors and the end on the way.
 
 mod facts;
+mod gemini;
 mod responses;
 mod splice;
 mod tap;
