@@ -11,6 +11,7 @@ mod ext_cli;
 mod extensions;
 mod files;
 mod filters;
+mod gemini;
 mod generate;
 mod generations;
 mod handmade;

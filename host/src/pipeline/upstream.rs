@@ -49,7 +49,8 @@ pub async fn send(exchange: &Arc<Exchange>, target: Target, completion: &mut Com
     let (body, dropped) = body(exchange, entry, &target.model, same_format).await?;
     let headers = if same_format { format_headers(exchange, format) } else { Vec::new() };
     completion.attempt(target.clone());
-    let upstream = match entry.provider.send(Outgoing { body, stream: exchange.head.stream, headers }).await? {
+    let outgoing = Outgoing { model: target.model.clone(), body, stream: exchange.head.stream, headers };
+    let upstream = match entry.provider.send(outgoing).await? {
         Upstream::Events(events) => Upstream::Events(until_expired(events, &generation)),
         answer => answer,
     };
