@@ -12,6 +12,7 @@ mod ext_cli;
 mod extensions;
 mod files;
 mod filters;
+mod gemini;
 mod generate;
 mod generations;
 mod handmade;

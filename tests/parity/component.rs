@@ -112,7 +112,7 @@ impl Drop for Host {
 /// A request as it arrives.
 pub fn incoming(path: &str, body: &Value) -> Incoming {
     let (head, ()) = http::Request::post(path).body(()).expect("a request").into_parts();
-    Incoming::json(head, Vec::new(), Instant::now(), body.to_string().into()).unwrap_or_else(|_| panic!("it is JSON"))
+    Incoming::json(head, crate::path_params(path), Instant::now(), body.to_string().into()).unwrap_or_else(|_| panic!("it is JSON"))
 }
 
 /// JSON is YAML.

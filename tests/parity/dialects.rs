@@ -63,10 +63,21 @@ fn requests(format: Format) -> Vec<Value> {
                     {"type": "function_call", "call_id": "c1", "name": "weather", "arguments": "{\"city\":\"Köln\"}"},
                     {"type": "function_call_output", "call_id": "c1", "output": "rain"}]}),
         ],
+        Format::GeminiGenerate => vec![
+            json!({"systemInstruction": {"parts": [{"text": "Be brief."}]}, "contents": [{"role": "user", "parts": [{"text": "Grüße 😀"}]}],
+                "generationConfig": {"temperature": 0, "stopSequences": ["\n"], "thinkingConfig": {"thinkingBudget": 0}}}),
+            json!({"model": "models/m", "tools": [{"functionDeclarations": [{"name": "weather", "parametersJsonSchema": weather}]}, {"googleSearch": {}}],
+                "contents": [{"role": "user", "parts": [{"text": "And here?"}, {"inline_data": {"mime_type": "image/png", "data": "iVBORw0KGgo="}}]},
+                    {"role": "model", "parts": [{"functionCall": {"name": "weather", "args": {"city": "Köln"}}, "thoughtSignature": "sealed"}]},
+                    {"role": "user", "parts": [{"functionResponse": {"name": "weather", "response": {"output": "rain"}}}]}]}),
+        ],
     };
-    // What `messages` are elsewhere is `input` there.
+    // What `messages` are elsewhere is `input` there, and `contents`.
     let wrong = wrong.into_iter().map(|request| match format {
         Format::OpenaiResponses => serde_json::from_str(&request.to_string().replace("\"messages\"", "\"input\"")).expect("it stays JSON"),
+        Format::GeminiGenerate => {
+            serde_json::from_str(&request.to_string().replace("\"messages\"", "\"contents\"")).expect("it stays JSON")
+        }
         _ => request,
     });
     right.into_iter().chain(wrong).collect()
@@ -109,6 +120,12 @@ fn answers() -> Vec<(Format, Value)> {
                         "content": [{"type": "output_text", "text": "Grüße 😀", "annotations": []}]},
                     {"id": "fc_1", "type": "function_call", "status": "completed", "call_id": "c1", "name": "weather", "arguments": "{}"}],
                 "usage": {"input_tokens": 11, "output_tokens": 5, "total_tokens": 16}}),
+        ),
+        (
+            Format::GeminiGenerate,
+            json!({"responseId": "r", "modelVersion": "gemini-x", "usageMetadata": {"promptTokenCount": 11, "candidatesTokenCount": 5, "thoughtsTokenCount": 2, "totalTokenCount": 18},
+                "candidates": [{"index": 0, "finishReason": "STOP", "content": {"role": "model", "parts": [{"text": "hm", "thought": true},
+                    {"text": "Grüße 😀", "thoughtSignature": "sealed"}, {"functionCall": {"name": "weather", "args": {"city": "Köln"}}}]}}]}),
         ),
     ]
 }

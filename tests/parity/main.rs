@@ -60,3 +60,9 @@ impl Case {
 
 /// A line of an extension in the log: how much it matters, and what it says.
 type Line = (String, String);
+
+/// What a route's pattern matches of a path: all behind the list of models.
+fn path_params(path: &str) -> Vec<(String, String)> {
+    let model = path.split_once("/models/").map(|(_, model)| ("model".to_owned(), model.to_owned()));
+    model.into_iter().collect()
+}

@@ -46,7 +46,8 @@ pub fn request(case: &Case) -> (CallInfo, FakeRequest) {
 
 /// A request as a dialect finds it.
 pub fn incoming(path: &str, body: &Value) -> Incoming {
-    FakeIncoming { headers: BTreeMap::new(), ..FakeIncoming::post(path, body.clone()) }.handle()
+    let path_params = crate::path_params(path).into_iter().collect();
+    FakeIncoming { headers: BTreeMap::new(), path_params, ..FakeIncoming::post(path, body.clone()) }.handle()
 }
 
 /// What was logged.

@@ -1,9 +1,11 @@
 //! Answers as upstreams of each kind write them, for scripts. Texts are our own; the shapes are those of real recordings.
 
+mod gemini;
 mod responses;
 
 use serde_json::{Value, json};
 
+pub use gemini::{gemini_error, gemini_method, gemini_model};
 pub use responses::failing;
 
 use crate::{Dialect, Received, Reply};

@@ -119,7 +119,7 @@ section! {
 section! {
     /// Where requests are sent.
     pub struct ProviderConfig {
-        /// What it speaks: `openai` (chat completions, of OpenAI or any compatible host), `openai-responses`, `anthropic`, or `echo` (built in, for trying out).
+        /// What it speaks: `openai` (chat completions, of OpenAI or any compatible host), `openai-responses`, `anthropic`, `gemini` (the Gemini API, or Vertex AI with `project` and `location`), or `echo` (built in, for trying out).
         r#type: String = String::new(),
         /// Whether it is used.
         enabled: bool = true,
@@ -127,6 +127,10 @@ section! {
         api_key: Option<Secret> = None,
         /// Where it is, up to and with the version, for example `https://api.openai.com/v1`.
         base_url: Option<String> = None,
+        /// Project at Google Cloud, for Gemini models on Vertex AI. `api_key` is then an access token.
+        project: Option<String> = None,
+        /// Location of that project, for example `europe-west4` or `global`.
+        location: Option<String> = None,
         /// Model that `NAME/` stands for, and that is listed when `models` is not given.
         default_model: Option<String> = None,
         /// Its models. When the list is given, others are refused before anything is sent.

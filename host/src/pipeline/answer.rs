@@ -137,7 +137,7 @@ impl Answer {
         let mut response = Response::new(Body::from(self.bytes.unwrap_or_default()));
         let headers = response.headers_mut();
         if completion.exchange().head.stream {
-            relay::event_stream_headers(headers);
+            relay::stream_headers(headers, &completion.exchange().head.format);
         } else {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
@@ -185,10 +185,12 @@ fn usage(format: Format, body: &Bytes) -> Result<Option<hub::Usage>, ChatError> 
         Format::OpenaiChat => "choices",
         Format::AnthropicMessages => "content",
         Format::OpenaiResponses => "output",
+        Format::GeminiGenerate => "candidates",
     };
+    let counts = if format == Format::GeminiGenerate { "usageMetadata" } else { "usage" };
     let document = Document::parse(body).ok();
     match document.filter(|d| d.get("error").is_none_or(|e| e == "null") && d.get(content).is_some()) {
-        Some(document) => Ok(document.get("usage").and_then(|u| format.decode_usage(u))),
+        Some(document) => Ok(document.get(counts).and_then(|u| format.decode_usage(u))),
         None => Ok(format.decode_answer(body)?.usage),
     }
 }

@@ -135,6 +135,15 @@ impl Exchange {
         Arc::clone(state.info.insert(Arc::new(info)))
     }
 
+    /// A decoded request with what its format has in the path and not in the body, which the dialect's `accept` told.
+    fn complete(&self, mut chat: ChatRequest) -> ChatRequest {
+        if chat.model.is_empty() {
+            chat.model.clone_from(&self.head.model);
+        }
+        chat.stream = self.head.stream;
+        chat
+    }
+
     /// The conversation as it stands. It is read the first time that somebody asks; what a hook edited wins.
     pub async fn chat(&self) -> Result<Arc<ChatRequest>, ChatError> {
         if let Some(edited) = self.edited() {
@@ -147,7 +156,7 @@ impl Exchange {
                 return Ok(Arc::new(super::operation::nothing_to_read(&self.head)));
             }
             match dialect.decode(&self.trace, &self.head.format, self.incoming.body()).await {
-                Ok(decoded) => decoded.map(Arc::new),
+                Ok(decoded) => decoded.map(|chat| Arc::new(self.complete(chat))),
                 Err(e) => Err(e.into()),
             }
         };

@@ -363,7 +363,7 @@ impl Forwarded {
         let mut response = Response::new(body);
         *response.status_mut() = status;
         *response.headers_mut() = headers;
-        relay::gateway_headers(response.headers_mut(), target.as_ref(), &[]);
+        relay::gateway_headers(response.headers_mut(), target.as_ref(), &Losses::default());
         response
     }
 }

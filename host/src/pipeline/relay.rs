@@ -15,7 +15,7 @@ use futures_util::{StreamExt as _, stream};
 use http::{HeaderMap, HeaderValue, header};
 use llm_codec::hub::{self, ChatError, StreamEvent};
 use llm_codec::passthrough::StreamTap;
-use llm_codec::{EventDecoder, Format};
+use llm_codec::{EventDecoder, Format, formats};
 
 use super::encoder::StreamEncoder;
 use super::filters::{Filtered, Filters};
@@ -143,7 +143,7 @@ impl Relay {
     /// The response; its body is the rest of the stream.
     pub fn into_response(mut self: Box<Self>, mut completion: Completion) -> Response {
         let mut head = HeaderMap::new();
-        event_stream_headers(&mut head);
+        stream_headers(&mut head, &self.exchange.head.format);
         gateway_headers(&mut head, Some(&self.target), &self.losses);
         completion.first_byte(200);
         let first = std::mem::take(&mut self.first);
@@ -427,9 +427,9 @@ fn tapped(tap: &mut StreamTap, chunk: Option<Result<Bytes, ChatError>>, completi
     }
 }
 
-/// Header fields of every event stream. Proxies on the way must neither cache nor collect it.
-pub fn event_stream_headers(headers: &mut HeaderMap) {
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+/// Header fields of every stream; `format` is what its dialect calls it. Proxies on the way must neither cache nor collect it.
+pub fn stream_headers(headers: &mut HeaderMap, format: &str) {
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(formats::stream_type(format)));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
 }

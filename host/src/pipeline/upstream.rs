@@ -78,7 +78,8 @@ pub async fn send(exchange: &Arc<Exchange>, target: Target, completion: &mut Com
     let headers = if same_format { format_headers(exchange, format) } else { Vec::new() };
     completion.attempt(target.clone());
     let source = Source { provider: Arc::clone(&entry.provider), same_format };
-    let sent = entry.provider.send(Outgoing { body, stream: exchange.head.stream, headers }).await;
+    let outgoing = Outgoing { model: target.model.clone(), body, stream: exchange.head.stream, headers };
+    let sent = entry.provider.send(outgoing).await;
     let upstream = match sent.map_err(|e| source.crossed(e))? {
         Upstream::Events(events) => Upstream::Events(until_expired(events, &generation)),
         answer => answer,
@@ -136,7 +137,7 @@ async fn body(exchange: &Exchange, entry: &Entry, model: &str, same_format: bool
         return Ok((passthrough::splice(exchange.incoming.body(), document, &edits).into(), Losses::default()));
     }
     let mut chat = exchange.chat().await?;
-    if !same_format && let Some(spoken) = Format::from_name(&chat.format) {
+    if let Some(spoken) = Format::from_name(&chat.format).filter(|spoken| *spoken != format) {
         spoken.portable(&chat)?;
     }
     let chat = Arc::make_mut(&mut chat);
@@ -149,7 +150,7 @@ async fn body(exchange: &Exchange, entry: &Entry, model: &str, same_format: bool
 /// Header fields of the client that are part of a format and go to a provider of the same format. All others stay here.
 pub fn format_headers(exchange: &Exchange, format: Format) -> Vec<(HeaderName, HeaderValue)> {
     let names: &[&'static str] = match format {
-        Format::OpenaiChat | Format::OpenaiResponses => &[],
+        Format::OpenaiChat | Format::OpenaiResponses | Format::GeminiGenerate => &[],
         Format::AnthropicMessages => &["anthropic-version", "anthropic-beta"],
     };
     let headers = &exchange.incoming.head.headers;

@@ -4,6 +4,7 @@
 
 mod anthropic;
 mod echo;
+mod gemini;
 mod openai;
 mod openai_responses;
 mod transport;
@@ -25,7 +26,7 @@ use crate::config::{Config, OnUnsupported, ProviderConfig};
 pub use transport::Client;
 
 /// Types that the configuration can name.
-pub const TYPES: [&str; 4] = ["openai", "openai-responses", "anthropic", "echo"];
+pub const TYPES: [&str; 5] = ["openai", "openai-responses", "anthropic", "gemini", "echo"];
 
 /// The types whose providers speak an API.
 pub fn types_of_family(family: &str) -> Vec<&'static str> {
@@ -39,6 +40,8 @@ pub fn types_of_family(family: &str) -> Vec<&'static str> {
 /// One request to a provider.
 #[derive(Debug, Clone)]
 pub struct Outgoing {
+    /// The model, for a format that has it in the path. Where the body has it, it says the same.
+    pub model: String,
     /// The body, in the provider's format, with model and stream flag set.
     pub body: Bytes,
     /// Whether the body asks for a stream.
@@ -163,6 +166,7 @@ fn entry(name: &str, config: &ProviderConfig) -> anyhow::Result<Entry> {
         "openai" => ("openai", Arc::new(openai::OpenAi::new(name, config)?)),
         "openai-responses" => ("openai-responses", Arc::new(openai_responses::OpenAiResponses::new(name, config)?)),
         "anthropic" => ("anthropic", Arc::new(anthropic::Anthropic::new(name, config)?)),
+        "gemini" => ("gemini", Arc::new(gemini::Gemini::new(name, config)?)),
         "echo" => ("echo", Arc::new(echo::Echo)),
         other => anyhow::bail!("provider `{name}` has the unknown type `{other}`"),
     };
@@ -202,6 +206,7 @@ pub fn check(config: &ProviderConfig, at: &mut Cursor<'_>) {
     {
         at.error(reason);
     }
+    gemini::check(config, at);
     // Whoever wrote a key that could not be read was told so already.
     let key = format!("{}.api_key", at.path);
     if kind != "echo" && config.base_url.is_none() && config.api_key.is_none() && at.problems.iter().all(|p| p.path != key) {

@@ -45,7 +45,7 @@ pub fn check_url(url: &str) -> Result<(), String> {
 }
 
 impl Client {
-    /// A pool for a provider. `path` is appended to the base URL.
+    /// A pool for a provider. `path` is appended to the base URL: what requests are posted to, or what [`Self::post`] is given below.
     pub fn new(
         provider: &str,
         config: &ProviderConfig,
@@ -77,7 +77,17 @@ impl Client {
 
     /// Sends a request and waits for the head of the answer.
     pub async fn send(&self, outgoing: Outgoing) -> Result<Upstream, ChatError> {
-        let mut request = self.http.post(self.url.clone()).headers(self.headers.clone());
+        self.post(self.url.clone(), outgoing).await
+    }
+
+    /// The address of requests.
+    pub fn url(&self) -> &reqwest::Url {
+        &self.url
+    }
+
+    /// Sends a request to an address of its own.
+    pub async fn post(&self, url: reqwest::Url, outgoing: Outgoing) -> Result<Upstream, ChatError> {
+        let mut request = self.http.post(url).headers(self.headers.clone());
         for (name, value) in outgoing.headers {
             request = request.header(name, value);
         }

@@ -76,8 +76,8 @@ fn tap(format: Format, bytes: &[u8], answer: &Result<ChatAnswer, ChatError>) {
     // A clean end and an error exclude each other, and one of them is known at the end.
     assert_ne!(facts.ended, facts.error.is_some(), "{facts:?}");
     assert!(out.is_empty() || facts.started, "bytes went out before the answer began");
-    // A document in place of a stream is for the decoder; a tap runs on streams only.
-    if matches!(bytes.trim_ascii_start().first(), Some(b'{' | b'<')) {
+    // A document or an array in place of events is for the decoder; a tap runs on events only.
+    if matches!(bytes.trim_ascii_start().first(), Some(b'{' | b'<' | b'[')) {
         return;
     }
     if let Ok(answer) = answer {
@@ -91,6 +91,8 @@ fn tap(format: Format, bytes: &[u8], answer: &Result<ChatAnswer, ChatError>) {
     let there = collected(format, &out);
     match answer {
         Ok(answer) => assert_eq!(there.as_ref(), Ok(answer), "the client reads another answer"),
+        // Gemini's streams have no end of their own: the error behind what went out, which the dialect writes, is what makes it a failure.
+        Err(_) if format == Format::GeminiGenerate => {}
         Err(_) => assert!(facts.error.is_none() || there.is_err(), "the client takes a failed stream for an answer: {}", show(&out)),
     }
 }

@@ -11,7 +11,7 @@ fn main() {
     divan::main();
 }
 
-const FORMATS: [Format; 3] = Format::ALL;
+const FORMATS: [Format; 4] = Format::ALL;
 const KB: usize = 1024;
 
 /// A request of about `size` bytes: turns of a few hundred characters with line breaks, as conversations are.
@@ -26,7 +26,10 @@ fn request(format: Format, size: usize) -> Vec<u8> {
             (Format::OpenaiResponses, _) => "output_text",
             _ => "text",
         };
-        messages.push(format!(r#"{{"role":"{role}","content":[{{"type":"{kind}","text":"{text}"}}]}}"#));
+        messages.push(match format {
+            Format::GeminiGenerate => format!(r#"{{"role":"{}","parts":[{{"text":"{text}"}}]}}"#, role.replace("assistant", "model")),
+            _ => format!(r#"{{"role":"{role}","content":[{{"type":"{kind}","text":"{text}"}}]}}"#),
+        });
     }
     let tool = match format {
         Format::OpenaiChat => {
@@ -36,7 +39,14 @@ fn request(format: Format, size: usize) -> Vec<u8> {
         Format::OpenaiResponses => {
             r#"{"type":"function","name":"get_weather","parameters":{"type":"object","properties":{"city":{"type":"string"}}}}"#
         }
+        Format::GeminiGenerate => {
+            r#"{"functionDeclarations":[{"name":"get_weather","parameters":{"type":"OBJECT","properties":{"city":{"type":"STRING"}}}}]}"#
+        }
     };
+    if format == Format::GeminiGenerate {
+        let config = r#""generationConfig":{"maxOutputTokens":1000,"temperature":0.5}"#;
+        return format!(r#"{{{config},"tools":[{tool}],"contents":[{}]}}"#, messages.join(",")).into_bytes();
+    }
     let (limit, list) = if format == Format::OpenaiResponses { ("max_output_tokens", "input") } else { ("max_tokens", "messages") };
     format!(r#"{{"model":"model-1","{limit}":1000,"temperature":0.5,"stream":true,"tools":[{tool}],"{list}":[{}]}}"#, messages.join(","))
         .into_bytes()
@@ -53,6 +63,9 @@ fn answer(format: Format) -> Vec<u8> {
         ),
         Format::OpenaiResponses => format!(
             r#"{{"id":"resp_1","object":"response","created_at":1,"status":"completed","error":null,"incomplete_details":null,"model":"m","output":[{{"id":"msg_1","type":"message","status":"completed","role":"assistant","content":[{{"type":"output_text","text":"{text}","annotations":[]}}]}}],"usage":{{"input_tokens":10,"input_tokens_details":{{"cached_tokens":0}},"output_tokens":200,"output_tokens_details":{{"reasoning_tokens":0}},"total_tokens":210}}}}"#
+        ),
+        Format::GeminiGenerate => format!(
+            r#"{{"candidates":[{{"content":{{"parts":[{{"text":"{text}"}}],"role":"model"}},"finishReason":"STOP","index":0}}],"usageMetadata":{{"promptTokenCount":10,"candidatesTokenCount":200,"totalTokenCount":210,"promptTokensDetails":[{{"modality":"TEXT","tokenCount":10}}]}},"modelVersion":"m","responseId":"r"}}"#
         ),
     }
     .into_bytes()
@@ -91,6 +104,16 @@ fn stream(format: Format) -> Vec<Vec<u8>> {
             frames.push(frame("response.output_item.done", &format!(r#"{item}"completed",{content}"#)));
             let usage = r#""usage":{"input_tokens":9,"output_tokens":200}"#;
             frames.push(frame("response.completed", &format!(r#"{head}"completed","output":[],{usage}}}"#)));
+        }
+        Format::GeminiGenerate => {
+            let chunk = |text: &str, more: &str, output: usize| {
+                format!(
+                    "data: {{\"candidates\": [{{\"content\": {{\"parts\": [{{\"text\": \"{text}\"}}],\"role\": \"model\"}},{more}\"index\": 0}}],\"usageMetadata\": {{\"promptTokenCount\": 9,\"candidatesTokenCount\": {output},\"totalTokenCount\": {},\"promptTokensDetails\": [{{\"modality\": \"TEXT\",\"tokenCount\": 9}}]}},\"modelVersion\": \"gemini-3.5-flash\",\"responseId\": \"FyIhav7bJNyw4-EP6eCsqA0\"}}\r\n\r\n",
+                    output + 9
+                )
+            };
+            frames.extend((0..CHUNKS).map(|i| chunk(&format!(" word{i}"), "", i)));
+            frames.push(chunk("", "\"finishReason\": \"STOP\",", CHUNKS));
         }
     }
     frames.into_iter().map(String::into_bytes).collect()
@@ -134,13 +157,13 @@ fn parse_and_splice(bencher: Bencher, size: usize) {
     });
 }
 
-#[divan::bench(args = [KB, 100 * KB], consts = [0, 1])]
+#[divan::bench(args = [KB, 100 * KB], consts = [0, 1, 3])]
 fn decode_request<const F: usize>(bencher: Bencher, size: usize) {
     let body = request(FORMATS[F], size);
     bencher.counter(BytesCount::new(body.len())).bench(|| FORMATS[F].decode_request(black_box(&body)).unwrap());
 }
 
-#[divan::bench(args = [KB, 100 * KB], consts = [0, 1])]
+#[divan::bench(args = [KB, 100 * KB], consts = [0, 1, 3])]
 fn encode_request<const F: usize>(bencher: Bencher, size: usize) {
     let body = request(FORMATS[F], size);
     let hub = FORMATS[F].decode_request(&body).unwrap();
@@ -155,19 +178,19 @@ fn cross_request<const F: usize>(bencher: Bencher, size: usize) {
     bencher.counter(BytesCount::new(body.len())).bench(|| FORMATS[1 - F].encode_request(black_box(&hub), &EncodeOptions::default()));
 }
 
-#[divan::bench(consts = [0, 1])]
+#[divan::bench(consts = [0, 1, 3])]
 fn decode_answer<const F: usize>(bencher: Bencher) {
     let body = answer(FORMATS[F]);
     bencher.counter(BytesCount::new(body.len())).bench(|| FORMATS[F].decode_answer(black_box(&body)).unwrap());
 }
 
-#[divan::bench(consts = [0, 1])]
+#[divan::bench(consts = [0, 1, 3])]
 fn encode_answer<const F: usize>(bencher: Bencher) {
     let hub = FORMATS[F].decode_answer(&answer(FORMATS[F])).unwrap();
     bencher.bench(|| FORMATS[F].encode_answer(black_box(&hub), &StreamOptions::default()));
 }
 
-#[divan::bench(consts = [0, 1])]
+#[divan::bench(consts = [0, 1, 3])]
 fn stream_200_decode<const F: usize>(bencher: Bencher) {
     let frames = stream(FORMATS[F]);
     bencher.counter(ItemsCount::new(CHUNKS)).bench(|| {

@@ -1,8 +1,12 @@
 //! The one place that knows all formats.
 
+use crate::formats::GEMINI_LIST;
 use crate::hub::{ChatAnswer, ChatError, ChatRequest, ContentShape, ErrorClass, Extra, Part, StreamEvent, Usage, answer_events};
 use crate::json::Value;
-use crate::{DecodeError, EncodeOptions, Encoded, ErrorReply, Loss, StreamOptions, anthropic_messages, openai_chat, openai_responses, sse};
+use crate::{
+    DecodeError, EncodeOptions, Encoded, ErrorReply, Loss, StreamOptions, anthropic_messages, gemini_generate, openai_chat,
+    openai_responses, sse,
+};
 
 /// A wire format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -13,11 +17,13 @@ pub enum Format {
     AnthropicMessages,
     /// OpenAI responses.
     OpenaiResponses,
+    /// Gemini's `generateContent` and `streamGenerateContent`.
+    GeminiGenerate,
 }
 
 impl Format {
     /// Every format.
-    pub const ALL: [Self; 3] = [Self::OpenaiChat, Self::AnthropicMessages, Self::OpenaiResponses];
+    pub const ALL: [Self; 4] = [Self::OpenaiChat, Self::AnthropicMessages, Self::OpenaiResponses, Self::GeminiGenerate];
 
     /// The format's name in the contract.
     pub fn as_str(self) -> &'static str {
@@ -25,11 +31,13 @@ impl Format {
             Self::OpenaiChat => openai_chat::NAME,
             Self::AnthropicMessages => anthropic_messages::NAME,
             Self::OpenaiResponses => openai_responses::NAME,
+            Self::GeminiGenerate => gemini_generate::NAME,
         }
     }
 
-    /// The format with this name.
+    /// The format with this name, or with the name that a dialect has for it (see [`GEMINI_LIST`]).
     pub fn from_name(name: &str) -> Option<Self> {
+        let name = if name == GEMINI_LIST { gemini_generate::NAME } else { name };
         Self::ALL.into_iter().find(|f| f.as_str() == name)
     }
 
@@ -42,6 +50,7 @@ impl Format {
             Self::OpenaiChat => openai_chat::decode_request(body),
             Self::AnthropicMessages => anthropic_messages::decode_request(body),
             Self::OpenaiResponses => openai_responses::decode_request(body),
+            Self::GeminiGenerate => gemini_generate::decode_request(body),
         }
     }
 
@@ -51,6 +60,7 @@ impl Format {
             Self::OpenaiChat => openai_chat::encode_request(request),
             Self::AnthropicMessages => anthropic_messages::encode_request(request, options),
             Self::OpenaiResponses => openai_responses::encode_request(request),
+            Self::GeminiGenerate => gemini_generate::encode_request(request),
         }
     }
 
@@ -65,6 +75,7 @@ impl Format {
             Self::OpenaiResponses => {
                 openai_responses::state(request).map_or(Ok(()), |(field, reason)| Err(DecodeError::new(field, reason)))
             }
+            Self::GeminiGenerate => gemini_generate::state(request).map_or(Ok(()), |(field, reason)| Err(DecodeError::new(field, reason))),
         }
     }
 
@@ -78,6 +89,7 @@ impl Format {
             Self::OpenaiChat => openai_chat::decode_answer(body),
             Self::AnthropicMessages => anthropic_messages::decode_answer(body),
             Self::OpenaiResponses => openai_responses::decode_answer(body),
+            Self::GeminiGenerate => gemini_generate::decode_answer(body),
         }
     }
 
@@ -87,6 +99,7 @@ impl Format {
             Self::OpenaiChat => openai_chat::encode_answer(answer, options),
             Self::AnthropicMessages => anthropic_messages::encode_answer(answer, options),
             Self::OpenaiResponses => openai_responses::encode_answer(answer, options),
+            Self::GeminiGenerate => gemini_generate::encode_answer(answer, options),
         }
     }
 
@@ -99,6 +112,7 @@ impl Format {
             Self::OpenaiChat => openai_chat::decode_error(status, retry_after, body),
             Self::AnthropicMessages => anthropic_messages::decode_error(status, retry_after, body),
             Self::OpenaiResponses => openai_responses::decode_error(status, retry_after, body),
+            Self::GeminiGenerate => gemini_generate::decode_error(status, retry_after, body),
         }
     }
 
@@ -108,6 +122,7 @@ impl Format {
             Self::OpenaiChat => openai_chat::encode_error(error),
             Self::AnthropicMessages => anthropic_messages::encode_error(error),
             Self::OpenaiResponses => openai_responses::encode_error(error),
+            Self::GeminiGenerate => gemini_generate::encode_error(error),
         }
     }
 
@@ -122,6 +137,7 @@ impl Format {
             Self::OpenaiChat => Decoder::OpenaiChat(openai_chat::Decoder::default()),
             Self::AnthropicMessages => Decoder::AnthropicMessages(anthropic_messages::Decoder::default()),
             Self::OpenaiResponses => Decoder::OpenaiResponses(openai_responses::Decoder::default()),
+            Self::GeminiGenerate => Decoder::GeminiGenerate(gemini_generate::Decoder::default()),
         };
         EventDecoder {
             format: self,
@@ -129,6 +145,8 @@ impl Format {
             inner,
             begun: false,
             document: None,
+            list: None,
+            limit,
             progress: Progress::default(),
         }
     }
@@ -139,6 +157,7 @@ impl Format {
             Self::OpenaiChat => Encoder::OpenaiChat(Box::new(openai_chat::Encoder::new(options))),
             Self::AnthropicMessages => Encoder::AnthropicMessages(Box::new(anthropic_messages::Encoder::new(options))),
             Self::OpenaiResponses => Encoder::OpenaiResponses(Box::new(openai_responses::Encoder::new(options))),
+            Self::GeminiGenerate => Encoder::GeminiGenerate(Box::new(gemini_generate::Encoder::new(options))),
         };
         EventEncoder { inner, done: false }
     }
@@ -150,6 +169,7 @@ impl Format {
             Self::OpenaiChat => openai_chat::read_usage(value),
             Self::AnthropicMessages => anthropic_messages::read_usage(value),
             Self::OpenaiResponses => openai_responses::read_usage(value),
+            Self::GeminiGenerate => gemini_generate::read_usage(value),
         }
     }
 
@@ -159,6 +179,7 @@ impl Format {
             Self::OpenaiChat => openai_chat::is_harmless(name),
             Self::AnthropicMessages => anthropic_messages::is_harmless(name),
             Self::OpenaiResponses => openai_responses::is_harmless(name),
+            Self::GeminiGenerate => gemini_generate::is_harmless(name),
         }
     }
 
@@ -175,7 +196,7 @@ impl Format {
     /// Grows a part by a delta that the hub does not model.
     pub(crate) fn fold_delta(self, part: &mut Part, json: &str) {
         match self {
-            Self::OpenaiChat => {}
+            Self::OpenaiChat | Self::GeminiGenerate => {}
             Self::AnthropicMessages => anthropic_messages::fold_delta(part, json),
             Self::OpenaiResponses => openai_responses::fold_delta(part, json),
         }
@@ -193,7 +214,7 @@ impl Format {
         match self {
             Self::OpenaiChat => openai_chat::fold(json, answer, choice),
             // An unknown kind of event has no place in the complete message.
-            Self::AnthropicMessages | Self::OpenaiResponses => {}
+            Self::AnthropicMessages | Self::OpenaiResponses | Self::GeminiGenerate => {}
         }
     }
 
@@ -201,7 +222,7 @@ impl Format {
     pub(crate) fn content_shape(self, parts: &[Part]) -> ContentShape {
         match self {
             Self::OpenaiChat => openai_chat::content_shape(parts),
-            Self::AnthropicMessages | Self::OpenaiResponses => ContentShape::Parts,
+            Self::AnthropicMessages | Self::OpenaiResponses | Self::GeminiGenerate => ContentShape::Parts,
         }
     }
 }
@@ -219,6 +240,9 @@ pub struct EventDecoder {
     begun: bool,
     /// The body, when it is a document in place of a stream.
     document: Option<Vec<u8>>,
+    /// The stream is one array, in formats that have it so.
+    list: Option<gemini_generate::List>,
+    limit: usize,
     progress: Progress,
 }
 
@@ -239,6 +263,7 @@ enum Decoder {
     OpenaiChat(openai_chat::Decoder),
     AnthropicMessages(anthropic_messages::Decoder),
     OpenaiResponses(openai_responses::Decoder),
+    GeminiGenerate(gemini_generate::Decoder),
 }
 
 impl EventDecoder {
@@ -250,8 +275,15 @@ impl EventDecoder {
         if self.takes_document(bytes) {
             return;
         }
-        let Self { parser, inner, progress, .. } = self;
-        if let Err(e) = parser.push(bytes, &mut |event| inner.event(progress, event, false, out)) {
+        let Self { parser, inner, progress, list, limit, .. } = self;
+        let result = match list {
+            None => parser.push(bytes, &mut |event| inner.event(progress, event, false, out)),
+            Some(list) => list
+                .push(bytes, &mut |data| inner.event(progress, sse::Event { name: "", data }, false, out))
+                .then_some(())
+                .ok_or(sse::TooLong { limit: *limit }),
+        };
+        if let Err(e) = result {
             self.fail(ChatError::new(ErrorClass::Protocol, e.to_string()), out);
         }
     }
@@ -268,14 +300,18 @@ impl EventDecoder {
                 Err(e) => out.push(StreamEvent::Error(e)),
             };
         }
-        let Self { parser, inner, progress, .. } = self;
-        parser.finish(&mut |event| inner.event(progress, event, true, out));
+        let Self { parser, inner, progress, list, .. } = self;
+        match list {
+            None => parser.finish(&mut |event| inner.event(progress, event, true, out)),
+            Some(list) => inner.event(progress, sse::Event { name: "", data: list.held() }, true, out),
+        }
         if !progress.done {
             let before = out.len();
             match inner {
                 Decoder::OpenaiChat(d) => d.closed(out),
                 Decoder::AnthropicMessages(d) => d.closed(out),
                 Decoder::OpenaiResponses(d) => d.closed(out),
+                Decoder::GeminiGenerate(d) => d.closed(out),
             }
             progress.follow(before, out);
             progress.done = true;
@@ -293,6 +329,9 @@ impl EventDecoder {
                 // White space of earlier pieces is gone already.
                 bytes = start;
                 self.document = Some(Vec::new());
+            }
+            if *first == b'[' && self.format == Format::GeminiGenerate {
+                self.list = Some(gemini_generate::List::with_limit(self.limit));
             }
         }
         let Some(document) = &mut self.document else { return false };
@@ -319,6 +358,7 @@ impl Decoder {
             Self::OpenaiChat(d) => d.event(event.name, event.data, last, out),
             Self::AnthropicMessages(d) => d.event(event.name, event.data, last, out),
             Self::OpenaiResponses(d) => d.event(event.name, event.data, last, out),
+            Self::GeminiGenerate(d) => d.event(event.name, event.data, last, out),
         }
         progress.follow(before, out);
     }
@@ -360,6 +400,7 @@ enum Encoder {
     OpenaiChat(Box<openai_chat::Encoder>),
     AnthropicMessages(Box<anthropic_messages::Encoder>),
     OpenaiResponses(Box<openai_responses::Encoder>),
+    GeminiGenerate(Box<gemini_generate::Encoder>),
 }
 
 impl EventEncoder {
@@ -374,6 +415,7 @@ impl EventEncoder {
                 Encoder::OpenaiChat(e) => e.event(event, out),
                 Encoder::AnthropicMessages(e) => e.event(event, out),
                 Encoder::OpenaiResponses(e) => e.event(event, out),
+                Encoder::GeminiGenerate(e) => e.event(event, out),
             }
         }
     }
@@ -391,6 +433,8 @@ impl EventEncoder {
             (Encoder::AnthropicMessages(e), Some(error)) => e.error(error, out),
             (Encoder::OpenaiResponses(e), None) => e.end(out),
             (Encoder::OpenaiResponses(e), Some(error)) => e.error(error, out),
+            (Encoder::GeminiGenerate(e), None) => e.end(out),
+            (Encoder::GeminiGenerate(e), Some(error)) => e.error(error, out),
         }
     }
 
@@ -400,6 +444,7 @@ impl EventEncoder {
             Encoder::OpenaiChat(e) => e.losses(),
             Encoder::AnthropicMessages(e) => e.losses(),
             Encoder::OpenaiResponses(e) => e.losses(),
+            Encoder::GeminiGenerate(e) => e.losses(),
         }
     }
 }

@@ -356,7 +356,16 @@ fn word(word: &str) -> Option<ErrorClass> {
         | "outofrange"
         | "validationexception"
         | "invalidvalue" => ErrorClass::InvalidRequest,
-        "apierror" | "servererror" | "internalservererror" | "internalerror" | "internal" => ErrorClass::Upstream,
+        // What a provider cancelled, it did not do for the caller.
+        "cancelled"
+        | "aborted"
+        | "unknown"
+        | "dataloss"
+        | "apierror"
+        | "servererror"
+        | "internalservererror"
+        | "internalerror"
+        | "internal" => ErrorClass::Upstream,
         _ => return None,
     })
 }
@@ -436,6 +445,17 @@ mod tests {
         check(429, r#"{"error":{"code":"RateLimitReached","message":"x"}}"#, RateLimited);
         check(529, r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#, Overloaded);
         check(429, r#"[{"error":{"code":429,"message":"quota","status":"RESOURCE_EXHAUSTED"}}]"#, RateLimited);
+        check(429, r#"{"error":{"code":429,"message":"You exceeded your current quota","status":"RESOURCE_EXHAUSTED"}}"#, RateLimited);
+        check(404, r#"{"error":{"code":404,"message":"models/x is not found for API version v1","status":"NOT_FOUND"}}"#, ModelNotFound);
+        check(404, r#"{"error":{"code":404,"message":"Publisher Model `x` not found.","status":"NOT_FOUND"}}"#, ModelNotFound);
+        check(400, r#"{"error":{"code":400,"message":"API key not valid. Please","status":"INVALID_ARGUMENT"}}"#, Authentication);
+        check(
+            400,
+            r#"{"error":{"code":400,"message":"The input token count (9) exceeds the maximum number of tokens allowed (8).","status":"INVALID_ARGUMENT"}}"#,
+            ContextTooLong,
+        );
+        check(499, r#"{"error":{"code":499,"message":"The operation was cancelled.","status":"CANCELLED"}}"#, Upstream);
+        check(503, r#"{"error":{"code":503,"message":"busy","status":"UNAVAILABLE"}}"#, Overloaded);
         check(500, r#"{"error":"plain string"}"#, Upstream);
     }
 
@@ -447,6 +467,13 @@ mod tests {
             ("bad", Some("messages[3]"), Some("c"), Some(1500))
         );
         assert!(e.raw.is_some());
+        let google =
+            br#"{"error":{"code":429,"message":"m","status":"RESOURCE_EXHAUSTED","details":[{"@type":"x"},{"retryDelay":"34.4s"}]}}"#;
+        let e = decode(429, None, google);
+        assert_eq!((e.code.as_deref(), e.retry_after_ms), (Some("RESOURCE_EXHAUSTED"), Some(34_400)));
+        assert_eq!(decode(429, Some("2"), google).retry_after_ms, Some(2000), "the header is nearer");
+        let e = in_document(&Document::parse(google).unwrap()).unwrap();
+        assert_eq!((e.status, e.class), (Some(429), ErrorClass::RateLimited));
         let e = decode(502, None, b"<html>10.0.0.7 internal</html>");
         assert!(!e.message.contains("10.0.0.7"), "{}", e.message);
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::hub::{ChatAnswer, ChatError, ChatRequest, StreamEvent};
-use crate::{DecodeError, Encoded, ErrorReply, Format, StreamOptions, anthropic_messages, openai_chat, openai_responses};
+use crate::{DecodeError, Encoded, ErrorReply, Format, StreamOptions, anthropic_messages, gemini_generate, openai_chat, openai_responses};
 
 /// What a dialect needs of its format.
 pub trait Codec {
@@ -26,7 +26,7 @@ pub trait Codec {
     fn encoder(options: StreamOptions) -> StreamEncoder;
 }
 
-/// Events to SSE bytes, in one format.
+/// Events to the bytes of a stream, in one format.
 pub struct StreamEncoder {
     inner: Box<dyn Frames>,
     done: bool,
@@ -125,3 +125,41 @@ codec!(
     OpenaiResponses,
     openai_responses
 );
+codec!(
+    /// Gemini's `generateContent`; a stream is server-sent events.
+    GeminiGenerate,
+    gemini_generate
+);
+
+/// What a dialect calls Gemini's format when the caller wants a stream as one JSON array, and not as events. Requests, answers and errors are
+/// the same.
+pub const GEMINI_LIST: &str = "gemini-generate-list";
+
+/// The media type of a stream in the format with this name.
+pub fn stream_type(name: &str) -> &'static str {
+    if name == GEMINI_LIST { "application/json" } else { "text/event-stream; charset=utf-8" }
+}
+
+/// Gemini's `generateContent`; a stream is one JSON array.
+#[derive(Debug, Clone, Copy)]
+pub struct GeminiList;
+
+impl Codec for GeminiList {
+    const FORMAT: Format = Format::GeminiGenerate;
+
+    fn decode_request(body: &[u8]) -> Result<ChatRequest, DecodeError> {
+        GeminiGenerate::decode_request(body)
+    }
+
+    fn encode_answer(answer: &ChatAnswer, options: &StreamOptions) -> Encoded {
+        GeminiGenerate::encode_answer(answer, options)
+    }
+
+    fn encode_error(error: &ChatError) -> ErrorReply {
+        GeminiGenerate::encode_error(error)
+    }
+
+    fn encoder(options: StreamOptions) -> StreamEncoder {
+        StreamEncoder { inner: Box::new(gemini_generate::Encoder::list(options)), done: false }
+    }
+}

@@ -7,7 +7,7 @@
 //! ```text
 //! request bytes --decode_request--> ChatRequest --encode_request--> bytes (+ losses)
 //! answer bytes  --decode_answer---> ChatAnswer  --encode_answer---> bytes (+ losses)
-//! SSE bytes     --EventDecoder----> StreamEvent --EventEncoder----> SSE bytes
+//! stream bytes  --EventDecoder----> StreamEvent --EventEncoder----> SSE bytes
 //! error bytes   --decode_error----> ChatError   --encode_error----> status + bytes
 //! ```
 //!
@@ -24,7 +24,7 @@
 //!   what the hub says; when a hook edited the hub, the hub wins. A hint is never a loss.
 //! * Where one hub record stands for two nested objects, the inner object's fields carry its name: `function.x` in
 //!   an OpenAI tool, `message.x` in an OpenAI choice, `event.x` in the end of an Anthropic stream, `text.x` in
-//!   a request for a response.
+//!   a request for a response, `generationConfig.x` in one of Gemini.
 //! * An extra whose name starts with `$` is a note of the codec to itself (for example `$field`: which of several fields a piece
 //!   of reasoning came in). It is never written out and never a loss.
 #![forbid(unsafe_code)]
@@ -36,6 +36,7 @@ mod error;
 mod error_body;
 pub mod estimate;
 pub mod formats;
+mod gemini_generate;
 pub mod hub;
 pub mod json;
 mod losses;

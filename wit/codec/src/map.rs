@@ -212,6 +212,20 @@ pub(crate) fn base64_text(data: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
+/// Encodes base64 (RFC 4648, standard alphabet, with padding).
+pub(crate) fn to_base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for three in bytes.chunks(3) {
+        let group = three.iter().fold(0u32, |group, byte| (group << 8) | u32::from(*byte)) << (8 * (3 - three.len()));
+        for place in 0..4 {
+            let six = (group >> (18 - 6 * place)) & 63;
+            out.push(if place <= three.len() { char::from(ALPHABET[six as usize]) } else { '=' });
+        }
+    }
+    out
+}
+
 /// Tokens of reasoning that a word for effort stands for when a format wants a number.
 ///
 /// | effort | `none` | `minimal` | `low` | `medium` | `high` | `xhigh`, `max` |
@@ -254,6 +268,9 @@ mod tests {
         check("w6k", Some("é"));
         check("/w==", None);
         check("Z g", None);
+        for (text, data) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foobar", "Zm9vYmFy"), ("é", "w6k=")] {
+            assert_eq!(to_base64(text.as_bytes()), data);
+        }
     }
 
     #[test]

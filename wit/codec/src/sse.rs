@@ -3,8 +3,13 @@
 //!
 //! [`Parser`] gives the content of events. [`Splitter`] finds where raw events end, for a stream that is forwarded as it is.
 //! What is absent: `id` and `retry`, which no model API uses, and reconnecting.
+//!
+//! One thing goes beyond the standard: a JSON object with `error` that stands bare among the events, without `data:`, is an event too. Servers
+//! that fail in the middle of a stream end it with one, and it must not be taken for a line of no meaning.
 
 use memchr::{memchr, memchr2};
+
+use crate::json::Document;
 
 /// Longest event, in bytes, unless said otherwise. A generated image in one event is a few megabytes; 32 MiB is the largest body.
 pub const DEFAULT_LIMIT: usize = 32 * 1024 * 1024;
@@ -76,6 +81,8 @@ pub struct Parser {
     data: Vec<u8>,
     name: String,
     has_data: bool,
+    /// The event is a bare JSON object.
+    bare: bool,
     begun: bool,
     broken: bool,
 }
@@ -96,6 +103,7 @@ impl Parser {
             data: Vec::new(),
             name: String::new(),
             has_data: false,
+            bare: false,
             begun: false,
             broken: false,
         }
@@ -147,6 +155,11 @@ impl Parser {
         if line.is_empty() {
             return self.dispatch(sink);
         }
+        if self.bare || (!self.has_data && line.starts_with(b"{")) {
+            self.bare = true;
+            self.data.extend_from_slice(line);
+            return self.data.push(b'\n');
+        }
         let (field, value) = match memchr(b':', line) {
             Some(colon) => (&line[..colon], line[colon + 1..].strip_prefix(b" ").unwrap_or(&line[colon + 1..])),
             None => (line, &b""[..]),
@@ -168,7 +181,8 @@ impl Parser {
     }
 
     fn dispatch(&mut self, sink: &mut dyn FnMut(Event<'_>)) {
-        if std::mem::take(&mut self.has_data) {
+        let bare = std::mem::take(&mut self.bare) && Document::parse(&self.data).is_ok_and(|d| d.get("error").is_some());
+        if std::mem::take(&mut self.has_data) || bare {
             sink(Event { name: &self.name, data: &self.data });
         }
         self.data.clear();
@@ -286,6 +300,9 @@ mod tests {
         check("data: a\n\ndata: b\n", &[("", "a"), ("", "b")]);
         check("data\n\n", &[("", "")]);
         check("\n\n\r\n", &[]);
+        check("data: a\n\n{\n  \"error\": {}\r\n}\n", &[("", "a"), ("", "{\n  \"error\": {}\n}\n")]);
+        check("data: {\n{\ndata: }\n\n", &[("", "{\n}")]);
+        check("{\"x\": 1}\n\n{\"error\"\n\ndata: a\n\n", &[("", "a")]);
         check("", &[]);
         check("data: é\u{1f600}\n\n", &[("", "é\u{1f600}")]);
     }

@@ -21,7 +21,8 @@ const HEAD: usize = 8 << 10;
 const MANIFEST: &str = r#"{"name":"fuzz","version":"0.1.0","description":"d","capabilities":["config","kv","limiter","providers","wasi"]}"#;
 
 /// Targets that read one wire format: the beginning of their names, and the codec's folder.
-const FORMATS: [(&str, &str); 3] = [("openai", "openai_chat"), ("anthropic", "anthropic_messages"), ("responses", "openai_responses")];
+const FORMATS: [(&str, &str); 4] =
+    [("openai", "openai_chat"), ("anthropic", "anthropic_messages"), ("responses", "openai_responses"), ("gemini", "gemini_generate")];
 
 /// Writes the seeds of every target to `folder/TARGET`; returns how many come from recorded traffic.
 pub fn write(repo: &Repo, folder: &Path, longest: usize) -> Result<usize> {
@@ -100,12 +101,15 @@ fn parts(recording: &Value) -> Vec<(String, String)> {
         path if path.ends_with("/chat/completions") => "openai",
         path if path.ends_with("/messages") => "anthropic",
         path if path.ends_with("/responses") => "responses",
+        path if path.ends_with(":generateContent") || path.ends_with(":streamGenerateContent") => "gemini",
         _ => return Vec::new(),
     };
     let document = |value: &Value| value.is_object().then(|| value.to_string());
     let request = document(&recording["request"]["body"]).map(|seed| (format!("{format}_request"), seed));
     let answer = document(&recording["response"]["body"]).map(|seed| (format!("{format}_answer"), seed));
-    let stream = recording["response"]["sse"].as_str().map(|seed| (format!("{format}_stream"), seed.to_owned()));
+    let list = Some(&recording["response"]["body"]).filter(|body| format == "gemini" && body.is_array()).map(Value::to_string);
+    let events = recording["response"]["sse"].as_str().map(str::to_owned);
+    let stream = events.or(list).map(|seed| (format!("{format}_stream"), seed));
     request.into_iter().chain(answer).chain(stream).collect()
 }
 
@@ -146,6 +150,9 @@ mod tests {
         });
         let expected = [("anthropic_request", r#"{"a":1}"#), ("anthropic_stream", "data: x\n\n")];
         assert_eq!(parts(&recording), expected.map(|(target, seed)| (target.to_owned(), seed.to_owned())));
+        let list =
+            serde_json::json!({"request": {"url": "https://x.example/v1beta/models/m:streamGenerateContent"}, "response": {"body": [1]}});
+        assert_eq!(parts(&list), [("gemini_stream".to_owned(), "[1]".to_owned())]);
         assert_eq!(parts(&serde_json::json!({"request": {"url": "https://x.example/v1/embeddings", "body": {}}})), []);
     }
 

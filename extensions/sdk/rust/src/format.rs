@@ -22,6 +22,7 @@ const BOOLEAN: &[JsonKind] = &[JsonKind::Boolean];
 const ARRAY: &[JsonKind] = &[JsonKind::Array];
 const OBJECT: &[JsonKind] = &[JsonKind::Object];
 const TEXT_OR_ARRAY: &[JsonKind] = &[JsonKind::Text, JsonKind::Array];
+const ARRAY_OR_OBJECT: &[JsonKind] = &[JsonKind::Array, JsonKind::Object];
 const TEXT_OR_OBJECT: &[JsonKind] = &[JsonKind::Text, JsonKind::Object];
 
 const fn rule(name: &'static str, kinds: &'static [JsonKind], expected: &'static str) -> Rule {
@@ -83,24 +84,72 @@ const ANTHROPIC: &[Rule] = &[
     rule("thinking", OBJECT, "an object"),
 ];
 
+const GEMINI: &[Rule] = &[
+    rule("contents", ARRAY_OR_OBJECT, "a list of contents"),
+    rule("systemInstruction", OBJECT, "an object"),
+    rule("tools", ARRAY, "a list of tools"),
+    rule("toolConfig", OBJECT, "an object"),
+    rule("safetySettings", ARRAY, "a list of settings"),
+    rule("generationConfig", OBJECT, "an object"),
+    rule("cachedContent", TEXT, "a string"),
+    rule("labels", OBJECT, "an object"),
+];
+
+/// The right shape of the top of a request.
+fn shaped<'r>(members: &[Member], rules: impl Iterator<Item = &'r Rule> + Clone) -> Result<(), ChatError> {
+    for member in members {
+        let rule = rules.clone().find(|r| r.name == member.name);
+        if let Some(rule) = rule.filter(|r| member.kind != JsonKind::Null && !r.kinds.contains(&member.kind)) {
+            return Err(invalid(rule.name, &format!("found {}, expected {}", found(member.kind), rule.expected)));
+        }
+    }
+    Ok(())
+}
+
+/// Reads the head of a request of Gemini's format, whose path tells the model and whether a stream is wanted. `format` is what the
+/// dialect calls it.
+pub fn accept_gemini(incoming: &Incoming, format: &str, model: String, stream: bool) -> Result<Accepted, ChatError> {
+    if model.is_empty() || model.len() > MAX_MODEL {
+        return Err(invalid("model", &format!("a model's name has 1 to {MAX_MODEL} bytes")));
+    }
+    let members = incoming.members();
+    shaped(&members, GEMINI.iter())?;
+    let given = |name: &str| members.iter().any(|m| m.name == name && m.kind != JsonKind::Null);
+    if given("model") {
+        let named = incoming.text("/model").unwrap_or_default();
+        if named.strip_prefix("models/").unwrap_or(&named) != model {
+            return Err(invalid("model", "the body names another model than the path; leave it out"));
+        }
+    }
+    if !given("contents") {
+        return Err(invalid("contents", "it is missing; a request needs at least one content"));
+    }
+    let list = members.iter().any(|m| m.name == "contents" && m.kind == JsonKind::Array);
+    if list && incoming.kind("/contents/0").is_none() {
+        return Err(invalid("contents", "the list is empty; a request needs at least one content"));
+    }
+    // A stream of this format always tells its usage.
+    Ok(Accepted::Generate(GenerateHead { format: format.into(), model, stream, include_usage: true }))
+}
+
 /// Reads the head of a request: what the gateway needs to know, and whether the top has the right shape. The conversation itself
-/// is not looked at.
+/// is not looked at. For formats that have the model in the body; for Gemini's see [`accept_gemini`].
 pub fn accept<C: Codec>(incoming: &Incoming) -> Result<Accepted, ChatError> {
     let members = incoming.members();
     let own = match C::FORMAT {
         Format::OpenaiChat => OPENAI,
         Format::AnthropicMessages => ANTHROPIC,
         Format::OpenaiResponses => RESPONSES,
+        Format::GeminiGenerate => GEMINI,
     };
-    for member in &members {
-        let rule = COMMON.iter().chain(own).find(|r| r.name == member.name);
-        if let Some(rule) = rule.filter(|r| member.kind != JsonKind::Null && !r.kinds.contains(&member.kind)) {
-            return Err(invalid(rule.name, &format!("found {}, expected {}", found(member.kind), rule.expected)));
-        }
-    }
+    shaped(&members, COMMON.iter().chain(own))?;
     let given = |name: &str| members.iter().any(|m| m.name == name && m.kind != JsonKind::Null);
     let model = model(incoming, &members)?;
-    let conversation = if C::FORMAT == Format::OpenaiResponses { "input" } else { "messages" };
+    let conversation = match C::FORMAT {
+        Format::OpenaiChat | Format::AnthropicMessages => "messages",
+        Format::OpenaiResponses => "input",
+        Format::GeminiGenerate => "contents",
+    };
     // A response may go on from what the provider keeps.
     let kept = ["previous_response_id", "conversation", "prompt"];
     if !(conversation == "input" && kept.into_iter().any(given)) {
@@ -118,7 +167,7 @@ pub fn accept<C: Codec>(incoming: &Incoming) -> Result<Accepted, ChatError> {
     let stream = given("stream") && incoming.flag("/stream") == Some(true);
     let include_usage = match C::FORMAT {
         Format::OpenaiChat => given("stream_options") && incoming.flag("/stream_options/include_usage") == Some(true),
-        Format::AnthropicMessages | Format::OpenaiResponses => true,
+        Format::AnthropicMessages | Format::OpenaiResponses | Format::GeminiGenerate => true,
     };
     Ok(Accepted::Generate(GenerateHead { format: C::FORMAT.as_str().into(), model, stream, include_usage }))
 }
@@ -345,6 +394,28 @@ mod tests {
         check::<OpenaiResponses>(json!({"model": "m", "input": []}), "`input`: the list is empty");
         check::<OpenaiResponses>(json!({"model": "m", "input": 5}), "`input`: found a number, expected a string or a list of items");
         check::<OpenaiResponses>(json!({"model": "m", "input": "x", "text": "json"}), "`text`: found a string, expected an object");
+    }
+
+    #[test]
+    fn gemini_heads() {
+        let contents = json!([{"parts": [{"text": "x"}]}]);
+        let check = |body: serde_json::Value, model: &str, expect: &str| {
+            let found = match accept_gemini(&FakeIncoming::post("/", body).handle(), "gemini-generate", model.into(), true) {
+                Ok(Accepted::Generate(head)) => format!("{} stream={}", head.model, head.stream),
+                Ok(Accepted::Reply(_)) => "reply".into(),
+                Err(e) => format!("{:?} {}", e.param, e.message),
+            };
+            assert!(found.contains(expect), "found `{found}`, expected `{expect}`");
+        };
+        check(json!({"contents": contents}), "m", "m stream=true");
+        check(json!({"contents": {"parts": []}}), "m", "m stream=true");
+        check(json!({"contents": contents, "model": "models/m"}), "m", "m stream=true");
+        check(json!({"contents": contents, "model": "models/o"}), "m", "Some(\"model\") `model`: the body names another model");
+        check(json!({"contents": contents}), "", "`model`: a model's name has 1 to 512 bytes");
+        check(json!({}), "m", "`contents`: it is missing");
+        check(json!({"contents": []}), "m", "`contents`: the list is empty");
+        check(json!({"contents": "x"}), "m", "`contents`: found a string, expected a list of contents");
+        check(json!({"contents": contents, "generationConfig": 5}), "m", "`generationConfig`: found a number");
     }
 
     #[test]

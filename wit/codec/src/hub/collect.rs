@@ -133,7 +133,7 @@ impl Collector {
             match (e.name.strip_prefix("call."), format) {
                 (_, Format::OpenaiResponses) => format.fold_extra(self.block(d.at), e),
                 (Some(name), _) => merge_extra(&mut self.block(d.at).extras, name, &e.value),
-                (None, Format::AnthropicMessages) => merge_extra(&mut self.block(d.at).extras, &e.name, &e.value),
+                (None, Format::AnthropicMessages | Format::GeminiGenerate) => merge_extra(&mut self.block(d.at).extras, &e.name, &e.value),
                 (None, Format::OpenaiChat) => merge_extra(&mut self.choice(d.at.choice).extras, &e.name, &e.value),
             }
         }
@@ -143,6 +143,9 @@ impl Collector {
         self.choice(f.choice).finish = Some(f.reason.clone());
         for e in &f.extras {
             match (self.format, &mut self.start) {
+                (Format::GeminiGenerate, Some(start)) if e.name.starts_with("event.") => {
+                    set_extra(&mut start.extras, &e.name["event.".len()..], e.value.clone());
+                }
                 (Format::AnthropicMessages | Format::OpenaiResponses, Some(start)) => {
                     set_extra(&mut start.extras, e.name.strip_prefix("event.").unwrap_or(&e.name), e.value.clone())
                 }
@@ -181,7 +184,8 @@ fn is_vacant(part: &Part) -> bool {
 /// Members whose text arrives in pieces, in whatever object they stand.
 const RUNNING: [&str; 7] = ["arguments", "text", "data", "transcript", "summary", "signature", "content"];
 
-fn merge_extra(extras: &mut Vec<Extra>, name: &str, value: &str) {
+/// Sets an extra; one that is there grows by it.
+pub(crate) fn merge_extra(extras: &mut Vec<Extra>, name: &str, value: &str) {
     match extras.iter_mut().find(|e| e.name == name) {
         None => extras.push(Extra::new(name, value)),
         Some(e) => {

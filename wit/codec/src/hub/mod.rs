@@ -7,6 +7,7 @@ mod replay;
 mod types;
 
 pub use collect::Collector;
+pub(crate) use collect::merge_extra;
 pub use replay::answer_events;
 pub use types::*;
 

@@ -7,6 +7,7 @@
 
 mod facts;
 mod form;
+mod gemini;
 mod operation;
 mod responses;
 mod splice;

@@ -57,13 +57,18 @@ pub fn splice(body: &[u8], doc: &Document<'_>, edits: &[(&str, Option<&str>)]) -
     out
 }
 
-/// The edits that a forwarded request needs: the resolved model, when it differs or is told twice, and, for a stream of OpenAI's
-/// format whose usage we want, `stream_options.include_usage`, beside the options that are there.
+/// The edits that a forwarded request needs: the resolved model, when it differs or is told twice (none in Gemini's format, whose path
+/// names it), and, for a stream of OpenAI's format whose usage we want, `stream_options.include_usage`, beside the options that are there.
 ///
 /// A `stream` that is told twice is told once after this, so that we and the provider mean the same one.
 pub fn request_edits(format: Format, doc: &Document<'_>, model: &str, want_usage: bool) -> Vec<(&'static str, Option<String>)> {
     let mut edits = Vec::new();
-    if doc.count("model") != 1 || doc.string("model").as_deref() != Some(model) {
+    if format == Format::GeminiGenerate {
+        // The path names the model, and the body must not name another one.
+        if doc.count("model") > 0 {
+            edits.push(("model", None));
+        }
+    } else if doc.count("model") != 1 || doc.string("model").as_deref() != Some(model) {
         let mut json = Vec::new();
         write_string(&mut json, model);
         edits.push(("model", Some(String::from_utf8(json).unwrap_or_default())));
@@ -151,6 +156,8 @@ mod tests {
             true,
             r#"{"stream_options":{"include_usage":true,"x":1},"model":"m","stream":true}"#,
         );
+        check_forward(r#"{"contents":[]}"#, Format::GeminiGenerate, true, r#"{"contents":[]}"#);
+        check_forward(r#"{"model":"evil","contents":[]}"#, Format::GeminiGenerate, true, r#"{"contents":[]}"#);
         check_forward(r#"{"model":"evil","model":"m"}"#, openai, true, r#"{"model":"m"}"#);
         check_forward(r#"{"stream":true,"model":"m","stream":false}"#, openai, true, r#"{"model":"m","stream":false}"#);
     }

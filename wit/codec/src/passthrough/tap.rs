@@ -5,12 +5,12 @@
 
 use memchr::memmem::Finder;
 
-use super::{StreamFacts, responses};
+use super::{StreamFacts, gemini, responses};
 use crate::dispatch::no_answer;
 use crate::hub::{ChatError, ErrorClass, FinishReason};
 use crate::json::{Document, Fields, Kind, Value};
 use crate::sse::{Event, Parser, Splitter};
-use crate::{Format, anthropic_messages, error_body, openai_chat};
+use crate::{Format, anthropic_messages, error_body, gemini_generate, openai_chat};
 
 /// Most comments before an answer that are kept, in bytes.
 const MAX_PRELUDE: usize = 16 << 10;
@@ -22,6 +22,8 @@ pub struct StreamTap {
     reader: Reader,
     /// Comments that came before the answer began. They go out with its beginning, and not at all when there is none.
     prelude: Vec<u8>,
+    /// The last event went there, and so does the rest of its line end.
+    to_prelude: bool,
     /// An event was too long: nothing more is forwarded.
     broken: bool,
 }
@@ -38,6 +40,8 @@ struct Reader {
     usage: Option<String>,
     /// A response asks for tools.
     calls: bool,
+    /// What a stream of Gemini's told of its end.
+    told: gemini_generate::Told,
 }
 
 #[derive(Debug)]
@@ -58,9 +62,17 @@ impl StreamTap {
             error: Finder::new("\"error\""),
             index: Finder::new("\"index\""),
         };
-        let reader =
-            Reader { format, drop_usage_chunk, facts: StreamFacts::default(), words, choices: Vec::new(), usage: None, calls: false };
-        Self { splitter: Splitter::default(), reader, prelude: Vec::new(), broken: false }
+        let reader = Reader {
+            format,
+            drop_usage_chunk,
+            facts: StreamFacts::default(),
+            words,
+            choices: Vec::new(),
+            usage: None,
+            calls: false,
+            told: Default::default(),
+        };
+        Self { splitter: Splitter::default(), reader, prelude: Vec::new(), to_prelude: false, broken: false }
     }
 
     /// Takes bytes, cut anywhere, and appends the raw bytes of the events that they complete; the beginning of the next event is held back.
@@ -68,12 +80,17 @@ impl StreamTap {
         if self.broken {
             return;
         }
-        let Self { splitter, reader, prelude, .. } = self;
+        let Self { splitter, reader, prelude, to_prelude, .. } = self;
         let result = splitter.push(chunk, &mut |raw| {
             if reader.passes(raw) {
                 out.append(prelude);
                 out.extend_from_slice(raw);
-            } else if !reader.facts.started && raw.starts_with(b":") && prelude.len() + raw.len() <= MAX_PRELUDE {
+                *to_prelude = false;
+                return;
+            }
+            let comment = raw.starts_with(b":") || *to_prelude && raw == b"\n";
+            *to_prelude = !reader.facts.started && comment && prelude.len() + raw.len() <= MAX_PRELUDE;
+            if *to_prelude {
                 prelude.extend_from_slice(raw);
             }
         });
@@ -91,7 +108,8 @@ impl StreamTap {
         }
         self.broken = true;
         let held = self.splitter.held().to_vec();
-        let whole = one_data(&held).is_some_and(|data| data.trim_ascii() == b"[DONE]" || Document::parse(data).is_ok());
+        let data = one_data(&held).unwrap_or(&held);
+        let whole = data.trim_ascii() == b"[DONE]" || Document::parse(data).is_ok();
         if whole && self.reader.passes(&held) {
             out.extend_from_slice(&held);
             out.extend_from_slice(if held.ends_with(b"\n") { b"\n" } else { b"\n\n" });
@@ -189,6 +207,10 @@ impl Reader {
                 }
                 true
             }
+            Format::GeminiGenerate => {
+                gemini::read(&mut self.facts, &mut self.told, data);
+                true
+            }
         }
     }
 
@@ -211,6 +233,7 @@ impl Reader {
             Format::AnthropicMessages => f.finish.is_some(),
             // Only the last event ends it.
             Format::OpenaiResponses => false,
+            Format::GeminiGenerate => self.told.complete(),
         };
         if !f.ended {
             f.error = Some(responses::broke_off());

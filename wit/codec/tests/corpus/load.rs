@@ -42,9 +42,10 @@ pub fn is_shared(root: &Path) -> bool {
         && root.join("openai").is_dir()
 }
 
-pub fn recordings(root: &Path) -> Vec<Recording> {
-    let mut found = Vec::new();
-    for folder in ["openai", "compat", "anthropic", "response_only"] {
+/// The recordings of the formats that we know, and how many files are of others.
+pub fn recordings(root: &Path) -> (Vec<Recording>, usize) {
+    let (mut found, mut skipped) = (Vec::new(), 0);
+    for folder in ["openai", "compat", "anthropic", "gemini", "vertex", "response_only"] {
         let mut files = Vec::new();
         walk(&root.join(folder), &mut files);
         files.sort();
@@ -53,10 +54,13 @@ pub fn recordings(root: &Path) -> Vec<Recording> {
             let json: Value = serde_json::from_str(&text).unwrap();
             let name = file.file_name().unwrap().to_string_lossy().into_owned();
             let provider = file.parent().and_then(Path::file_name).unwrap().to_string_lossy().into_owned();
-            found.extend(recording(folder, &provider, name, json));
+            match recording(folder, &provider, name, json) {
+                Some(recording) => found.push(recording),
+                None => skipped += 1,
+            }
         }
     }
-    found
+    (found, skipped)
 }
 
 /// The recordings of a folder as they are, by name.
@@ -90,7 +94,14 @@ fn recording(folder: &str, provider: &str, name: String, mut json: Value) -> Opt
         Some(url) => by_url(url)?,
         None => by_shape(provider, body.as_ref().or(chunks.as_ref().and_then(|c| c.first())), response["sse"].as_str())?,
     };
-    let stream = response["sse"].as_str().map(|s| s.as_bytes().to_vec()).or_else(|| chunks.map(|c| frames(&c, format)));
+    // Recordings of documents as they came, and of streams that are one array.
+    let text = response["sse"].as_str();
+    let document = text.filter(|t| format == Format::GeminiGenerate && t.trim_start().starts_with('{'));
+    let body = body.or_else(|| document.and_then(|t| serde_json::from_str(t).ok()));
+    let list = body.as_ref().filter(|b| format == Format::GeminiGenerate && b.is_array());
+    let stream = list.map(|list| serde_json::to_vec_pretty(list).unwrap());
+    let stream = stream.or_else(|| text.filter(|_| document.is_none()).map(|s| s.as_bytes().to_vec()));
+    let stream = stream.or_else(|| chunks.map(|c| frames(&c, format)));
     let mut features = vec!["all".to_owned(), if stream.is_some() { "stream" } else { "unary" }.to_owned()];
     for (feature, value) in json["features"].as_object().into_iter().flatten() {
         let said = match value {
@@ -105,7 +116,8 @@ fn recording(folder: &str, provider: &str, name: String, mut json: Value) -> Opt
     if json["features"]["tool_calls"].as_u64() > Some(1) {
         features.push("parallel_calls".into());
     }
-    let status = response["status"].as_u64().unwrap_or(200) as u16;
+    let told = body.as_ref().and_then(|b| b["error"]["code"].as_u64()).filter(|_| response["status"].is_null());
+    let status = response["status"].as_u64().or(told).unwrap_or(200) as u16;
     if status >= 400 {
         features.push("error".into());
     }
@@ -126,6 +138,8 @@ fn by_url(url: &str) -> Option<Format> {
         Some(Format::AnthropicMessages)
     } else if path.ends_with("/responses") {
         Some(Format::OpenaiResponses)
+    } else if path.ends_with(":generateContent") || path.ends_with(":streamGenerateContent") {
+        Some(Format::GeminiGenerate)
     } else {
         None
     }
@@ -134,6 +148,12 @@ fn by_url(url: &str) -> Option<Format> {
 /// Recordings without a request: the answer's shape says what it is.
 fn by_shape(provider: &str, first: Option<&Value>, sse: Option<&str>) -> Option<Format> {
     let kind = |v: &Value| v["type"].as_str().unwrap_or_default().to_owned();
+    if provider.starts_with("gemini") || provider == "google" {
+        // Beside them are recordings of other interfaces: interactions, counts of tokens, images, and what is no answer of any.
+        let text = sse.map(str::to_owned).or_else(|| first.map(Value::to_string)).unwrap_or_default();
+        let ours = ["\"candidates\"", "\"promptFeedback\"", "\"error\""].iter().any(|word| text.contains(word));
+        return ours.then_some(Format::GeminiGenerate);
+    }
     if let Some(first) = first {
         return if first.get("choices").is_some() {
             Some(Format::OpenaiChat)

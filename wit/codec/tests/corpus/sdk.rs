@@ -4,7 +4,15 @@ use serde_json::{Value, json};
 
 /// The data of the events, in order.
 pub fn events(stream: &[u8]) -> Vec<Value> {
+    if stream.starts_with(b"[") {
+        return serde_json::from_slice(stream).unwrap();
+    }
     let text = String::from_utf8_lossy(stream).replace("\r\n", "\n");
+    // A document that stands bare behind the events.
+    if let Some((events_before, bare)) = text.split_once("\n\n{\n") {
+        let bare = serde_json::from_str(&format!("{{\n{bare}")).unwrap();
+        return events(events_before.as_bytes()).into_iter().chain([bare]).collect();
+    }
     let data = text
         .split("\n\n")
         .map(|event| event.lines().filter_map(|l| l.strip_prefix("data:")).map(str::trim_start).collect::<Vec<_>>().join("\n"));
@@ -199,4 +207,77 @@ pub fn pieces(response: &Value) -> Value {
         _ => String::new(),
     };
     response["output"].as_array().unwrap().iter().map(|item| json!({"kind": item["type"], "text": text(item)})).collect()
+}
+
+/// Whether a stream of Gemini's was told to its end: every candidate has a reason to finish, or the prompt was refused.
+pub fn gemini_finished(events: &[Value]) -> bool {
+    let candidates: Vec<&Value> = events.iter().flat_map(|e| e["candidates"].as_array().into_iter().flatten()).collect();
+    if candidates.is_empty() {
+        return events.iter().any(|e| e["promptFeedback"]["blockReason"].is_string());
+    }
+    let index = |c: &Value| c["index"].as_u64().unwrap_or(0);
+    candidates.iter().all(|c| candidates.iter().any(|other| index(other) == index(c) && other["finishReason"].is_string()))
+}
+
+/// What the chunks of a stream of Gemini's tell together: `{"text","thoughts","calls","parts","finish","usage"}`. The usage is the last one
+/// that counts something.
+pub fn gemini(events: &[Value]) -> Value {
+    let mut told = json!({"text": "", "thoughts": "", "calls": [], "parts": [], "finish": null, "usage": null});
+    let mut open: Option<Value> = None;
+    for event in events {
+        if event["usageMetadata"].as_object().is_some_and(|u| u.keys().any(|k| k.ends_with("TokenCount"))) {
+            told["usage"] = event["usageMetadata"].clone();
+        }
+        let Some(candidate) = event["candidates"].get(0) else { continue };
+        if candidate["finishReason"].is_string() {
+            told["finish"] = candidate["finishReason"].clone();
+        }
+        for part in candidate["content"]["parts"].as_array().into_iter().flatten() {
+            if let Some(text) = part["text"].as_str() {
+                append(&mut told, if part["thought"] == true { "thoughts" } else { "text" }, text);
+            } else if part["functionCall"].is_object() {
+                call(&mut told, &mut open, &part["functionCall"]);
+            } else if part.as_object().is_some_and(|p| !p.is_empty()) {
+                told["parts"].as_array_mut().unwrap().push(part.clone());
+            }
+        }
+    }
+    told["calls"].as_array_mut().unwrap().extend(open);
+    told
+}
+
+/// A call, or a piece of one.
+fn call(told: &mut Value, open: &mut Option<Value>, piece: &Value) {
+    if piece["name"].is_string() {
+        told["calls"].as_array_mut().unwrap().extend(open.take());
+        let args = if piece["args"].is_object() { piece["args"].clone() } else { json!({}) };
+        *open = Some(json!({"name": piece["name"], "args": args}));
+    }
+    let Some(call) = open.as_mut() else { return };
+    for part in piece["partialArgs"].as_array().into_iter().flatten() {
+        let path = part["jsonPath"].as_str().unwrap().trim_start_matches("$.").replace('[', ".").replace(']', "");
+        let mut place = &mut call["args"];
+        for step in path.split('.') {
+            place = match step.parse::<usize>() {
+                Ok(index) => {
+                    if !place.is_array() {
+                        *place = json!([]);
+                    }
+                    while place.as_array().unwrap().len() <= index {
+                        place.as_array_mut().unwrap().push(Value::Null);
+                    }
+                    &mut place[index]
+                }
+                Err(_) => &mut place[step],
+            };
+        }
+        *place = match (place.as_str(), part["stringValue"].as_str()) {
+            (Some(before), Some(more)) => (before.to_owned() + more).into(),
+            (None, Some(text)) => text.into(),
+            _ => ["numberValue", "boolValue"].iter().map(|n| part[*n].clone()).find(|v| !v.is_null()).unwrap_or_default(),
+        };
+    }
+    if piece["willContinue"] != true {
+        told["calls"].as_array_mut().unwrap().extend(open.take());
+    }
 }

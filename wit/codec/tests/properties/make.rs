@@ -50,10 +50,15 @@ fn media(format: Format, document: bool) -> BoxedStrategy<Media> {
     (source, name).prop_map(|(source, name)| Media { source, detail: None, name }).boxed()
 }
 
+/// Whether a format has breakpoints of a cache.
+fn caches(format: Format) -> bool {
+    matches!(format, Format::OpenaiChat | Format::AnthropicMessages)
+}
+
 /// A part of a user's message.
 fn user_part(format: Format) -> BoxedStrategy<Part> {
     let kind = prop_oneof![4 => text().prop_map(PartKind::Text), 1 => media(format, false).prop_map(PartKind::Image), 1 => media(format, true).prop_map(PartKind::Document)];
-    let caches = format != Format::OpenaiResponses;
+    let caches = caches(format);
     (kind, any::<bool>()).prop_map(move |(kind, cache)| part(kind, cache && caches)).boxed()
 }
 
@@ -74,13 +79,19 @@ pub fn spoken(format: Format) -> BoxedStrategy<Vec<Part>> {
         .boxed()
 }
 
+/// A message that is one text.
+fn said(format: Format, role: Role, text: String) -> Message {
+    let shape = if format == Format::GeminiGenerate { ContentShape::Parts } else { ContentShape::Text };
+    Message { shape, ..Message::text(role, text) }
+}
+
 fn message(role: Role, parts: Vec<Part>, shape: ContentShape) -> Message {
     Message { role, parts, shape, name: None, extras: Vec::new() }
 }
 
 fn turn(format: Format) -> BoxedStrategy<Vec<Message>> {
     let user = prop_oneof![
-        text().prop_map(|t| Message::text(Role::User, t)),
+        text().prop_map(move |t| said(format, Role::User, t)),
         prop::collection::vec(user_part(format), 1..4).prop_map(|parts| message(Role::User, parts, ContentShape::Parts)),
     ];
     (user, spoken(format), text(), any::<bool>())
@@ -93,8 +104,14 @@ fn exchange(format: Format, user: Message, spoken: Vec<Part>, result: &str, fail
         spoken.iter().filter_map(|p| if let PartKind::ToolCall(c) = &p.kind { Some(c.id.clone()) } else { None }).collect();
     let answer = |id: String| {
         let content = vec![ResultPart::new(ResultPartKind::Text(result.to_owned()))];
-        let is_error = (format == Format::AnthropicMessages).then_some(failed);
-        Part::new(PartKind::ToolResult(ToolResult { tool_call_id: id, content, shape: ContentShape::Text, is_error }))
+        let is_error = match format {
+            Format::AnthropicMessages => Some(failed),
+            // Only a failure is told.
+            Format::GeminiGenerate => failed.then_some(true),
+            _ => None,
+        };
+        let shape = if format == Format::GeminiGenerate { ContentShape::Parts } else { ContentShape::Text };
+        Part::new(PartKind::ToolResult(ToolResult { tool_call_id: id, content, shape, is_error }))
     };
     let mut messages = vec![user];
     if spoken.is_empty() {
@@ -102,7 +119,7 @@ fn exchange(format: Format, user: Message, spoken: Vec<Part>, result: &str, fail
     }
     let texts = spoken.iter().any(|p| matches!(p.kind, PartKind::Text(_)));
     let shape = match format {
-        Format::AnthropicMessages | Format::OpenaiResponses => ContentShape::Parts,
+        Format::AnthropicMessages | Format::OpenaiResponses | Format::GeminiGenerate => ContentShape::Parts,
         Format::OpenaiChat if texts => ContentShape::Text,
         Format::OpenaiChat => ContentShape::Null,
     };
@@ -111,14 +128,16 @@ fn exchange(format: Format, user: Message, spoken: Vec<Part>, result: &str, fail
         Format::OpenaiChat | Format::OpenaiResponses => {
             messages.extend(ids.into_iter().map(|id| message(Role::Tool, vec![answer(id)], ContentShape::Parts)))
         }
-        Format::AnthropicMessages if ids.is_empty() => {}
-        Format::AnthropicMessages => messages.push(message(Role::Tool, ids.into_iter().map(answer).collect(), ContentShape::Parts)),
+        Format::AnthropicMessages | Format::GeminiGenerate if ids.is_empty() => {}
+        Format::AnthropicMessages | Format::GeminiGenerate => {
+            messages.push(message(Role::Tool, ids.into_iter().map(answer).collect(), ContentShape::Parts))
+        }
     }
     messages
 }
 
 fn tools(format: Format) -> BoxedStrategy<Vec<Tool>> {
-    let caches = format != Format::OpenaiResponses;
+    let caches = caches(format);
     let tool = ("[a-z_]{1,10}", option(text()), object(), any::<bool>()).prop_map(move |(name, description, parameters, cache)| Tool {
         kind: ToolKind::Function(FunctionTool { name, description, parameters: Some(parameters.to_string()), strict: None }),
         cache_control: (cache && caches).then(|| r#"{"type":"ephemeral","ttl":"1h"}"#.to_owned()),
@@ -129,7 +148,8 @@ fn tools(format: Format) -> BoxedStrategy<Vec<Tool>> {
 
 fn params(format: Format) -> BoxedStrategy<Params> {
     let openai = format != Format::AnthropicMessages;
-    let chat = format == Format::OpenaiChat;
+    let chat = format == Format::OpenaiChat || format == Format::GeminiGenerate;
+    let gemini = format == Format::GeminiGenerate;
     let stops = format != Format::OpenaiResponses;
     let only = move |keep: bool| move |p: Params| if keep { p } else { Params::default() };
     let shared = (option(0u32..=10), option(0u32..=10), option(1u64..100_000), prop::collection::vec(text(), 0..3), option(text()))
@@ -151,10 +171,10 @@ fn params(format: Format) -> BoxedStrategy<Params> {
         .prop_map(move |(penalty, seed, n, effort, parallel)| Params {
             presence_penalty: penalty.filter(|_| chat).map(f64::from),
             frequency_penalty: penalty.filter(|_| chat).map(f64::from),
-            seed: seed.filter(|_| chat),
+            seed: seed.filter(|_| chat).map(|seed| if gemini { seed % 1000 } else { seed }),
             n: n.filter(|_| chat),
             reasoning_effort: effort.map(str::to_owned),
-            parallel_tool_calls: parallel,
+            parallel_tool_calls: parallel.filter(|_| !gemini),
             ..Params::default()
         })
         .prop_map(only(openai));
@@ -164,7 +184,7 @@ fn params(format: Format) -> BoxedStrategy<Params> {
             top_p: s.top_p,
             max_tokens: if openai { s.max_tokens } else { s.max_tokens.or(Some(100)) },
             stop: if stops { s.stop } else { Vec::new() },
-            user: s.user,
+            user: s.user.filter(|_| !gemini),
             ..r
         })
         .boxed()
@@ -172,17 +192,19 @@ fn params(format: Format) -> BoxedStrategy<Params> {
 
 /// A request that `format` can express completely.
 pub fn request(format: Format) -> BoxedStrategy<ChatRequest> {
-    let system = option(text().prop_map(|t| Message::text(Role::System, t)));
+    // Gemini's path has the model and the wish for a stream.
+    let gemini = format == Format::GeminiGenerate;
+    let system = option(text().prop_map(move |t| said(format, Role::System, t)));
     (system, prop::collection::vec(turn(format), 1..4), tools(format), params(format), any::<bool>(), option(object()))
         .prop_map(move |(system, turns, tools, params, stream, extra)| ChatRequest {
             format: format.as_str().into(),
-            model: "model-1".into(),
+            model: if gemini { String::new() } else { "model-1".into() },
             messages: system.into_iter().chain(turns.into_iter().flatten()).collect(),
             tool_choice: (!tools.is_empty()).then_some(ToolChoice::Required),
             tools,
             params,
-            stream,
-            include_usage: stream && format != Format::OpenaiChat,
+            stream: stream && !gemini,
+            include_usage: stream && !gemini && format != Format::OpenaiChat,
             extras: extra.map(|v| Extra::new("x_unknown", v.to_string())).into_iter().collect(),
         })
         .boxed()

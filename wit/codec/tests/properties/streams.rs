@@ -1,5 +1,6 @@
 //! Streams read the same however they are cut, and tell the same in every format.
 
+use llm_codec::formats::{Codec as _, GeminiList};
 use llm_codec::hub::*;
 use llm_codec::passthrough::StreamTap;
 use llm_codec::sse::{Event, Parser, Splitter};
@@ -167,16 +168,46 @@ fn responses_grammar(bytes: &[u8]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// Every event is an answer of the same id; one with a reason to finish and the usage comes last, and no other has either.
+fn gemini_grammar(bytes: &[u8]) -> Result<(), TestCaseError> {
+    let text = std::str::from_utf8(bytes).unwrap();
+    let chunks: Vec<Value> =
+        text.split("\n\n").filter_map(|e| e.strip_prefix("data: ")).map(|d| serde_json::from_str(d).unwrap()).collect();
+    for (i, chunk) in chunks.iter().enumerate() {
+        prop_assert_eq!((&chunk["responseId"], &chunk["modelVersion"]), (&"id-1".into(), &"model-1".into()));
+        let candidate = &chunk["candidates"][0];
+        prop_assert!(candidate["content"]["parts"].as_array().is_some_and(|parts| parts.len() == 1));
+        prop_assert_eq!((&candidate["content"]["role"], candidate["index"].as_u64()), (&"model".into(), Some(0)));
+        let last = i + 1 == chunks.len();
+        prop_assert_eq!((candidate["finishReason"].is_string(), chunk["usageMetadata"].is_object()), (last, last));
+    }
+    Ok(())
+}
+
+/// The same events as one array tell the same, however it is cut.
+fn as_a_list(events: &[StreamEvent], cuts: &[prop::sample::Index], expect: &Told) -> Result<(), TestCaseError> {
+    let mut bytes = Vec::new();
+    GeminiList::encoder(StreamOptions::default()).events(events, &mut bytes);
+    prop_assert!(serde_json::from_slice::<Vec<Value>>(&bytes).is_ok(), "{}", String::from_utf8_lossy(&bytes));
+    let whole = decode(Format::GeminiGenerate, &[&bytes]);
+    prop_assert_eq!(&decode(Format::GeminiGenerate, &pieces(&bytes, cuts)), &whole);
+    let answer = Format::GeminiGenerate.decode_answer(&bytes).map_err(|e| TestCaseError::fail(format!("{e:?}")))?;
+    prop_assert_eq!(&told(&answer), expect);
+    Ok(())
+}
+
 fn survives(format: Format, answer: &ChatAnswer, order: &[prop::sample::Index], cuts: &[prop::sample::Index]) -> Result<(), TestCaseError> {
     let events = interleaved(answer, order);
     let expect = told(&collect(format, &events).unwrap());
     prop_assert_eq!(&expect, &told(answer), "collecting the events gives the answer");
+    as_a_list(&events, cuts, &expect)?;
     for target in Format::ALL {
         let bytes = encode(target, &events);
         match target {
             Format::AnthropicMessages => anthropic_grammar(&bytes)?,
             Format::OpenaiChat => openai_grammar(&bytes)?,
             Format::OpenaiResponses => responses_grammar(&bytes)?,
+            Format::GeminiGenerate => gemini_grammar(&bytes)?,
         }
         let whole = decode(target, &[&bytes]);
         prop_assert_eq!(&decode(target, &pieces(&bytes, cuts)), &whole, "any cut gives the same events");
@@ -267,6 +298,11 @@ proptest! {
     #[test]
     fn responses(answer in make::answer(Format::OpenaiResponses), order in cuts(), cuts in cuts()) {
         survives(Format::OpenaiResponses, &answer, &order, &cuts)?;
+    }
+
+    #[test]
+    fn gemini_answers(answer in make::answer(Format::GeminiGenerate), order in cuts(), cuts in cuts()) {
+        survives(Format::GeminiGenerate, &answer, &order, &cuts)?;
     }
 
     #[test]

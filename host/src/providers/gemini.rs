@@ -1,0 +1,166 @@
+//! Gemini's `generateContent`: the Gemini API, and Vertex AI when a project is configured.
+//!
+//! The model and the wish for a stream stand in the path.
+
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use llm_codec::Format;
+use llm_codec::hub::{ChatError, ErrorClass};
+
+use super::{Client, Outgoing, Provider, Upstream, openai};
+use crate::config::ProviderConfig;
+use crate::config::reader::Cursor;
+
+const DEFAULT_URL: &str = "https://generativelanguage.googleapis.com";
+
+/// Where the Gemini API takes its key.
+const KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
+
+/// The provider.
+pub struct Gemini {
+    client: Client,
+}
+
+impl Gemini {
+    /// Connects nothing yet.
+    pub fn new(name: &str, config: &ProviderConfig) -> anyhow::Result<Self> {
+        let (default, path, headers) = match (&config.project, &config.location) {
+            (Some(project), Some(location)) => {
+                let path = format!("/projects/{project}/locations/{location}/publishers/google/models");
+                (vertex(location), format!("{}{path}", version(config, "v1")), openai::headers(name, config)?)
+            }
+            _ => (DEFAULT_URL.to_owned(), format!("{}/models", version(config, "v1beta")), key(name, config)?),
+        };
+        Ok(Self { client: Client::new(name, config, Format::GeminiGenerate, &default, &path, headers)? })
+    }
+
+    /// Where a request goes. A name of a model is one segment of the path, whatever is in it.
+    fn url(&self, model: &str, stream: bool) -> Result<reqwest::Url, ChatError> {
+        let mut url = self.client.url().clone();
+        let name = model.strip_prefix("models/").unwrap_or(model);
+        let method = if stream { "streamGenerateContent" } else { "generateContent" };
+        match url.path_segments_mut() {
+            Ok(mut segments) => segments.push(&format!("{name}:{method}")),
+            Err(()) => return Err(ChatError::new(ErrorClass::Internal, "The provider's address takes no path.")),
+        };
+        if stream {
+            url.set_query(Some("alt=sse"));
+        }
+        Ok(url)
+    }
+}
+
+/// The host of Vertex AI for a location.
+fn vertex(location: &str) -> String {
+    if location == "global" { "https://aiplatform.googleapis.com".into() } else { format!("https://{location}-aiplatform.googleapis.com") }
+}
+
+/// The version as the beginning of the path, unless the configured address ends with one.
+fn version(config: &ProviderConfig, default: &str) -> String {
+    let last = config.base_url.as_deref().unwrap_or_default().trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    let is_version =
+        last.strip_prefix('v').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()) && !rest.contains(['.', ':']));
+    if is_version { String::new() } else { format!("/{default}") }
+}
+
+fn key(name: &str, config: &ProviderConfig) -> anyhow::Result<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    if let Some(key) = &config.api_key {
+        let mut value = HeaderValue::try_from(key.expose())
+            .map_err(|_| anyhow::anyhow!("`providers.{name}.api_key` holds a character that no header can carry"))?;
+        value.set_sensitive(true);
+        headers.insert(KEY, value);
+    }
+    Ok(headers)
+}
+
+/// What is wrong with the settings of Vertex AI.
+pub(super) fn check(config: &ProviderConfig, at: &mut Cursor<'_>) {
+    let plain =
+        |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_:.".contains(c)) && !text.starts_with('.');
+    for (name, value, other, set) in [
+        ("project", &config.project, "location", config.location.is_some()),
+        ("location", &config.location, "project", config.project.is_some()),
+    ] {
+        let Some(value) = value else { continue };
+        let reason = if config.r#type != "gemini" {
+            format!("only a provider of type `gemini` has a {name}.")
+        } else if !plain(value) {
+            format!("`{value}` is no {name} of Google Cloud: it has letters, digits and hyphens.")
+        } else if !set {
+            format!("Vertex AI needs `{other}` too.")
+        } else {
+            continue;
+        };
+        if let Some(mut at) = at.member(name) {
+            at.error(reason);
+        }
+    }
+}
+
+impl Provider for Gemini {
+    fn format(&self) -> Format {
+        Format::GeminiGenerate
+    }
+
+    fn tellable(&self, error: ChatError) -> ChatError {
+        self.client.tellable(error)
+    }
+
+    fn send(&self, outgoing: Outgoing) -> BoxFuture<'_, Result<Upstream, ChatError>> {
+        Box::pin(async move { self.client.post(self.url(&outgoing.model, outgoing.stream)?, outgoing).await })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Reading, Source};
+
+    /// The address of a request, or what is wrong with the settings.
+    fn check(settings: &str, model: &str, stream: bool, expect: &str) {
+        let text = format!("providers: {{g: {{type: gemini, api_key: k, {settings}}}}}\n");
+        let Reading { config, problems, .. } = Reading::of(Source::parse("x.yaml", &text, &[], &|_| None));
+        let found = match problems.first() {
+            Some(problem) => problem.message.clone(),
+            None => address(&config, model, stream),
+        };
+        assert_eq!(found, expect, "{settings}");
+    }
+
+    fn address(config: &Config, model: &str, stream: bool) -> String {
+        let provider = Gemini::new("g", &config.providers["g"]).expect("it is right");
+        provider.url(model, stream).expect("a path").to_string()
+    }
+
+    #[test]
+    fn addresses() {
+        check("", "gemini-x", true, "https://generativelanguage.googleapis.com/v1beta/models/gemini-x:streamGenerateContent?alt=sse");
+        check("", "models/gemini-x", false, "https://generativelanguage.googleapis.com/v1beta/models/gemini-x:generateContent");
+        check("base_url: \"http://a.example/x/\"", "m", false, "http://a.example/x/v1beta/models/m:generateContent");
+        check("base_url: \"http://a.example/v1\"", "m", false, "http://a.example/v1/models/m:generateContent");
+        let vertex = "project: p-1, location: europe-west4";
+        check(
+            vertex,
+            "m",
+            true,
+            "https://europe-west4-aiplatform.googleapis.com/v1/projects/p-1/locations/europe-west4/publishers/google/models/m:streamGenerateContent?alt=sse",
+        );
+        check(
+            "project: p, location: global",
+            "m",
+            false,
+            "https://aiplatform.googleapis.com/v1/projects/p/locations/global/publishers/google/models/m:generateContent",
+        );
+        // A name reaches nothing but a model.
+        check("base_url: \"http://a.example\"", "../../x?y#z", false, "http://a.example/v1beta/models/..%2F..%2Fx%3Fy%23z:generateContent");
+        check("base_url: \"http://a.example\"", "..", false, "http://a.example/v1beta/models/..:generateContent");
+    }
+
+    #[test]
+    fn half_a_place() {
+        check("project: p", "m", false, "Vertex AI needs `location` too.");
+        check("location: l", "m", false, "Vertex AI needs `project` too.");
+        check("project: \"../x\", location: l", "m", false, "`../x` is no project of Google Cloud: it has letters, digits and hyphens.");
+    }
+}

@@ -1,0 +1,63 @@
+//! The two ways to spell a member: Google's JSON takes `inlineData` and `inline_data` alike, and clients send both.
+
+use crate::hub::{Extra, extra};
+use crate::json::{Fields, Value, write_string};
+use crate::map::Extras;
+
+/// A member's name, spelled as the documentation has it and as its schema language has it.
+pub(super) type Name = (&'static str, &'static str);
+
+/// Note on the members that were spelled the second way, separated by blanks.
+pub(super) const NOTE: &str = "$snake";
+
+/// Takes note of how members are spelled.
+#[derive(Debug, Default)]
+pub(super) struct Spelling {
+    snake: String,
+}
+
+impl Spelling {
+    /// How the member is spelled here; as documented when it is not there.
+    pub fn of(&mut self, f: &Fields<'_>, name: Name) -> &'static str {
+        if f.peek(name.0).is_some() || f.peek(name.1).is_none() {
+            return name.0;
+        }
+        if !self.snake.is_empty() {
+            self.snake.push(' ');
+        }
+        self.snake.push_str(name.1);
+        name.1
+    }
+
+    /// The note, when there is something to note.
+    pub fn note(self) -> Option<Extra> {
+        (!self.snake.is_empty()).then(|| Extra::new(NOTE, format!("\"{}\"", self.snake)))
+    }
+}
+
+/// The value of a member, however it is spelled, unless it is `null`. The documented spelling counts when both are there.
+pub(super) fn peek<'a>(f: &Fields<'a>, name: Name) -> Option<Value<'a>> {
+    f.peek(name.0).or_else(|| f.peek(name.1)).filter(|v| !v.is_null())
+}
+
+/// How a member is to be spelled for these extras.
+pub(super) fn spelled(extras: Extras<'_>, name: Name) -> &'static str {
+    pick(extras.get(NOTE), name)
+}
+
+/// The same, where the extras are known to be of this format.
+pub(super) fn spelled_in(extras: &[Extra], same: bool, name: Name) -> &'static str {
+    pick(extra(extras, NOTE).filter(|_| same), name)
+}
+
+fn pick(note: Option<&str>, name: Name) -> &'static str {
+    let snake = note.is_some_and(|words| words.trim_matches('"').split(' ').any(|word| word == name.1));
+    if snake { name.1 } else { name.0 }
+}
+
+/// A text as JSON.
+pub(super) fn quoted(text: &str) -> String {
+    let mut json = Vec::new();
+    write_string(&mut json, text);
+    String::from_utf8(json).unwrap_or_default()
+}
