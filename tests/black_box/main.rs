@@ -12,6 +12,7 @@ mod extensions;
 mod files;
 mod filters;
 mod gemini;
+mod gemini_api;
 mod generate;
 mod generations;
 mod handmade;
