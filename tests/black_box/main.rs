@@ -27,6 +27,7 @@ mod reload;
 mod responses;
 mod rollouts;
 mod sdk;
+mod sdk_genai;
 mod sdk_node;
 mod sdk_python;
 mod security;

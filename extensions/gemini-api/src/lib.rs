@@ -21,9 +21,12 @@ pub struct Config {
     /// What its paths begin with.
     #[serde(default = "prefix")]
     path_prefix: String,
-    /// More prefixes under which models answer and are not listed.
+    /// More prefixes under which models answer.
     #[serde(default = "more")]
     generate_prefixes: Vec<String>,
+    /// More prefixes under which models are listed. `/v1/models` is OpenAI's list when both interfaces are there.
+    #[serde(default)]
+    list_prefixes: Vec<String>,
 }
 
 fn yes() -> bool {
@@ -48,7 +51,7 @@ impl Extension for GeminiApi {
 
     fn configure(mut config: Config) -> Result<Self, String> {
         config.path_prefix = format::path_prefix(&config.path_prefix)?;
-        for prefix in &mut config.generate_prefixes {
+        for prefix in config.generate_prefixes.iter_mut().chain(&mut config.list_prefixes) {
             *prefix = format::path_prefix(prefix)?;
         }
         Ok(Self { config })
@@ -60,14 +63,22 @@ impl Extension for GeminiApi {
         }
         let prefix = &self.config.path_prefix;
         // The method stands behind the model, in the same piece of the path.
-        let mut routes = vec![
-            Route::dialect("POST", format!("{prefix}/models/{{*model}}")),
-            Route::http("GET", format!("{prefix}/models")),
-            Route::http("GET", format!("{prefix}/models/{{*model}}")),
-        ];
+        let mut routes = vec![Route::dialect("POST", format!("{prefix}/models/{{*model}}"))];
         let more = self.config.generate_prefixes.iter().filter(|p| *p != prefix);
         routes.extend(more.map(|prefix| Route::dialect("POST", format!("{prefix}/models/{{*model}}"))));
+        for prefix in self.lists() {
+            routes.push(Route::http("GET", format!("{prefix}/models")));
+            routes.push(Route::http("GET", format!("{prefix}/models/{{*model}}")));
+        }
         routes
+    }
+}
+
+impl GeminiApi {
+    /// What the paths of lists begin with.
+    fn lists(&self) -> impl Iterator<Item = &String> {
+        let own = &self.config.path_prefix;
+        std::iter::once(own).chain(self.config.list_prefixes.iter().filter(move |p| *p != own))
     }
 }
 
@@ -117,8 +128,7 @@ fn no_such_method(method: &str) -> ChatError {
 
 impl Http for GeminiApi {
     fn handle(&self, request: HttpRequest) -> Reply {
-        let rest = request.path.strip_prefix(&self.config.path_prefix).unwrap_or(&request.path);
-        match rest.strip_prefix("/models/") {
+        match self.lists().find_map(|prefix| request.path.strip_prefix(prefix)?.strip_prefix("/models/")) {
             Some(model) => models::one(&format::percent_decoded(model)),
             None => models::list(),
         }
@@ -138,7 +148,8 @@ mod tests {
 
     #[test]
     fn prefixes() {
-        assert_eq!(paths("{}"), ["/v1beta/models/{*model}", "/v1beta/models", "/v1beta/models/{*model}", "/v1/models/{*model}"]);
+        assert_eq!(paths("{}"), ["/v1beta/models/{*model}", "/v1/models/{*model}", "/v1beta/models", "/v1beta/models/{*model}"]);
+        assert_eq!(paths(r#"{"list_prefixes": ["/v1"]}"#)[4..], ["/v1/models", "/v1/models/{*model}"]);
         assert_eq!(
             paths(r#"{"path_prefix": "/g/", "generate_prefixes": ["/g"]}"#),
             ["/g/models/{*model}", "/g/models", "/g/models/{*model}"]
