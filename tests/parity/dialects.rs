@@ -1,6 +1,7 @@
-//! `openai-api` and `anthropic-api`: what they accept, read and write.
+//! `openai-api`, `anthropic-api` and `gemini-api`: what they accept, read and write.
 
 use anthropic_api::AnthropicApi;
+use gemini_api::GeminiApi;
 use llm_codec::Format;
 use llm_codec::hub::{ChatError, ErrorClass, answer_events};
 use openai_api::OpenAiApi;
@@ -225,6 +226,11 @@ fn openai() {
 #[test]
 fn responses() {
     check::<OpenAiApi>("openai-api", Format::OpenaiResponses, "/v1/responses");
+}
+
+#[test]
+fn gemini() {
+    check::<GeminiApi>("gemini-api", Format::GeminiGenerate, "/v1beta/models/m:streamGenerateContent");
 }
 
 #[test]

@@ -462,6 +462,10 @@ fn a_signature_of_another_provider_comes_back() {
             part["thoughtSignature"] = signature.replace('+', "-").replace('/', "_").into();
         }
     }
+    // And what a stream gave them piece by piece.
+    let signature = parts[0]["thoughtSignature"].take();
+    parts[0].as_object_mut().unwrap().remove("thoughtSignature");
+    parts.as_array_mut().unwrap().insert(1, json!({"text": "", "thought": true, "thoughtSignature": signature}));
     let body = json!({"contents": [{"role": "user", "parts": [{"text": "x"}]}, {"role": "model", "parts": parts}]});
     let hub = GEMINI.decode_request(body.to_string().as_bytes()).unwrap();
     let back: Value = serde_json::from_slice(&ANTHROPIC.encode_request(&hub, &EncodeOptions::default()).body).unwrap();

@@ -105,7 +105,29 @@ fn read_parts(f: &mut Fields<'_>, path: &Path<'_>, ids: &mut Ids, extras: &mut V
     }
     let list = value.elements().ok_or_else(|| value.expected(&path, "an array of parts"))?;
     let parts = list.enumerate().map(|(i, part)| blocks::read(part, &path.index(i), ids)).collect::<Result<_, _>>()?;
-    Ok((parts, ContentShape::Parts))
+    Ok((whole_thoughts(parts), ContentShape::Parts))
+}
+
+/// Joins the pieces of a thought that another provider signed. A client sends back what a stream gave it piece by piece, and the signature,
+/// which came last, is that of all of them.
+fn whole_thoughts(parts: Vec<Part>) -> Vec<Part> {
+    let mut joined: Vec<Part> = Vec::with_capacity(parts.len());
+    for mut part in parts {
+        if let PartKind::Thinking(signed) = &mut part.kind
+            && signed.signature.is_some()
+        {
+            while let Some(Part { kind: PartKind::Thinking(piece), .. }) = joined.pop_if(|last| is_piece(last)) {
+                signed.text.insert_str(0, &piece.text);
+            }
+        }
+        joined.push(part);
+    }
+    joined
+}
+
+/// Whether a part is a thought that nobody signed, and nothing else.
+fn is_piece(part: &Part) -> bool {
+    matches!(&part.kind, PartKind::Thinking(t) if t.signature.is_none()) && part.extras.is_empty()
 }
 
 fn role_word(role: Role) -> &'static str {
