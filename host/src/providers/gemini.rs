@@ -24,30 +24,35 @@ pub struct Gemini {
 impl Gemini {
     /// Connects nothing yet.
     pub fn new(name: &str, config: &ProviderConfig) -> anyhow::Result<Self> {
-        let (default, path, headers) = match (&config.project, &config.location) {
-            (Some(project), Some(location)) => {
-                let path = format!("/projects/{project}/locations/{location}/publishers/google/models");
-                (vertex(location), format!("{}{path}", version(config, "v1")), openai::headers(name, config)?)
-            }
-            _ => (DEFAULT_URL.to_owned(), format!("{}/models", version(config, "v1beta")), key(name, config)?),
-        };
+        let (default, path) = place(config);
+        let headers = if config.project.is_some() { openai::headers(name, config)? } else { key(name, config)? };
         Ok(Self { client: Client::new(name, config, Format::GeminiGenerate, &default, &path, headers)? })
     }
+}
 
-    /// Where a request goes. A name of a model is one segment of the path, whatever is in it.
-    fn url(&self, model: &str, stream: bool) -> Result<reqwest::Url, ChatError> {
-        let mut url = self.client.url().clone();
-        let name = model.strip_prefix("models/").unwrap_or(model);
-        let method = if stream { "streamGenerateContent" } else { "generateContent" };
-        match url.path_segments_mut() {
-            Ok(mut segments) => segments.push(&format!("{name}:{method}")),
-            Err(()) => return Err(ChatError::new(ErrorClass::Internal, "The provider's address takes no path.")),
-        };
-        if stream {
-            url.set_query(Some("alt=sse"));
+/// Where the models are: the address when none is configured, and the path behind it.
+fn place(config: &ProviderConfig) -> (String, String) {
+    match (&config.project, &config.location) {
+        (Some(project), Some(location)) => {
+            let path = format!("/projects/{project}/locations/{location}/publishers/google/models");
+            (vertex(location), format!("{}{path}", version(config, "v1")))
         }
-        Ok(url)
+        _ => (DEFAULT_URL.to_owned(), format!("{}/models", version(config, "v1beta"))),
     }
+}
+
+/// Where a request goes. A name of a model is one segment of the path, whatever is in it.
+fn address(mut models: reqwest::Url, model: &str, stream: bool) -> Result<reqwest::Url, ChatError> {
+    let name = model.strip_prefix("models/").unwrap_or(model);
+    let method = if stream { "streamGenerateContent" } else { "generateContent" };
+    match models.path_segments_mut() {
+        Ok(mut segments) => segments.push(&format!("{name}:{method}")),
+        Err(()) => return Err(ChatError::new(ErrorClass::Internal, "The provider's address takes no path.")),
+    };
+    if stream {
+        models.set_query(Some("alt=sse"));
+    }
+    Ok(models)
 }
 
 /// The host of Vertex AI for a location.
@@ -108,7 +113,10 @@ impl Provider for Gemini {
     }
 
     fn send(&self, outgoing: Outgoing) -> BoxFuture<'_, Result<Upstream, ChatError>> {
-        Box::pin(async move { self.client.post(self.url(&outgoing.model, outgoing.stream)?, outgoing).await })
+        Box::pin(async move {
+            let url = address(self.client.url().clone(), &outgoing.model, outgoing.stream)?;
+            self.client.post(url, outgoing).await
+        })
     }
 }
 
@@ -123,14 +131,16 @@ mod tests {
         let Reading { config, problems, .. } = Reading::of(Source::parse("x.yaml", &text, &[], &|_| None));
         let found = match problems.first() {
             Some(problem) => problem.message.clone(),
-            None => address(&config, model, stream),
+            None => sent_to(&config, model, stream),
         };
         assert_eq!(found, expect, "{settings}");
     }
 
-    fn address(config: &Config, model: &str, stream: bool) -> String {
-        let provider = Gemini::new("g", &config.providers["g"]).expect("it is right");
-        provider.url(model, stream).expect("a path").to_string()
+    fn sent_to(config: &Config, model: &str, stream: bool) -> String {
+        let config = &config.providers["g"];
+        let (default, path) = place(config);
+        let base = config.base_url.as_deref().unwrap_or(&default).trim_end_matches('/');
+        address(format!("{base}{path}").parse().expect("an address"), model, stream).expect("a path").to_string()
     }
 
     #[test]
