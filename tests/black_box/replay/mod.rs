@@ -53,7 +53,7 @@ impl Stage {
             return None;
         }
         let known = |r: &Recording| CLIENTS.iter().any(|(_, format)| *format == r.format);
-        let recordings = Arc::new(load::recordings(&root).into_iter().filter(known).collect::<Vec<_>>());
+        let recordings = Arc::new(load::recordings(&root).0.into_iter().filter(known).collect::<Vec<_>>());
         let script = Arc::clone(&recordings);
         let upstream = Upstream::start(move |received| reply(&script, received)).await;
         let providers: Vec<String> = CLIENTS.iter().map(|(d, _)| setup::named_provider(d.provider_type(), *d, &upstream.url())).collect();

@@ -454,7 +454,7 @@ mod tests {
             r#"{"error":{"code":400,"message":"The input token count (9) exceeds the maximum number of tokens allowed (8).","status":"INVALID_ARGUMENT"}}"#,
             ContextTooLong,
         );
-        check(499, r#"{"error":{"code":499,"message":"The operation was cancelled.","status":"CANCELLED"}}"#, Upstream);
+        check(499, r#"{"error":{"code":499,"message":"The operation was cancelled.","status":"CANCELLED"}}"#, Cancelled);
         check(503, r#"{"error":{"code":503,"message":"busy","status":"UNAVAILABLE"}}"#, Overloaded);
         check(500, r#"{"error":"plain string"}"#, Upstream);
     }

@@ -27,6 +27,16 @@ impl Format {
             (Self::OpenaiResponses, "max_tokens") => "max_output_tokens",
             (Self::OpenaiResponses, "reasoning_effort") => "reasoning.effort",
             (Self::OpenaiResponses, "response_format") => "text.format",
+            (Self::GeminiGenerate, "stop") => "generationConfig.stopSequences",
+            (Self::GeminiGenerate, "max_tokens") => "generationConfig.maxOutputTokens",
+            (Self::GeminiGenerate, "temperature") => "generationConfig.temperature",
+            (Self::GeminiGenerate, "top_p") => "generationConfig.topP",
+            (Self::GeminiGenerate, "top_k") => "generationConfig.topK",
+            (Self::GeminiGenerate, "n") => "generationConfig.candidateCount",
+            (Self::GeminiGenerate, "seed") => "generationConfig.seed",
+            (Self::GeminiGenerate, "reasoning_effort") => "generationConfig.thinkingConfig",
+            (Self::GeminiGenerate, "response_format") => "generationConfig.responseSchema",
+            (Self::GeminiGenerate, "tool_choice") => "toolConfig.functionCallingConfig",
             _ => field,
         }
     }
@@ -35,6 +45,8 @@ impl Format {
 /// Finds what a stream loses in a format, without writing it. Of texts only beginnings are looked at: every format has them.
 pub struct StreamLosses {
     encoder: EventEncoder,
+    /// The format writes a call at once, so it is judged by all of its arguments.
+    whole_calls: bool,
     /// Blocks of which a piece was seen.
     begun: Vec<BlockId>,
     /// What the encoder writes, which nobody reads.
@@ -44,7 +56,8 @@ pub struct StreamLosses {
 impl StreamLosses {
     /// For a client of this format.
     pub fn new(format: Format) -> Self {
-        Self { encoder: format.event_encoder(StreamOptions::default()), begun: Vec::new(), written: Vec::new() }
+        let encoder = format.event_encoder(StreamOptions::default());
+        Self { encoder, whole_calls: format == Format::GeminiGenerate, begun: Vec::new(), written: Vec::new() }
     }
 
     /// The next events.
@@ -62,6 +75,7 @@ impl StreamLosses {
     fn is_more_text(&mut self, event: &StreamEvent) -> bool {
         let StreamEvent::BlockDelta(d) = event else { return false };
         let text = match &d.delta {
+            Delta::Arguments(_) if self.whole_calls => return false,
             Delta::Text(t) | Delta::Thinking(t) | Delta::Signature(t) | Delta::Arguments(t) | Delta::Refusal(t) => t,
             Delta::Other(_) => return false,
         };

@@ -5,7 +5,7 @@ use super::{NAME, asks, blocks, error_in, finish_word, read_finish, usage};
 use crate::hub::{ChatAnswer, ChatError, Choice, Collector, ContentShape, ErrorClass, Extra, FinishReason, StreamEvent, extra};
 use crate::json::{Document, Fields, Object, Path, Value};
 use crate::map::{Crossing, Extras};
-use crate::{Encoded, Format, StreamOptions};
+use crate::{Encoded, Format, LossKind, StreamOptions};
 
 /// Note on the choice of an answer without candidates: the prompt was refused.
 pub(super) const BLOCKED: &str = "$blocked";
@@ -136,7 +136,7 @@ pub(super) fn finish(word: &str, calls: bool, extras: &mut Vec<Extra>) -> Finish
 
 /// Encodes an answer; see [`Format::encode_answer`].
 pub(crate) fn encode(a: &ChatAnswer, options: &StreamOptions) -> Encoded {
-    let mut c = Crossing::new(&a.format, Format::GeminiGenerate);
+    let mut c = Crossing::of_answer(&a.format, Format::GeminiGenerate);
     let extras = c.extras(&a.extras);
     let mut body = Vec::with_capacity(512);
     let mut o = Object::new(&mut body);
@@ -208,7 +208,7 @@ pub(super) fn write_finish(o: &mut Object<'_>, reason: &FinishReason, calls: boo
     }
     let (word, exact) = finish_word(reason, c.same);
     if !exact {
-        c.lose(format!("{at}.finish"), format!("no such reason in the target format; written as `{word}`"));
+        c.lose_as(LossKind::Adjusted, format!("{at}.finish"), format!("no such reason in the target format, which has `{word}`"));
     }
     o.string("finishReason", word);
 }

@@ -4,10 +4,10 @@ use super::calls::{self, CALL, FUNCTION_CALL, FUNCTION_RESPONSE, Ids, RESPONSE};
 use super::sealed::{self, SIGNATURE, Sealed};
 use super::spelling::{Spelling, spelled};
 use super::{NAME, media};
-use crate::DecodeError;
 use crate::hub::{Extra, OtherPart, Part, PartKind, Thinking, ToolCallKind};
 use crate::json::{Array, Fields, Object, Path, Value, ensure_valid, write_raw};
 use crate::map::{Crossing, Extras};
+use crate::{DecodeError, LossKind};
 
 /// Members of a part that say something about it and are not what it is.
 const ABOUT: [&str; 9] = [
@@ -93,20 +93,20 @@ fn expressible(part: &Part, at: &str, c: &mut Crossing) -> bool {
     match &part.kind {
         PartKind::Other(other) if other.format == NAME => return true,
         PartKind::Other(other) => {
-            c.lose(at, format!("the target format has no part `{}`; dropped", other.kind));
+            c.lose(at, format!("the target format has no part `{}`", other.kind));
             return false;
         }
         _ if c.same => return true,
         PartKind::Text(text) | PartKind::Refusal(text) if text.is_empty() => return false,
         PartKind::ToolCall(call) if call.kind == ToolCallKind::Server => {
-            c.lose(at, "a call that another provider ran itself; dropped");
+            c.lose_as(LossKind::Foreign, at, "a call that another provider ran itself");
             return false;
         }
         PartKind::Image(m) | PartKind::Audio(m) | PartKind::Document(m) if !media::expressible(m, at, c) => return false,
         _ => {}
     }
     if part.cache_control.is_some() {
-        c.lose(format!("{at}.cache_control"), "Gemini caches by itself and takes no breakpoints; dropped");
+        c.lose(format!("{at}.cache_control"), "Gemini caches by itself and takes no breakpoints");
     }
     c.lose_extras(at, &part.extras);
     true
@@ -115,7 +115,7 @@ fn expressible(part: &Part, at: &str, c: &mut Crossing) -> bool {
 /// Writes a part of a content, unless the format cannot hold it.
 pub(super) fn write(list: &mut Array<'_>, part: &Part, at: &str, c: &mut Crossing) {
     for (at, _) in write_named(list, part, None, at, c) {
-        c.lose(at, "a result holds no media here; dropped");
+        c.lose(at, "a result holds no media here");
     }
 }
 

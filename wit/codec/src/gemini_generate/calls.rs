@@ -2,10 +2,10 @@
 
 use super::blocks;
 use super::spelling::{Name, quoted, spelled};
-use crate::DecodeError;
 use crate::hub::{ContentShape, Extra, Message, OtherPart, Part, PartKind, ResultPart, ResultPartKind, ToolCall, ToolCallKind, ToolResult};
 use crate::json::{Array, Fields, Kind, Object, Path, Value};
 use crate::map::{Crossing, Extras};
+use crate::{DecodeError, LossKind};
 
 pub(super) const FUNCTION_CALL: Name = ("functionCall", "function_call");
 pub(super) const FUNCTION_RESPONSE: Name = ("functionResponse", "function_response");
@@ -160,7 +160,7 @@ pub(super) fn write_call(o: &mut Object<'_>, call: &ToolCall, at: &str, extras: 
     f.string("name", &call.name);
     let arguments = call.arguments.trim();
     if call.kind == ToolCallKind::Custom {
-        c.lose(format!("{at}.arguments"), "free-form input of a custom tool; written as an object with `input`");
+        c.lose_as(LossKind::Adjusted, format!("{at}.arguments"), "free-form input of a custom tool, which becomes an object with `input`");
         let mut args = f.object("args");
         args.string("input", &call.arguments);
         args.end();
@@ -171,7 +171,7 @@ pub(super) fn write_call(o: &mut Object<'_>, call: &ToolCall, at: &str, extras: 
     } else if arguments.is_empty() {
         f.raw("args", "{}");
     } else {
-        c.lose(format!("{at}.arguments"), "not a JSON object; wrapped into one as `INVALID_JSON`");
+        c.lose_as(LossKind::Adjusted, format!("{at}.arguments"), "not a JSON object, so it stands in one as `INVALID_JSON`");
         let mut args = f.object("args");
         args.string("INVALID_JSON", &call.arguments);
         args.end();

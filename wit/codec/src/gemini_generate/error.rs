@@ -26,7 +26,7 @@ fn words(class: ErrorClass) -> (u16, &'static str) {
         ErrorClass::RateLimited | ErrorClass::QuotaExceeded => (429, "RESOURCE_EXHAUSTED"),
         ErrorClass::Overloaded => (503, "UNAVAILABLE"),
         ErrorClass::Timeout => (504, "DEADLINE_EXCEEDED"),
-        ErrorClass::Connect | ErrorClass::Protocol | ErrorClass::Interrupted | ErrorClass::Upstream => (502, "UNAVAILABLE"),
+        ErrorClass::Connect | ErrorClass::Protocol | ErrorClass::Interrupted | ErrorClass::Upstream => (502, "INTERNAL"),
         ErrorClass::Cancelled => (499, "CANCELLED"),
         ErrorClass::Internal => (500, "INTERNAL"),
     }

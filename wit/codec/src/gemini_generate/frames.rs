@@ -80,7 +80,7 @@ impl Encoder {
             StreamEvent::Ping => {}
             StreamEvent::Error(e) => self.error(e, out),
             StreamEvent::End => self.end(out),
-            StreamEvent::Other(_) => self.crossing.lose("stream", "an event that the target format does not have; dropped"),
+            StreamEvent::Other(_) => self.crossing.lose("stream", "an event that the target format does not have"),
         }
     }
 
@@ -139,7 +139,7 @@ impl Encoder {
 
     fn start(&mut self, start: &StreamStart) {
         self.started = true;
-        self.crossing = Crossing::new(&start.format, Format::GeminiGenerate);
+        self.crossing = Crossing::of_answer(&start.format, Format::GeminiGenerate);
         self.crossing.lose_extras("", &start.extras);
         self.id.clone_from(&start.id);
         self.model.clone_from(&start.model);
@@ -196,7 +196,7 @@ impl Encoder {
         match (&mut open.part.kind, delta) {
             (PartKind::ToolCall(call), Delta::Arguments(more)) => call.arguments.push_str(more),
             (PartKind::Thinking(t), Delta::Signature(more)) => t.signature.get_or_insert_default().push_str(more),
-            _ => self.crossing.lose("stream", "a piece that the target format does not have; dropped"),
+            _ => self.crossing.lose("stream", "a piece that the target format does not have"),
         }
     }
 

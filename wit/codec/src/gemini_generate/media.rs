@@ -2,6 +2,7 @@
 
 use super::spelling::{Name, Spelling, quoted, spelled};
 use crate::DecodeError;
+use crate::LossKind;
 use crate::hub::{Extra, InlineData, Media, MediaSource, PartKind};
 use crate::json::{Fields, Object, Path, Value};
 use crate::map::{Crossing, Extras};
@@ -110,17 +111,17 @@ pub(super) fn expressible(m: &Media, at: &str, c: &mut Crossing) -> bool {
         return true;
     }
     if let Some(detail) = m.detail.as_deref().filter(|d| *d != "auto") {
-        c.lose(format!("{at}.detail"), format!("Gemini has no level of detail like `{detail}`; dropped"));
+        c.lose(format!("{at}.detail"), format!("Gemini has no level of detail like `{detail}`"));
     }
     if m.name.is_some() && !matches!(m.source, MediaSource::Text(_)) {
-        c.lose(format!("{at}.name"), "the Gemini API takes no names of files; dropped");
+        c.lose(format!("{at}.name"), "the Gemini API takes no names of files");
     }
-    let reason = match &m.source {
+    let (kind, reason) = match &m.source {
         MediaSource::Url(_) | MediaSource::Inline(_) | MediaSource::Text(_) => return true,
-        MediaSource::FileId(_) => "a file id belongs to the provider that made it; dropped",
-        MediaSource::Other(_) => "no such source of media in the target format; dropped",
+        MediaSource::FileId(_) => (LossKind::Foreign, "a file id belongs to the provider that made it"),
+        MediaSource::Other(_) => (LossKind::Unsupported, "no such source of media in the target format"),
     };
-    c.lose(at, reason);
+    c.lose_as(kind, at, reason);
     false
 }
 

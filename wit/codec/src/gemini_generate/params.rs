@@ -190,7 +190,7 @@ pub(super) fn write(o: &mut Object<'_>, r: &ChatRequest, extras: Extras<'_>, c: 
         list.end();
     }
     match p.seed {
-        Some(seed) if !c.same && i32::try_from(seed).is_err() => c.lose("seed", "Gemini takes a seed of 32 bits; dropped"),
+        Some(seed) if !c.same && i32::try_from(seed).is_err() => c.lose("seed", "Gemini takes a seed of 32 bits"),
         Some(seed) => config.int("seed", seed),
         None => {}
     }
@@ -203,10 +203,10 @@ pub(super) fn write(o: &mut Object<'_>, r: &ChatRequest, extras: Extras<'_>, c: 
     }
     if !c.same {
         if p.parallel_tool_calls == Some(false) {
-            c.lose("parallel_tool_calls", "Gemini has no such switch; dropped");
+            c.lose("parallel_tool_calls", "Gemini has no such switch");
         }
         if p.user.is_some() {
-            c.lose("user", "Gemini has no place for the user; dropped");
+            c.lose("user", "Gemini has no place for the user");
         }
     }
 }
@@ -226,11 +226,11 @@ fn write_thinking(config: &mut Object<'_>, r: &ChatRequest, extras: Extras<'_>, 
         (None, Some("none")) if budgets => budget = Some(0),
         (None, Some(word)) if budgets => match effort_budget(word) {
             Some(n) => budget = Some(i128::from(n.min(MAX_BUDGET))),
-            None => c.lose("reasoning_effort", format!("unknown effort `{word}`; dropped")),
+            None => c.lose("reasoning_effort", format!("unknown effort `{word}`")),
         },
         (None, Some(word @ ("minimal" | "low" | "medium" | "high"))) => level = Some(word),
         (None, Some("xhigh" | "max")) => level = Some("high"),
-        (None, Some(word)) => c.lose("reasoning_effort", format!("newer Gemini models have no level like `{word}`; dropped")),
+        (None, Some(word)) => c.lose("reasoning_effort", format!("newer Gemini models have no level like `{word}`")),
         (None, None) => {}
     }
     let shown = hint.and_then(Value::object).and_then(|f| peek(&f, THOUGHTS)).and_then(Value::bool);

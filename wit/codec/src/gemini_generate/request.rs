@@ -6,7 +6,7 @@ use super::{NAME, asks, blocks, params, tools};
 use crate::hub::{ChatRequest, ContentShape, Extra, Message, Part, PartKind, Role, ToolResult, extra};
 use crate::json::{Array, Document, Fields, Kind, Object, Path, Value, write_string};
 use crate::map::Crossing;
-use crate::{DecodeError, Encoded, Format};
+use crate::{DecodeError, Encoded, Format, LossKind};
 
 const SYSTEM_INSTRUCTION: Name = ("systemInstruction", "system_instruction");
 
@@ -173,7 +173,7 @@ fn is_system(m: &Message) -> bool {
 fn lose_message(m: &Message, i: usize, c: &mut Crossing) {
     c.lose_extras(&format!("messages[{i}]"), &m.extras);
     if m.name.is_some() {
-        c.lose(format!("messages[{i}].name"), "Gemini's contents have no names; dropped");
+        c.lose(format!("messages[{i}].name"), "Gemini's contents have no names");
     }
 }
 
@@ -184,7 +184,7 @@ fn write_system(o: &mut Object<'_>, r: &ChatRequest, c: &mut Crossing) {
     let mut placed = Vec::new();
     for (i, m) in &instructions {
         if *i >= leading {
-            c.lose(format!("messages[{i}].role"), "instructions stand before the conversation; moved there");
+            c.lose_as(LossKind::Moved, format!("messages[{i}].role"), "instructions stand before the conversation");
         }
         lose_message(m, *i, c);
         for (j, part) in m.parts.iter().enumerate() {
@@ -192,7 +192,7 @@ fn write_system(o: &mut Object<'_>, r: &ChatRequest, c: &mut Crossing) {
             if c.same || matches!(part.kind, PartKind::Text(_)) {
                 placed.push((at, part));
             } else {
-                c.lose(at, "instructions are text; dropped");
+                c.lose(at, "instructions are text");
             }
         }
     }
@@ -241,7 +241,7 @@ fn content(turn: &[(usize, &Message)], r: &ChatRequest, c: &mut Crossing) -> Opt
     let any = write_parts(&mut o, &placed, first, r, true, c);
     write_message_rest(o, first, c);
     if !any && !c.same {
-        c.lose(format!("messages[{i}]"), "nothing is left of it, and Gemini refuses contents without parts; dropped");
+        c.lose(format!("messages[{i}]"), "nothing is left of it, and Gemini refuses contents without parts");
         return None;
     }
     Some(json)
@@ -279,7 +279,7 @@ fn write_parts(o: &mut Object<'_>, placed: &[(String, &Part)], m: &Message, r: &
         behind.extend(blocks::write_named(&mut list, part, name, at, c));
     }
     for (at, part) in behind {
-        c.lose(at.clone(), "not every Gemini model takes media in a result; moved behind it");
+        c.lose_as(LossKind::Moved, at.clone(), "not every Gemini model takes media in a result; it stands behind it");
         blocks::write(&mut list, &part, &at, c);
     }
     list.end();

@@ -157,7 +157,7 @@ pub(super) fn write(o: &mut Object<'_>, r: &ChatRequest, extras: Extras<'_>, c: 
         let at = format!("tools[{i}]");
         match &tool.kind {
             ToolKind::Other(other) if other.format != NAME => {
-                c.lose(at, format!("the tool `{}` does not exist in the target format; dropped", other.kind));
+                c.lose(at, format!("the tool `{}` does not exist in the target format", other.kind));
             }
             _ if c.same => {}
             _ => lose_beside(tool, &at, c),
@@ -187,10 +187,10 @@ pub(super) fn write(o: &mut Object<'_>, r: &ChatRequest, extras: Extras<'_>, c: 
 fn lose_beside(tool: &Tool, at: &str, c: &mut Crossing) {
     c.lose_extras(at, &tool.extras);
     if tool.cache_control.is_some() {
-        c.lose(format!("{at}.cache_control"), "Gemini caches by itself and takes no breakpoints; dropped");
+        c.lose(format!("{at}.cache_control"), "Gemini caches by itself and takes no breakpoints");
     }
     if matches!(&tool.kind, ToolKind::Function(f) if f.strict == Some(true)) {
-        c.lose(format!("{at}.strict"), "Gemini has no such switch for one function; dropped");
+        c.lose(format!("{at}.strict"), "Gemini has no such switch for one function");
     }
 }
 
@@ -247,7 +247,7 @@ fn write_config(o: &mut Object<'_>, r: &ChatRequest, extras: Extras<'_>, c: &mut
         return o.raw(spelled(extras, TOOL_CONFIG), hint.raw());
     }
     let (mode, name) = match &r.tool_choice {
-        Some(ToolChoice::Other(_)) if !c.same => return c.lose("tool_choice", "the target format has no such choice; dropped"),
+        Some(ToolChoice::Other(_)) if !c.same => return c.lose("tool_choice", "the target format has no such choice"),
         Some(ToolChoice::Auto) => (Some("AUTO"), None),
         Some(ToolChoice::None) => (Some("NONE"), None),
         Some(ToolChoice::Required) => (Some("ANY"), None),
