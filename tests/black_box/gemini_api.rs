@@ -217,7 +217,7 @@ async fn a_stream_that_fails_says_so() {
             assert_eq!(answer.status, 200, "{format:?} {way}");
             let chunks = chunks(way, &answer);
             let (code, word, _) = error(chunks.last().expect("an error"));
-            assert_eq!((code, word.as_str()), (502, "UNAVAILABLE"), "{format:?} {way}");
+            assert_eq!((code, word.as_str()), (502, "INTERNAL"), "{format:?} {way}");
             assert!(chunks.iter().all(|c| c["candidates"][0]["finishReason"].is_null()), "{format:?} {way}: {}", answer.text());
             setup::assert_record(&client, answer.header("x-request-id"), "error").await;
         }

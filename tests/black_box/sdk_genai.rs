@@ -1,8 +1,8 @@
-//! The official Google SDK for Python, on every format of upstream.
+//! The official Google SDK for Python, and the Vercel AI SDK's provider for Google, on every format of upstream.
 
 use serde_json::{Map, Value, json};
 use wasmgate_tests::answers::{self, Call, Says, TEXT, gemini_error, gemini_model};
-use wasmgate_tests::{Dialect, Gateway, Received, Reply, Step, Upstream, python};
+use wasmgate_tests::{Dialect, Gateway, Received, Reply, Step, Upstream, node, python};
 
 use crate::setup::PROVIDER_KEY;
 
@@ -98,7 +98,7 @@ fn expected(scenario: &str) -> Value {
         // The gateway's own key was refused, which is not the caller's fault.
         "e401" => json!({"class": "ServerError", "code": 502}),
         "e503" => json!({"class": "ServerError", "code": 503, "status": "UNAVAILABLE"}),
-        "broken" => json!({"code": 502, "status": "UNAVAILABLE"}),
+        "broken" => json!({"code": 502, "status": "INTERNAL"}),
         "models" => json!(MODELS.map(|m| format!("models/{m}"))),
         "model" => json!("models/text"),
         other => panic!("nothing is expected of `{other}`"),
@@ -113,16 +113,20 @@ async fn check(format: Format) {
         MODELS.join(", ")
     ))
     .await;
-    let Some(seen) = python::run("google_genai_sdk.py", &gateway.url(), &[]).await else { return };
     let mut wrong = Vec::new();
-    let seen = seen.as_object().expect("scenarios by name");
-    assert!(seen.len() >= 27, "the script ran {} scenarios only", seen.len());
-    for (scenario, found) in seen {
-        let expected = expected(scenario);
-        for (name, value) in expected.as_object().cloned().unwrap_or_else(|| Map::from_iter([(String::new(), expected.clone())])) {
-            let found = if name.is_empty() { found } else { &found[&name] };
-            if value != *found {
-                wrong.push(format!("{scenario}: `{name}` is {found}, expected {value}"));
+    for (seen, least) in
+        [(python::run("google_genai_sdk.py", &gateway.url(), &[]).await, 27), (node::run("ai_google.cjs", &gateway.url(), &[]).await, 22)]
+    {
+        let Some(seen) = seen else { continue };
+        let seen = seen.as_object().expect("scenarios by name");
+        assert!(seen.len() >= least, "the script ran {} scenarios only", seen.len());
+        for (scenario, found) in seen {
+            let expected = expected(scenario);
+            for (name, value) in expected.as_object().cloned().unwrap_or_else(|| Map::from_iter([(String::new(), expected.clone())])) {
+                let found = if name.is_empty() { found } else { &found[&name] };
+                if value != *found {
+                    wrong.push(format!("{scenario}: `{name}` is {found}, expected {value}"));
+                }
             }
         }
     }
