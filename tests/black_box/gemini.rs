@@ -145,6 +145,8 @@ async fn errors_are_told_in_the_clients_words() {
         for dialect in Dialect::ALL {
             for request in [dialect.request("m", "x"), dialect.stream_request("m", "x")] {
                 let answer = client.post(dialect.path(), &request).await;
+                // Anthropic has a status of its own for it.
+                let expect = if (expect, dialect) == (503, Dialect::Anthropic) { 529 } else { expect };
                 assert_eq!(answer.status, expect, "{dialect:?} {message}: {}", answer.text());
                 let (_, told) = dialect.error(&answer.json());
                 assert!(!told.contains(PROVIDER_KEY) && (expect == 502 || told.contains(message)), "{told}");
@@ -244,17 +246,16 @@ async fn a_models_name_reaches_nothing_but_a_model() {
     let upstream = Upstream::start(|r| Says::text(TEXT).gemini_reply(r)).await;
     let (_gateway, client) = gateway(&upstream, "").await;
     let dialect = Dialect::OpenAi;
-    for (n, (model, segment)) in
-        [("up/../../admin", "..%2F..%2Fadmin"), ("a?alt=x#y", "a%3Falt=x%23y"), ("..", ".."), ("a%2Fb", "a%252Fb")].into_iter().enumerate()
-    {
+    let answer = client.post(dialect.path(), &dialect.request("a%2Fb", "x")).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let received = upstream.request(0).await;
+    assert_eq!((received.path.as_str(), gemini_model(&received)), ("/v1beta/models/a%252Fb:generateContent", "a%252Fb"));
+    // Other ways of writing it would be other names for those who allow and count models.
+    for model in ["up/../../admin", "a?alt=x#y", "..", "models/m", "m\t", "m\n", "a//b", "/m"] {
         let answer = client.post(dialect.path(), &dialect.request(model, "x")).await;
-        assert_eq!(answer.status, 200, "{model}: {}", answer.text());
-        let received = upstream.request(n).await;
-        assert_eq!(
-            (received.path.as_str(), gemini_model(&received)),
-            (format!("/v1beta/models/{segment}:generateContent").as_str(), segment)
-        );
+        assert_eq!((answer.status, &answer.json()["error"]["param"]), (400, &json!("model")), "{model:?}: {}", answer.text());
     }
+    assert_eq!(upstream.received().len(), 1);
 }
 
 #[tokio::test]
@@ -264,7 +265,7 @@ async fn what_the_format_cannot_say_is_named() {
     let mut request = Dialect::OpenAi.request("m", "x");
     (request["user"], request["logit_bias"], request["temperature"]) = (json!("u"), json!({"1": 2}), json!(0));
     let answer = client.post(Dialect::OpenAi.path(), &request).await;
-    assert_eq!(answer.header("x-wasmgate-dropped"), "user, logit_bias");
+    assert_eq!(answer.header("x-wasmgate-losses"), "user=unsupported, logit_bias=unsupported");
     assert_eq!(upstream.only().json()["generationConfig"], json!({"temperature": 0.0}));
 }
 

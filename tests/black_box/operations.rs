@@ -81,6 +81,9 @@ fn said(request: &Received) -> (u16, &'static str, Vec<u8>) {
             document(r#"{"text":"hi","usage":{"type":"tokens","input_tokens":14,"output_tokens":45,"total_tokens":59}}"#)
         }
         ("GET", "/v1/files/file-1/content") => (200, "application/jsonl", b"{\"usage\":1}\n{}\n\xff\xfe".to_vec()),
+        // Somebody's file, and no error and no usage of the provider's.
+        ("GET", "/v1/files/file-2/content") => document(r#"{"error":{"message":"mine"},"usage":{"prompt_tokens":8,"total_tokens":8}}"#),
+        ("POST", "/v1/batches/batch_2/cancel") => document(r#"{"error":{"message":"of the batch"},"usage":{"input_tokens":8}}"#),
         ("DELETE", "/v1/files/file-1") => document(r#"{"id":"file-1","deleted":true}"#),
         ("POST", "/v1/batches") => (201, JSON, br#"{"id":"batch_1","error":{"message":"of the batch"}}"#.to_vec()),
         _ => document(r#"{"object":"list","data":[]}"#),
@@ -96,7 +99,7 @@ async fn calls_and_answers_pass_unchanged_and_are_told_once() {
     .await;
     let (_gateway, client) = gateway(&upstream, "").await;
     let embeddings = "{ \"zeta\":[1.50,null], \"model\" : \"text-embedding-3-small\",\t\"input\":[\"caf\\u00e9\"] }\n";
-    let calls: [(&str, &str, &str, &str, &str, u32, &str); 14] = [
+    let calls: [(&str, &str, &str, &str, &str, u32, &str); 16] = [
         ("POST", "/v1/embeddings", JSON, embeddings, "openai-embeddings", 1, "8+0"),
         ("POST", "/v1/completions", JSON, r#"{"model":"davinci-002","prompt":"x","max_tokens":1.0}"#, "openai-completions", 1, "5+7"),
         ("POST", "/v1/moderations", JSON, r#"{"input":"x"}"#, "openai-moderations", 1, "-"),
@@ -107,10 +110,12 @@ async fn calls_and_answers_pass_unchanged_and_are_told_once() {
         ("POST", "/v1/files", FORM_TYPE, "--b0undary--", "openai-files", 0, "-"),
         ("GET", "/v1/files?limit=2&after=a%2Fb", "", "", "openai-files", 0, "-"),
         ("GET", "/v1/files/file-1/content", "", "", "openai-files", 0, "-"),
+        ("GET", "/v1/files/file-2/content", "", "", "openai-files", 0, "-"),
         ("DELETE", "/v1/files/file-1", "", "", "openai-files", 0, "-"),
         ("POST", "/v1/batches", JSON, r#"{"input_file_id":"file-1","model":"gpt-x"}"#, "openai-batches", 0, "-"),
         ("GET", "/v1/batches/batch_1", "", "", "openai-batches", 0, "-"),
         ("POST", "/v1/batches/batch_1/cancel", "", "", "openai-batches", 0, "-"),
+        ("POST", "/v1/batches/batch_2/cancel", "", "", "openai-batches", 0, "-"),
     ];
     for (n, (method, path, kind, body, format, texts, tokens)) in calls.into_iter().enumerate() {
         let answer = call(&client, method, path, kind, body.as_bytes()).await;
@@ -166,9 +171,13 @@ fn completion_events() -> Vec<String> {
 #[tokio::test]
 async fn completions_stream_with_the_usage_that_was_asked_for() {
     let upstream = Upstream::start(|_| Reply::stream(completion_events())).await;
-    let (_gateway, client) = gateway(&upstream, "").await;
-    for asked in [true, false] {
-        let mut request = json!({"model": "davinci-002", "prompt": "x", "stream": true});
+    // The API is the same, whichever way a provider is asked for conversations.
+    let second = setup::named_provider("second", Dialect::Responses, &upstream.url());
+    let providers = setup::provider(Dialect::OpenAi, &upstream) + &second;
+    let gateway = Gateway::start(&setup::config(&providers, &fixture("tallies", ""))).await;
+    let client = Client::new(&gateway);
+    for (provider, asked) in [("up", true), ("up", false), ("second", true), ("second", false)] {
+        let mut request = json!({"model": format!("{provider}/davinci-002"), "prompt": "x", "stream": true});
         if asked {
             request["stream_options"] = json!({"include_usage": true});
         }
@@ -177,7 +186,7 @@ async fn completions_stream_with_the_usage_that_was_asked_for() {
         if !asked {
             expected.remove(2);
         }
-        assert_eq!((answer.status, answer.text()), (200, expected.concat()), "asked for usage: {asked}");
+        assert_eq!((answer.status, answer.text()), (200, expected.concat()), "{provider}, asked for usage: {asked}");
         assert!(answer.header("content-type").starts_with("text/event-stream"));
         assert_told_once(&client, answer.header("x-request-id"), "openai-completions success 200 5+2").await;
     }
@@ -298,6 +307,65 @@ async fn a_call_without_a_model_goes_to_the_only_provider_of_its_api_or_to_the_o
     let gateway = Gateway::start(&default).await;
     let answer = call(&Client::new(&gateway), "GET", "/v1/files", "", b"").await;
     assert_eq!((answer.status, answer.header("x-wasmgate-provider")), (200, "second"), "{}", answer.text());
+}
+
+#[tokio::test]
+async fn a_list_of_models_holds_for_calls_that_name_none() {
+    let upstream = Upstream::start(|_| Reply::json(200, &json!({"data": []}))).await;
+    let provider = setup::provider(Dialect::OpenAi, &upstream).replace("api_key:", "models: [whisper-1], api_key:");
+    let gateway = Gateway::start(&setup::config(&provider, "")).await;
+    let client = Client::new(&gateway);
+    let form = FORM.replace("name=\"model\"\r\n\r\nwhisper", "name=\"other\"\r\n\r\nwhisper");
+    for (operation, path, kind, body) in [
+        ("images", "/v1/images/generations", JSON, r#"{"prompt":"x"}"#),
+        ("images", "/v1/images/generations", JSON, r#"{"prompt":"x","model":null}"#),
+        ("moderations", "/v1/moderations", JSON, r#"{"input":"x"}"#),
+        ("audio", "/v1/audio/transcriptions", FORM_TYPE, form.as_str()),
+    ] {
+        let (code, message) = refused(&call(&client, "POST", path, kind, body.as_bytes()).await, 400);
+        assert_eq!(code, "model_missing");
+        let parts = [format!("`{operation}`"), "`up`".into(), "(`whisper-1`)".into(), "in `model`".into()];
+        assert!(parts.iter().all(|part| message.contains(part.as_str())), "{message}");
+    }
+    assert!(upstream.received().is_empty());
+    for (method, path, kind, body) in [
+        ("POST", "/v1/audio/transcriptions", FORM_TYPE, FORM),
+        ("POST", "/v1/files", FORM_TYPE, form.as_str()),
+        ("GET", "/v1/files", "", ""),
+    ] {
+        let answer = call(&client, method, path, kind, body.as_bytes()).await;
+        assert_eq!(answer.status, 200, "{method} {path}: {}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn a_model_that_a_hook_chose_and_that_has_no_place_refuses_the_call() {
+    let up = Upstream::start(|_| Reply::json(503, &json!({"error": {"message": "busy", "type": "server_error"}}))).await;
+    let other = Upstream::start(|_| Reply::json(200, &json!({"data": []}))).await;
+    let providers = setup::provider(Dialect::OpenAi, &up) + &setup::named_provider("other", Dialect::OpenAi, &other.url());
+    let gateway = Gateway::start(&setup::config(&providers, &fixture("steers", ""))).await;
+    let client = Client::new(&gateway);
+    let steered = |method: Method, path: &str| client.request(method, path).header("x-wasmgate-provider", "up").header("x-steer", "other");
+    let form = FORM.replace("name=\"model\"\r\n\r\nwhisper", "name=\"other\"\r\n\r\nwhisper");
+    let request = steered(Method::POST, "/v1/audio/transcriptions").header("content-type", FORM_TYPE);
+    let (code, message) = refused(&client.send(request.body(form)).await, 400);
+    assert_eq!(code, "model_missing");
+    assert!(["`good`", "`audio`", "`model`"].iter().all(|part| message.contains(part)), "{message}");
+    assert!(other.received().is_empty());
+    // Of what is kept there is no model.
+    let answer = client.send(steered(Method::GET, "/v1/files")).await;
+    assert_eq!((answer.status, answer.header("x-wasmgate-provider")), (200, "other"), "{}", answer.text());
+}
+
+#[tokio::test]
+async fn a_provider_gets_no_secret_of_the_query_and_the_type_that_was_read() {
+    let upstream = Upstream::start(|_| Reply::json(200, &json!({"data": []}))).await;
+    let (_gateway, client) = gateway(&upstream, "").await;
+    call(&client, "GET", "/v1/files?limit=2&api_key=s1&key=s2&access_token=s3&after=x", "", b"").await;
+    assert_eq!(upstream.request(0).await.path, "/v1/files?limit=2&after=x");
+    let kind = "multipart/form-data; charset=utf-16; x=\"; boundary=other\"; Boundary=\"b0undary\"";
+    call(&client, "POST", "/v1/audio/transcriptions", kind, FORM.as_bytes()).await;
+    assert_eq!(upstream.request(1).await.header("content-type"), Some(FORM_TYPE));
 }
 
 #[tokio::test]
@@ -426,11 +494,20 @@ async fn bodies_that_are_not_what_they_say_are_refused() {
         ("/v1/audio/transcriptions", FORM_TYPE, &twice, "more than one field `model`"),
         ("/v1/audio/transcriptions", FORM_TYPE, &file, "a file of that name"),
         ("/v1/audio/transcriptions", FORM_TYPE, &FORM.replace("whisper-1", ""), "1 to 512 bytes"),
+        ("/v1/audio/transcriptions", FORM_TYPE, &FORM.replace("whisper-1", &"m".repeat(70_000)), "at most 512 bytes"),
+        ("/v1/audio/transcriptions", FORM_TYPE, &FORM.replace("RIFF", "\n--b0undary"), "begins with the boundary"),
+        ("/v1/audio/transcriptions", "multipart/form-data; boundary*=b0undary", FORM, "`boundary`"),
     ] {
         let answer = call(&client, "POST", path, kind, body.as_bytes()).await;
         let (_, message) = refused(&answer, 400);
         assert!(message.contains(part), "{path} {kind}: {message}");
     }
+    // A model that is no text is not none.
+    let mut body = FORM.as_bytes().to_vec();
+    let end = body.len() - "-1\r\n--b0undary--\r\n".len();
+    body[end] = 0xff;
+    let (_, message) = refused(&call(&client, "POST", "/v1/audio/transcriptions", FORM_TYPE, &body).await, 400);
+    assert!(message.contains("`model` is not UTF-8"), "{message}");
     assert!(upstream.received().is_empty());
 }
 
@@ -438,9 +515,18 @@ async fn bodies_that_are_not_what_they_say_are_refused() {
 async fn paths_lead_to_no_other_place_of_the_provider() {
     let upstream = Upstream::start(|_| Reply::json(200, &json!({}))).await;
     let (gateway, _client) = gateway(&upstream, "").await;
-    for path in
-        ["/v1/files/../models", "/v1/files/%2e%2e/models", "/v1/files/x/%2E./%2e%2E/chat", "/v1/batches/./x", "/v1/files/a\\..\\..\\b"]
-    {
+    for path in [
+        "/v1/files/../models",
+        "/v1/files/%2e%2e/models",
+        "/v1/files/x/%2E./%2e%2E/chat",
+        "/v1/batches/./x",
+        "/v1/files/a\\..\\..\\b",
+        "/v1/files/..%2fmodels",
+        "/v1/files/..%5Cmodels",
+        "/v1/files/%252e%252e/models",
+        "/v1/files/..;/models",
+        "/v1/files/a%00",
+    ] {
         let answer = client::raw(&gateway, format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes()).await;
         assert!(answer.starts_with("HTTP/1.1 400"), "{path}: {answer}");
     }

@@ -95,7 +95,7 @@ impl Dialect for GeminiApi {
         };
         let events = incoming.query().is_some_and(|query| query.split('&').any(|pair| pair == "alt=sse" || pair == "%24alt=sse"));
         let format = if stream && !events { GEMINI_LIST } else { GeminiGenerate::FORMAT.as_str() };
-        format::accept_gemini(incoming, format, model.to_owned(), stream)
+        format::accept_gemini(incoming, format, plain(model)?.to_owned(), stream)
     }
 
     fn decode(&self, _format: &str, body: &[u8]) -> Result<ChatRequest, ChatError> {
@@ -119,6 +119,15 @@ impl Dialect for GeminiApi {
     }
 }
 
+/// The name of a model without the prefix `models/`, which Google's API takes too: hooks, lists and prices know one name of a model.
+fn plain(model: &str) -> Result<&str, ChatError> {
+    let plain = model.strip_prefix("models/").unwrap_or(model);
+    if plain.starts_with("models/") {
+        return Err(format::invalid("model", "the path names `models/` more than once before the model's name; write it once"));
+    }
+    Ok(plain)
+}
+
 /// The error of a method that is not answered here.
 fn no_such_method(method: &str) -> ChatError {
     let shown: String = method.chars().filter(|c| c.is_ascii_alphanumeric()).take(40).collect();
@@ -129,7 +138,10 @@ fn no_such_method(method: &str) -> ChatError {
 impl Http for GeminiApi {
     fn handle(&self, request: HttpRequest) -> Reply {
         match self.lists().find_map(|prefix| request.path.strip_prefix(prefix)?.strip_prefix("/models/")) {
-            Some(model) => models::one(&format::percent_decoded(model)),
+            Some(model) => match plain(&format::percent_decoded(model)) {
+                Ok(model) => models::one(model),
+                Err(e) => self.encode_error(&e),
+            },
             None => models::list(),
         }
     }
@@ -175,6 +187,11 @@ mod tests {
         check("m:generateContent", "gemini-generate m false");
         check("m:streamGenerateContent", "gemini-generate-list m true");
         check("up%2Fft:a:generateContent", "gemini-generate up/ft:a false");
+        // Hooks see the plain name, however it is told.
+        check("models/m:generateContent", "gemini-generate m false");
+        check("models%2Fm:generateContent", "gemini-generate m false");
+        check("tunedModels/m:generateContent", "gemini-generate tunedModels/m false");
+        check("models/models/m:generateContent", "InvalidRequest `model`: the path names `models/` more than once");
         check("m:countTokens", "NotFound There is no method `countTokens` of models here; use `generateContent`");
         check("m", "NotFound There is no method ``");
     }

@@ -92,6 +92,9 @@ fn streams(incoming: &Incoming) -> bool {
     incoming.flag("/stream") == Some(true) || incoming.text("/stream").is_some_and(|text| text.eq_ignore_ascii_case("true"))
 }
 
+/// Members that hold text for a model.
+const TEXTS: [&str; 4] = ["input", "prompt", "suffix", "instructions"];
+
 /// What hooks may read of a call: its texts, each as a message.
 pub fn read(operation: &str, format: &str, body: &[u8]) -> Result<ChatRequest, ChatError> {
     if operation == "count-tokens" {
@@ -99,7 +102,7 @@ pub fn read(operation: &str, format: &str, body: &[u8]) -> Result<ChatRequest, C
     }
     let document: Value = serde_json::from_slice(body).unwrap_or_default();
     let mut texts = Vec::new();
-    for member in ["input", "prompt"] {
+    for member in TEXTS {
         collect(&document[member], &mut texts);
     }
     Ok(ChatRequest {
@@ -189,7 +192,8 @@ mod tests {
         };
         assert_eq!(texts("embeddings", json!({"input": ["a", "b"]})), ["Text(\"a\")", "Text(\"b\")"]);
         assert_eq!(texts("moderations", json!({"input": [{"type": "text", "text": "a"}, {"type": "image_url"}]})), ["Text(\"a\")"]);
-        assert_eq!(texts("completions", json!({"prompt": "a"})), ["Text(\"a\")"]);
+        assert_eq!(texts("completions", json!({"suffix": "b", "prompt": "a"})), ["Text(\"a\")", "Text(\"b\")"]);
+        assert_eq!(texts("audio", json!({"input": "a", "instructions": "b"})), ["Text(\"a\")", "Text(\"b\")"]);
         assert!(texts("embeddings", json!({"input": [1, 2]})).is_empty());
     }
 

@@ -12,6 +12,7 @@ use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt as _, stream};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use llm_codec::Format;
 use llm_codec::hub::{ChatError, ChatRequest, ErrorClass, Params};
 use llm_codec::json::Document;
 use llm_codec::passthrough::{self, UsageTap, operation_usage};
@@ -20,7 +21,7 @@ use super::filters::Filters;
 use super::losses::Losses;
 use super::relay::{self, Relay};
 use super::upstream::{self, Sent, Source};
-use super::{Completion, Exchange, Incoming, Ready, dialect};
+use super::{Completion, Exchange, Incoming, MAX_MODEL, Ready, dialect};
 use crate::extensions::bindings::exports::wasmgate::extension::dialect::GenerateHead;
 use crate::extensions::bindings::exports::wasmgate::extension::operations::OperationHead;
 use crate::extensions::bindings::wasmgate::extension::http::Reply;
@@ -49,15 +50,16 @@ impl Operation {
     pub fn of(head: OperationHead, incoming: &Incoming) -> Result<(Self, GenerateHead), ChatError> {
         let OperationHead { family, operation: name, model, path, stream, include_usage, generates } = head;
         if !is_straight(&path) {
-            return Err(ChatError::new(ErrorClass::InvalidRequest, "The path has `.` or `..` or `\\` in it; send it without."));
+            let shown: String = path.chars().take(100).collect();
+            let message = format!("The path `{shown}` has `.`, `..`, `\\`, or an encoded `/`, `\\`, `%` or NUL in it; send it without.");
+            return Err(ChatError::new(ErrorClass::InvalidRequest, message));
         }
-        if incoming.form().is_some_and(|form| form.named("model").count() > 1 || form.named("model").any(|f| f.file)) {
-            let message = "The form has more than one field `model`, or a file of that name; send one text field.";
+        if let Some(message) = model_of_form(incoming) {
             return Err(ChatError { param: Some("model".into()), ..ChatError::new(ErrorClass::InvalidRequest, message) });
         }
-        let path = match incoming.head.uri.query() {
-            Some(query) => format!("{path}?{query}"),
-            None => path,
+        let path = match incoming.head.uri.query().map(without_secrets) {
+            Some(query) if !query.is_empty() => format!("{path}?{query}"),
+            _ => path,
         };
         let head = GenerateHead { format: format!("{family}-{name}"), model: model.unwrap_or_default(), stream, include_usage };
         Ok((Self { family, name, path, generates }, head))
@@ -94,6 +96,40 @@ impl Operation {
     fn not_here(&self, why: &str) -> ChatError {
         let message = format!("{why} a call of `{}`. Use a conversation, or ask the operator to exempt such calls.", self.name);
         ChatError { code: Some("operation_not_available".into()), ..ChatError::new(ErrorClass::InvalidRequest, message) }
+    }
+
+    /// Whether something is kept at the provider, or asked of what is: no model is called, and what documents say is the caller's own.
+    fn is_kept(&self) -> bool {
+        matches!(self.name.as_str(), "files" | "batches")
+    }
+
+    /// Whether a model works for it.
+    fn works(&self, incoming: &Incoming) -> bool {
+        incoming.head.method == Method::POST && !self.is_kept()
+    }
+
+    /// The error of a call that leaves the model to a provider that has only some.
+    fn model_missing(&self, entry: &Entry) -> ChatError {
+        // The list may be long.
+        let some = list(entry.models.iter().take(5).map(String::as_str));
+        let message = format!(
+            "This call of `{}` names no model, and the provider `{}` has a list of models ({some}{}). Name one of them in `model`.",
+            self.name,
+            entry.name,
+            if entry.models.len() > 5 { ", …" } else { "" }
+        );
+        let error = ChatError::new(ErrorClass::InvalidRequest, message);
+        ChatError { code: Some("model_missing".into()), param: Some("model".into()), ..error }
+    }
+
+    /// The error of a model that hooks chose, and that has no place in the body.
+    fn no_place(&self, model: &str) -> ChatError {
+        let message = format!(
+            "An extension of the gateway chose the model `{model}`, and this call of `{}` has no text field `model` for it. Send one.",
+            self.name
+        );
+        let error = ChatError::new(ErrorClass::InvalidRequest, message);
+        ChatError { code: Some("model_missing".into()), param: Some("model".into()), ..error }
     }
 
     /// The error of a provider that does not speak the API.
@@ -134,10 +170,47 @@ pub fn nothing_to_read(head: &GenerateHead) -> ChatRequest {
     }
 }
 
-/// Whether a path leads where it says: URLs take `..` away, also when it is percent-encoded, and a backslash for a slash.
+/// What is wrong with the model of a form. One that cannot be read is not none: the provider would read it.
+fn model_of_form(incoming: &Incoming) -> Option<String> {
+    let form = incoming.form()?;
+    let field = form.named("model").next()?;
+    if form.named("model").count() > 1 || field.file {
+        return Some("The form has more than one field `model`, or a file of that name; send one text field.".into());
+    }
+    if form.text(incoming.body(), "model").is_none() {
+        return Some("The form's field `model` is not UTF-8; send the name of a model as UTF-8 text.".into());
+    }
+    let length = field.value.len();
+    (length > MAX_MODEL)
+        .then(|| format!("The form's field `model` has {length} bytes; send the name of a model, at most {MAX_MODEL} bytes."))
+}
+
+/// Whether a path leads where it says, for every reader: URLs take `..` away, also when it is percent-encoded, and a backslash for a slash;
+/// some servers decode once more, or take `..;` for `..`.
 fn is_straight(path: &str) -> bool {
-    let dots = |segment: &str| matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..");
-    path.starts_with('/') && !path.contains(['\\', '?', '#']) && path.is_ascii() && !path.split('/').any(dots)
+    let path = path.to_ascii_lowercase();
+    let turns = |segment: &str| {
+        let segment = segment.replace("%2e", ".").replace("%3b", ";");
+        matches!(segment.as_str(), "." | "..") || segment.starts_with("..;") || segment.starts_with(".;")
+    };
+    path.starts_with('/')
+        && path.is_ascii()
+        && !path.contains(['\\', '?', '#'])
+        && !["%2f", "%5c", "%00", "%25"].iter().any(|code| path.contains(code))
+        && !path.split('/').any(turns)
+}
+
+/// A query without what callers authenticate with here: it is no business of the provider's.
+fn without_secrets(query: &str) -> String {
+    let secret = |pair: &str| pair.split(';').any(|one| form_urlencoded::parse(one.as_bytes()).any(|(name, _)| is_secret(&name)));
+    query.split('&').filter(|&pair| !secret(pair)).collect::<Vec<_>>().join("&")
+}
+
+/// Whether a query parameter holds a secret, as far as its name tells.
+fn is_secret(name: &str) -> bool {
+    let plain: String = name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
+    let parts = ["apikey", "subscriptionkey", "functionskey", "token", "secret", "password", "signature", "credential", "authorization"];
+    matches!(plain.as_str(), "key" | "auth" | "sig") || parts.iter().any(|part| plain.contains(part))
 }
 
 fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
@@ -154,7 +227,14 @@ fn speaking<'a>(generation: &'a Generation, family: &str) -> Vec<&'a Entry> {
 pub fn choose(exchange: &Exchange, operation: &Operation) -> Result<Target, ChatError> {
     let generation = exchange.generation();
     let (provider, model) = exchange.target();
-    let to = |entry: &Entry| Ok(Target { provider: entry.name.clone(), model: model.clone() });
+    let to = |entry: &Entry| {
+        // Nobody here knows which model the provider would take, and its list shall hold.
+        let listed = entry.provider.family() == Some(operation.family.as_str()) && !entry.models.is_empty();
+        if model.is_empty() && listed && operation.works(&exchange.incoming) {
+            return Err(operation.model_missing(entry));
+        }
+        Ok(Target { provider: entry.name.clone(), model: model.clone() })
+    };
     if !model.is_empty() {
         return to(upstream::entry(generation, provider.as_deref(), &model)?);
     }
@@ -208,7 +288,11 @@ pub async fn open(
     let kind = answer.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default().to_ascii_lowercase();
     let events = kind.starts_with("text/event-stream");
     if let (true, true, Some(dialect)) = (events, operation.generates, &exchange.dialect) {
-        let format = entry.provider.format();
+        // Completions are of the older API, whichever of the two the provider is asked in for conversations.
+        let format = match entry.provider.format() {
+            Format::OpenaiResponses => Format::OpenaiChat,
+            format => format,
+        };
         let (losses, source) = (Losses::default(), Source::of_same_format(&entry.provider));
         let sent = Sent { upstream: Upstream::Events(chunks), format, same_format: true, losses, target, source };
         return Ok(Ready::Stream(Relay::open(exchange, dialect, sent, Filters::default(), completion).await?));
@@ -217,7 +301,9 @@ pub async fn open(
         let message = format!("The provider `{}` answered with an HTML page; check `base_url`.", entry.name);
         return Err(ChatError::new(ErrorClass::Protocol, message));
     }
-    let json = kind.starts_with("application/json");
+    // What is kept at a provider may look like anything.
+    let works = operation.works(&exchange.incoming);
+    let json = works && kind.starts_with("application/json");
     let mut read = Looked { bytes: BytesMut::new(), whole: false };
     if json {
         read.all(&mut chunks).await?;
@@ -230,7 +316,7 @@ pub async fn open(
     }
     let content = match read.whole {
         true => Content::Whole(read.bytes.freeze()),
-        false => Content::Stream { first: read.bytes.freeze(), rest: chunks, tap: events.then(Box::default) },
+        false => Content::Stream { first: read.bytes.freeze(), rest: chunks, tap: (works && events).then(Box::default) },
     };
     Ok(forwarded(answer.status, passed(&answer.headers), content, Some(target)))
 }
@@ -258,28 +344,39 @@ fn body(exchange: &Exchange, operation: &Operation, model: &str) -> Result<Bytes
     }
     if let Some(document) = incoming.document() {
         // The wish for usage is part of streams that a model writes, and of no others.
-        let format = llm_codec::Format::OpenaiChat;
-        let edits = passthrough::request_edits(format, document, model, operation.generates && exchange.head.stream);
+        let edits = passthrough::request_edits(Format::OpenaiChat, document, model, operation.generates && exchange.head.stream);
         if edits.is_empty() {
             return Ok(body.clone());
         }
         let edits: Vec<_> = edits.iter().map(|(name, value)| (*name, value.as_deref())).collect();
         return Ok(passthrough::splice(body, document, &edits).into());
     }
-    let Some(form) = incoming.form().filter(|form| form.text(body, "model") != Some(model)) else { return Ok(body.clone()) };
+    let Some((form, held)) = incoming.form().and_then(|form| Some((form, form.text(body, "model")?))) else {
+        // Nothing is sent, nothing was chosen, or it is kept and has no model.
+        if body.is_empty() || model == exchange.head.model || operation.is_kept() {
+            return Ok(body.clone());
+        }
+        return Err(operation.no_place(model));
+    };
+    if held == model {
+        return Ok(body.clone());
+    }
     if model.contains(|c: char| c.is_control()) {
         return Err(ChatError::new(ErrorClass::InvalidRequest, "The model's name has a control character, which no form can carry."));
     }
-    // A form without the field has the provider choose; it cannot be told.
-    Ok(form.with_text(body, "model", model).map_or_else(|| body.clone(), Into::into))
+    form.with_text(body, "model", model).map(Bytes::from).ok_or_else(|| operation.no_place(model))
 }
 
 /// What the body is, and what the API defines for its provider. Nothing else of the caller's goes on.
 fn headers(exchange: &Exchange, entry: &Entry) -> Vec<(HeaderName, HeaderValue)> {
     let mut fields = upstream::format_headers(exchange, entry.provider.format());
-    if let (Some(kind), false) = (exchange.incoming.head.headers.get(header::CONTENT_TYPE), exchange.incoming.body().is_empty()) {
-        fields.push((header::CONTENT_TYPE, kind.clone()));
-    }
+    let incoming = &exchange.incoming;
+    // Of a form the type says what was read here, so that the provider reads the same.
+    let kind = match incoming.form() {
+        Some(form) => HeaderValue::try_from(form.content_type()).ok(),
+        None => incoming.head.headers.get(header::CONTENT_TYPE).filter(|_| !incoming.body().is_empty()).cloned(),
+    };
+    fields.extend(kind.map(|kind| (header::CONTENT_TYPE, kind)));
     fields
 }
 
@@ -428,13 +525,45 @@ mod tests {
 
     #[test]
     fn paths_lead_where_they_say() {
-        for path in ["/files", "/files/file-1/content", "/files/..a", "/a.b", "/files/a%20b"] {
+        for path in ["/files", "/files/file-1/content", "/files/..a", "/a.b", "/files/a%20b", "/files/a;b", "/files/...;", "/a%2eb"] {
             assert!(is_straight(path), "{path}");
         }
-        for path in
-            ["", "files", "/files/..", "/files/../models", "/files/%2e%2E/models", "/files/.%2e/x", "/./x", "/a\\..\\b", "/a?b", "/ä"]
-        {
+        for path in [
+            "",
+            "files",
+            "/files/..",
+            "/files/../models",
+            "/files/%2e%2E/models",
+            "/files/.%2e/x",
+            "/./x",
+            "/a\\..\\b",
+            "/a?b",
+            "/ä",
+            "/files/a%2Fb",
+            "/files/..%2f..%2fmodels",
+            "/files/..%5C..%5cmodels",
+            "/files/%252e%252e/models",
+            "/files/a%00",
+            "/files/..;/models",
+            "/files/%2E.;x=y/models",
+            "/files/.;/x",
+            "/files/..%3B/models",
+        ] {
             assert!(!is_straight(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn secrets_of_a_query_stay_here() {
+        for (query, expect) in [
+            ("limit=2&after=a%2Fb", "limit=2&after=a%2Fb"),
+            ("key=s", ""),
+            ("a=1&API_KEY=s&b=%20&x&&api-key=s", "a=1&b=%20&x&"),
+            ("access_token=s&monkey=1&keyed=2", "monkey=1&keyed=2"),
+            ("%6Bey=s&a=b;key=s&z=1", "z=1"),
+            ("subscription-key=s&purpose=batch", "purpose=batch"),
+        ] {
+            assert_eq!(without_secrets(query), expect, "{query}");
         }
     }
 }

@@ -41,18 +41,35 @@ fn place(config: &ProviderConfig) -> (String, String) {
     }
 }
 
-/// Where a request goes. A name of a model is one segment of the path, whatever is in it.
+/// Where a request goes. A name of a model is one segment of the path.
 fn address(mut models: reqwest::Url, model: &str, stream: bool) -> Result<reqwest::Url, ChatError> {
-    let name = model.strip_prefix("models/").unwrap_or(model);
+    check_model(model)?;
     let method = if stream { "streamGenerateContent" } else { "generateContent" };
     match models.path_segments_mut() {
-        Ok(mut segments) => segments.push(&format!("{name}:{method}")),
+        Ok(mut segments) => segments.push(&format!("{model}:{method}")),
         Err(()) => return Err(ChatError::new(ErrorClass::Internal, "The provider's address takes no path.")),
     };
     if stream {
         models.set_query(Some("alt=sse"));
     }
     Ok(models)
+}
+
+/// Refuses a second spelling of a model's name: hooks, lists and prices know one. An address drops tabs and line ends without a word.
+fn check_model(model: &str) -> Result<(), ChatError> {
+    let fault = if model.chars().any(char::is_control) {
+        "holds a control character; leave it out".to_owned()
+    } else if let Some(found) = model.chars().find(|c| matches!(c, '?' | '#')) {
+        format!("holds `{found}`, which ends a path; leave it out")
+    } else if model.split('/').any(|piece| matches!(piece, "" | "." | "..")) {
+        "is empty or has an empty piece, `.` or `..` between its slashes; write the plain name".to_owned()
+    } else if model.starts_with("models/") {
+        "begins with `models/`; leave the prefix out".to_owned()
+    } else {
+        return Ok(());
+    };
+    let message = format!("`model`: the name `{}` {fault}.", model.escape_debug());
+    Err(ChatError { param: Some("model".into()), ..ChatError::new(ErrorClass::InvalidRequest, message) })
 }
 
 /// The host of Vertex AI for a location.
@@ -140,13 +157,15 @@ mod tests {
         let config = &config.providers["g"];
         let (default, path) = place(config);
         let base = config.base_url.as_deref().unwrap_or(&default).trim_end_matches('/');
-        address(format!("{base}{path}").parse().expect("an address"), model, stream).expect("a path").to_string()
+        match address(format!("{base}{path}").parse().expect("an address"), model, stream) {
+            Ok(url) => url.to_string(),
+            Err(e) => e.message,
+        }
     }
 
     #[test]
     fn addresses() {
         check("", "gemini-x", true, "https://generativelanguage.googleapis.com/v1beta/models/gemini-x:streamGenerateContent?alt=sse");
-        check("", "models/gemini-x", false, "https://generativelanguage.googleapis.com/v1beta/models/gemini-x:generateContent");
         check("base_url: \"http://a.example/x/\"", "m", false, "http://a.example/x/v1beta/models/m:generateContent");
         check("base_url: \"http://a.example/v1\"", "m", false, "http://a.example/v1/models/m:generateContent");
         let vertex = "project: p-1, location: europe-west4";
@@ -163,8 +182,28 @@ mod tests {
             "https://aiplatform.googleapis.com/v1/projects/p/locations/global/publishers/google/models/m:generateContent",
         );
         // A name reaches nothing but a model.
-        check("base_url: \"http://a.example\"", "../../x?y#z", false, "http://a.example/v1beta/models/..%2F..%2Fx%3Fy%23z:generateContent");
-        check("base_url: \"http://a.example\"", "..", false, "http://a.example/v1beta/models/..:generateContent");
+        let base = "base_url: \"http://a.example\"";
+        check(base, "tunedModels/x", false, "http://a.example/v1beta/models/tunedModels%2Fx:generateContent");
+        check(base, "a%2Fb", false, "http://a.example/v1beta/models/a%252Fb:generateContent");
+    }
+
+    #[test]
+    fn names_that_are_no_models() {
+        for (model, expect) in [
+            ("models/gemini-x", "`model`: the name `models/gemini-x` begins with `models/`; leave the prefix out."),
+            ("gem\tini", "`model`: the name `gem\\tini` holds a control character; leave it out."),
+            ("x\r\n", "`model`: the name `x\\r\\n` holds a control character; leave it out."),
+            ("x?y#z", "`model`: the name `x?y#z` holds `?`, which ends a path; leave it out."),
+            ("x#z", "`model`: the name `x#z` holds `#`, which ends a path; leave it out."),
+        ] {
+            check("", model, false, expect);
+        }
+        for model in ["", "..", "../../x", "a/../b", "a/./b", "a//b", "/a", "a/"] {
+            let expect = format!(
+                "`model`: the name `{model}` is empty or has an empty piece, `.` or `..` between its slashes; write the plain name."
+            );
+            check("", model, false, &expect);
+        }
     }
 
     #[test]

@@ -125,7 +125,7 @@ impl Client {
     async fn head(&self, request: reqwest::RequestBuilder) -> Result<reqwest::Response, ChatError> {
         match tokio::time::timeout(self.first_byte_timeout, request.send()).await {
             Err(_) => Err(self.fault(ErrorClass::Timeout, "did not begin to answer in time")),
-            Ok(Err(e)) => Err(self.send_fault(&e)),
+            Ok(Err(e)) => Err(self.send_fault(e)),
             Ok(Ok(response)) => Ok(response),
         }
     }
@@ -209,7 +209,7 @@ impl Client {
                     Err(_) => Some((Err(silent), (chunks, true))),
                     Ok(None) => None,
                     Ok(Some(Err(e))) => {
-                        tracing::debug!(error = %e, "upstream stream broke");
+                        tracing::debug!(error = %e.without_url(), "upstream stream broke");
                         Some((Err(broken), (chunks, true)))
                     }
                     Ok(Some(Ok(bytes))) => Some((Ok(bytes), (chunks, false))),
@@ -218,8 +218,9 @@ impl Client {
         }))
     }
 
-    fn send_fault(&self, error: &reqwest::Error) -> ChatError {
-        tracing::warn!(provider = self.provider, error = %chain(error), "request to the provider failed");
+    fn send_fault(&self, error: reqwest::Error) -> ChatError {
+        let error = error.without_url();
+        tracing::warn!(provider = self.provider, error = %chain(&error), "request to the provider failed");
         if error.is_timeout() {
             self.fault(ErrorClass::Timeout, "could not be reached in time")
         } else if error.is_connect() {
@@ -234,7 +235,7 @@ impl Client {
     }
 }
 
-/// An error with its causes. URLs hold no secrets here: keys travel in headers.
+/// An error with its causes. Its URL is left out before: a client's query may be in it.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

@@ -4,6 +4,9 @@ use crate::hub::{Extra, InlineData, Part, PartKind};
 use crate::json::{Object, Value};
 use crate::{Format, Loss, LossKind};
 
+/// Longest reason of a loss, in bytes.
+const MAX_REASON: usize = 200;
+
 /// Extra of a part that tells which of several fields it came in. See the crate's documentation on notes.
 pub(crate) const FIELD: &str = "$field";
 
@@ -113,7 +116,14 @@ impl Crossing {
     }
 
     pub fn lose_as(&mut self, kind: LossKind, field: impl Into<String>, reason: impl Into<String>) {
-        self.losses.push(Loss { kind, field: field.into(), reason: reason.into() });
+        let mut reason = reason.into();
+        if reason.len() > MAX_REASON {
+            // It quotes the client, who may have written a book there.
+            let end = (0..=MAX_REASON).rev().find(|at| reason.is_char_boundary(*at)).unwrap_or(0);
+            reason.truncate(end);
+            reason.push('…');
+        }
+        self.losses.push(Loss { kind, field: field.into(), reason });
     }
 
     /// Extras that another format cannot take are losses; `null`s, empty lists, hints, notes and what does no harm are not.
@@ -295,5 +305,14 @@ mod tests {
             assert_eq!(effort_budget(word).map(budget_effort), Some(word));
         }
         assert_eq!(effort_budget("none"), None);
+    }
+
+    #[test]
+    fn a_reason_that_quotes_a_book_is_cut() {
+        let mut crossing = Crossing::new("x", Format::OpenaiChat);
+        crossing.lose("a", "ü".repeat(MAX_REASON));
+        crossing.lose("b", "short");
+        let reasons: Vec<_> = crossing.losses.iter().map(|l| l.reason.as_str()).collect();
+        assert_eq!(reasons, [format!("{}…", "ü".repeat(MAX_REASON / 2)).as_str(), "short"]);
     }
 }

@@ -140,7 +140,8 @@ fn date(text: &str) -> Option<u64> {
         Some(at) if time[at..].starts_with(['Z', 'z']) => (&time[..at], 0),
         Some(at) => {
             let (hours, minutes) = time[at + 1..].split_once(':')?;
-            let offset = hours.parse::<i64>().ok()? * 60 + minutes.parse::<i64>().ok()?;
+            let (hours, minutes) = (hours.parse::<u8>().ok().filter(|h| *h < 24)?, minutes.parse::<u8>().ok().filter(|m| *m < 60)?);
+            let offset = i64::from(hours) * 60 + i64::from(minutes);
             (&time[..at], if time[at..].starts_with('-') { -offset } else { offset })
         }
         None => (time, 0),
@@ -191,8 +192,19 @@ mod tests {
         check("2024-02-29T00:00:00Z", Some(0));
         check("Fri, 31 Jan 2025 12:00:30 GMT", Some(30_000));
         check("Wed, 21 Oct 2015 07:28:00 GMT", Some(0));
-        for none in ["", "-1", "inf", "soon", "5 apples", "2025-01-31", "2025-13-31T12:00:00Z", "Fri, 31 Foo 2025 12:00:30 GMT", "1s more"]
-        {
+        for none in [
+            "",
+            "-1",
+            "inf",
+            "soon",
+            "5 apples",
+            "2025-01-31",
+            "2025-13-31T12:00:00Z",
+            "Fri, 31 Foo 2025 12:00:30 GMT",
+            "1s more",
+            "2025-01-01T00:00:00+9223372036854775807:00",
+            "2025-01-01T00:00:00+24:00",
+        ] {
             check(none, None);
         }
         assert_eq!((date("1970-01-01T00:00:00Z"), date("2000-03-01T00:00:00Z")), (Some(0), Some(951_868_800_000)));

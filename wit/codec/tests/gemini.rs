@@ -70,6 +70,91 @@ fn bad_requests() {
     }
 }
 
+/// A request with these members beside its contents, as text: a map would tell each once.
+fn with(members: &str) -> String {
+    format!(r#"{{"contents": [{{"parts": [{{"text": "x"}}]}}], {members}}}"#)
+}
+
+#[test]
+fn what_is_told_twice() {
+    let refuses = |body: &str, path: &str, message: &str| {
+        let e = GEMINI.decode_request(body.as_bytes()).expect_err(body);
+        assert_eq!(e.path, path, "{body}: {e}");
+        assert!(e.message.contains(message), "{body}: {e}");
+    };
+    for (members, path) in [
+        (r#""contents": []"#, "contents"),
+        (r#""tools": [], "tools": null"#, "tools"),
+        (r#""model": "a", "model": "b""#, "model"),
+        (r#""cached_content": "a", "cached_content": "b""#, "cachedContent"),
+        (r#""generationConfig": {}, "generationConfig": {}"#, "generationConfig"),
+        (
+            r#""tools": [{"functionDeclarations": [{"name": "f", "parameters": {"anyOf": [], "any_of": []}}]}]"#,
+            "tools[0].functionDeclarations[0].parameters.anyOf",
+        ),
+        (r#""generationConfig": {"responseSchema": {"minItems": 1, "min_items": 2}}"#, "generationConfig.responseSchema.minItems"),
+    ] {
+        refuses(&with(members), path, "told twice; say it once");
+    }
+    for (members, path) in [
+        (r#""systemInstruction": null, "system_instruction": {"parts": [{"text": "s"}]}"#, "systemInstruction"),
+        (r#""generation_config": {}, "generationConfig": {}"#, "generationConfig"),
+        (r#""cachedContent": "a", "cached_content": "b""#, "cachedContent"),
+        (r#""toolConfig": {}, "tool_config": {}"#, "toolConfig"),
+        (r#""toolConfig": {"functionCallingConfig": {}, "function_calling_config": {}}"#, "toolConfig.functionCallingConfig"),
+        (
+            r#""toolConfig": {"functionCallingConfig": {"allowedFunctionNames": [], "allowed_function_names": []}}"#,
+            "toolConfig.functionCallingConfig.allowedFunctionNames",
+        ),
+        (r#""tools": [{"functionDeclarations": [], "function_declarations": []}]"#, "tools[0].functionDeclarations"),
+        (
+            r#""tools": [{"functionDeclarations": [{"name": "f", "parametersJsonSchema": {}, "parameters_json_schema": {}}]}]"#,
+            "tools[0].functionDeclarations[0].parametersJsonSchema",
+        ),
+        (r#""generationConfig": {"maxOutputTokens": 1, "max_output_tokens": 2}"#, "generationConfig.maxOutputTokens"),
+        (r#""generationConfig": {"stopSequences": [], "stop_sequences": ["a"]}"#, "generationConfig.stopSequences"),
+        (r#""generationConfig": {"responseMimeType": "a", "response_mime_type": "b"}"#, "generationConfig.responseMimeType"),
+        (r#""generation_config": {"thinkingConfig": {}, "thinking_config": {}}"#, "generation_config.thinkingConfig"),
+        (
+            r#""generationConfig": {"thinkingConfig": {"thinkingBudget": 1, "thinking_budget": 2}}"#,
+            "generationConfig.thinkingConfig.thinkingBudget",
+        ),
+        (
+            r#""generationConfig": {"thinkingConfig": {"includeThoughts": true, "include_thoughts": false}}"#,
+            "generationConfig.thinkingConfig.includeThoughts",
+        ),
+    ] {
+        refuses(&with(members), path, "told twice, as `");
+    }
+    for (part, path) in [
+        (r#""functionCall": {"name": "f"}, "function_call": {"name": "g"}"#, "functionCall"),
+        (r#""functionResponse": {"name": "f"}, "function_response": {"name": "g"}"#, "functionResponse"),
+        (r#""text": "x", "thoughtSignature": "a", "thought_signature": "b""#, "thoughtSignature"),
+        (r#""inlineData": {}, "inline_data": {}"#, "inlineData"),
+        (r#""inlineData": {"data": "AA==", "mimeType": "image/png", "mime_type": "text/plain"}"#, "inlineData.mimeType"),
+        (r#""fileData": {"fileUri": "a", "file_uri": "b"}"#, "fileData.fileUri"),
+    ] {
+        let body = format!(r#"{{"contents": [{{"parts": [{{{part}}}]}}]}}"#);
+        refuses(&body, &format!("contents[0].parts[0].{path}"), "told twice, as `");
+    }
+    // Other members of a schema are names that the caller chose.
+    let properties = r#"{"properties": {"a_b": {"type": "STRING"}, "aB": {"type": "STRING"}}}"#;
+    let body = with(&format!(r#""generationConfig": {{"responseSchema": {properties}}}"#));
+    assert!(GEMINI.decode_request(body.as_bytes()).is_ok());
+}
+
+#[test]
+fn a_model_in_the_body_has_its_plain_name() {
+    for (told, expect) in [("models/m", "m"), ("m", "m"), ("tunedModels/m", "tunedModels/m")] {
+        let hub = GEMINI.decode_request(with(&format!(r#""model": "{told}""#)).as_bytes()).unwrap();
+        assert_eq!(hub.model, expect);
+        let body: Value = serde_json::from_slice(&GEMINI.encode_request(&hub, &EncodeOptions::default()).body).unwrap();
+        assert_eq!(body["model"], told);
+    }
+    let twice = json!({"model": "models/models/m", "contents": [{"parts": [{"text": "x"}]}]});
+    refuses(twice, "model", "begins with `models/` twice");
+}
+
 // === the same format keeps what is odd ===
 
 fn keeps(body: Value) {
@@ -499,6 +584,34 @@ fn arguments_in_pieces() {
         .collect();
     assert_eq!(calls, [("call_r_0_0", "f", r#"{"a":"xy","b":[2]}"#), ("call_r_0_1", "g", "{}"), ("call_r_0_2", "h", r#"{"z":1}"#)]);
     assert_eq!(answer.choices[0].finish, Some(FinishReason::ToolCalls));
+}
+
+#[test]
+fn arguments_that_ask_for_too_much_are_a_fault() {
+    let call = |call: Value| chunk(json!({"content": {"parts": [{"functionCall": call}]}, "index": 0}));
+    let path = format!("$.a{}", "[10000]".repeat(60));
+    let sse = stream(&[
+        call(json!({"name": "f", "willContinue": true})),
+        call(json!({"partialArgs": [{"jsonPath": path, "boolValue": true}]})),
+        chunk(json!({"finishReason": "STOP", "index": 0})),
+    ]);
+    let e = collect(sse.as_bytes()).unwrap_err();
+    assert_eq!(e.class, ErrorClass::Protocol);
+    assert!(e.message.contains("`jsonPath` asks for too many places"), "{}", e.message);
+}
+
+#[test]
+fn many_results_find_their_functions() {
+    let count = 2_000;
+    let calls: Vec<Value> = (0..count)
+        .map(|i| json!({"id": format!("c{i}"), "type": "function", "function": {"name": format!("f{i}"), "arguments": "{}"}}))
+        .collect();
+    let mut messages = vec![json!({"role": "user", "content": "x"}), json!({"role": "assistant", "content": null, "tool_calls": calls})];
+    messages.extend((0..count).map(|i| json!({"role": "tool", "tool_call_id": format!("c{i}"), "content": "1"})));
+    let hub = OPENAI.decode_request(json!({"model": "m", "messages": messages}).to_string().as_bytes()).unwrap();
+    let body: Value = serde_json::from_slice(&GEMINI.encode_request(&hub, &EncodeOptions::default()).body).unwrap();
+    let results = body["contents"][2]["parts"].as_array().unwrap();
+    assert_eq!((results.len(), &results[count - 1]["functionResponse"]["name"]), (count, &json!(format!("f{}", count - 1))));
 }
 
 #[test]

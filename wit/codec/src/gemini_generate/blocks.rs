@@ -2,7 +2,7 @@
 
 use super::calls::{self, CALL, FUNCTION_CALL, FUNCTION_RESPONSE, Ids, RESPONSE};
 use super::sealed::{self, SIGNATURE, Sealed};
-use super::spelling::{Spelling, spelled};
+use super::spelling::{Spelling, once, spelled};
 use super::{NAME, media};
 use crate::hub::{Extra, OtherPart, Part, PartKind, Thinking, ToolCallKind};
 use crate::json::{Array, Fields, Object, Path, Value, ensure_valid, write_raw};
@@ -38,7 +38,8 @@ pub(super) fn read(value: Value<'_>, path: &Path<'_>, ids: &mut Ids) -> Result<P
     let mut f = value.object_at(path)?;
     let mut spelling = Spelling::default();
     let mut extras = Vec::new();
-    let (call, response) = (spelling.of(&f, FUNCTION_CALL), spelling.of(&f, FUNCTION_RESPONSE));
+    let (call, response) = (spelling.of(&f, path, FUNCTION_CALL)?, spelling.of(&f, path, FUNCTION_RESPONSE)?);
+    once(&f, path, SIGNATURE)?;
     let some = |f: &Fields<'_>, name: &str| f.peek(name).is_some_and(|v| !v.is_null());
     let kind = if some(&f, "text") {
         read_text(&mut f, path)?

@@ -1,5 +1,7 @@
 //! Calls of functions and what they returned: `functionCall` and `functionResponse`.
 
+use std::collections::HashMap;
+
 use super::blocks;
 use super::spelling::{Name, quoted, spelled};
 use crate::hub::{ContentShape, Extra, Message, OtherPart, Part, PartKind, ResultPart, ResultPartKind, ToolCall, ToolCallKind, ToolResult};
@@ -180,12 +182,19 @@ pub(super) fn write_call(o: &mut Object<'_>, call: &ToolCall, at: &str, extras: 
     f.end();
 }
 
-/// The name of the function whose call has this id. The format wants it with the result, and other formats do not tell it there.
-pub(super) fn function<'m>(messages: &'m [Message], id: &str) -> Option<&'m str> {
-    messages.iter().flat_map(|m| &m.parts).find_map(|p| match &p.kind {
-        PartKind::ToolCall(call) if call.id == id => Some(call.name.as_str()),
-        _ => None,
-    })
+/// Names of functions by the ids of their calls.
+pub(super) type Names<'m> = HashMap<&'m str, &'m str>;
+
+/// The names of all functions that were called; of calls that share an id the first counts. The format wants the name with the result,
+/// and other formats do not tell it there. Made once for a request: a search for each result is quadratic.
+pub(super) fn names(messages: &[Message]) -> Names<'_> {
+    let mut names = Names::new();
+    for part in messages.iter().flat_map(|m| &m.parts) {
+        if let PartKind::ToolCall(call) = &part.kind {
+            names.entry(call.id.as_str()).or_insert(call.name.as_str());
+        }
+    }
+    names
 }
 
 /// What a part was that a piece of a result is like.
@@ -260,4 +269,22 @@ fn write_response(f: &mut Object<'_>, result: &ToolResult, extras: Extras<'_>) {
     let mut response = f.object("response");
     response.string(if result.is_error == Some(true) { "error" } else { "output" }, &texts.join("\n"));
     response.end();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::Role;
+
+    #[test]
+    fn the_first_call_with_an_id_names_its_result() {
+        let call = |id: &str, name: &str| {
+            let call = ToolCall { id: id.into(), name: name.into(), arguments: "{}".into(), kind: ToolCallKind::Function };
+            Part::new(PartKind::ToolCall(call))
+        };
+        let says = |parts| Message { role: Role::Assistant, parts, shape: ContentShape::Parts, name: None, extras: Vec::new() };
+        let messages = [says(vec![call("a", "f"), call("b", "g")]), says(vec![Part::new(PartKind::Text("x".into())), call("a", "h")])];
+        let names = names(&messages);
+        assert_eq!((names.len(), names.get("a"), names.get("b"), names.get("c")), (2, Some(&"f"), Some(&"g"), None));
+    }
 }

@@ -339,8 +339,14 @@ impl Choice {
             out.push(StreamEvent::BlockStart(BlockStart { at, part }));
             self.open = Some(Open::Call { at, arguments: given.unwrap_or_default() });
         }
-        if let Some(Open::Call { arguments, .. }) = &mut self.open {
-            pieces.into_iter().flatten().filter_map(Value::object).for_each(|piece| arguments.take(piece));
+        if let Some(Open::Call { arguments, .. }) = &mut self.open
+            && !pieces.into_iter().flatten().filter_map(Value::object).all(|piece| arguments.take(piece))
+        {
+            // Without them the call would do something else than the model asked for.
+            self.open = None;
+            let message = "the provider sent `partialArgs` whose `jsonPath` asks for too many places; the arguments of a call have a limit";
+            out.push(StreamEvent::Error(ChatError::new(ErrorClass::Protocol, message)));
+            return true;
         }
         if !more {
             self.close(out);

@@ -29,7 +29,7 @@ pub(super) fn read(
     extras: &mut Vec<Extra>,
 ) -> Result<Option<PartKind>, DecodeError> {
     let some = |f: &Fields<'_>, name: &str| f.peek(name).is_some_and(|v| !v.is_null());
-    let (inline, file) = (spelling.of(f, INLINE_DATA), spelling.of(f, FILE_DATA));
+    let (inline, file) = (spelling.of(f, path, INLINE_DATA)?, spelling.of(f, path, FILE_DATA)?);
     let name = match (some(f, inline), some(f, file)) {
         (true, false) => inline,
         (false, true) => file,
@@ -38,7 +38,7 @@ pub(super) fn read(
     let here = path.key(name);
     let Some(value) = f.peek(name) else { return Ok(None) };
     let mut inner = value.object_at(&here)?;
-    let mime = spelling.of(&inner, MIME_TYPE);
+    let mime = spelling.of(&inner, &here, MIME_TYPE)?;
     let media_type = inner.optional_text(&here, mime)?;
     let mut notes = Vec::new();
     let source = if name == inline {
@@ -51,7 +51,7 @@ pub(super) fn read(
         let Some(media_type) = media_type.clone() else { return Ok(None) };
         MediaSource::Inline(InlineData { media_type, data })
     } else {
-        let name = spelling.of(&inner, FILE_URI);
+        let name = spelling.of(&inner, &here, FILE_URI)?;
         let uri = inner.need_text(&here, name)?.into_owned();
         if let Some(media_type) = &media_type {
             notes.push(Extra::new(KIND, quoted(media_type)));
@@ -71,7 +71,7 @@ pub(super) fn read(
     } else if media_type.starts_with("audio/") {
         PartKind::Audio(media)
     } else {
-        let name = spelling.of(&inner, DISPLAY_NAME);
+        let name = spelling.of(&inner, &here, DISPLAY_NAME)?;
         media.name = inner.optional_text(&here, name)?;
         PartKind::Document(media)
     };

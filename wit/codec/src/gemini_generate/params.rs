@@ -1,7 +1,7 @@
 //! Sampling, length, reasoning and the shape of the answer: `generationConfig`.
 
-use super::schema::to_json_schema;
-use super::spelling::{Name, Spelling, peek, spelled};
+use super::schema::{self, to_json_schema};
+use super::spelling::{Name, Spelling, once, peek, spelled};
 use crate::DecodeError;
 use crate::hub::{ChatRequest, Extra, Params, ResponseFormat, ThinkingMode};
 use crate::json::{Fields, Kind, Object, Path, Value};
@@ -46,7 +46,7 @@ pub(super) fn takes_budgets(model: &str) -> bool {
 /// Reads the parameters. What the hub does not have stays, with the name of its object in front.
 pub(super) fn read(f: &mut Fields<'_>, spelling: &mut Spelling, hints: &mut Vec<Extra>) -> Result<Params, DecodeError> {
     let at = Path::Root;
-    let name = spelling.of(f, GENERATION_CONFIG);
+    let name = spelling.of(f, &at, GENERATION_CONFIG)?;
     let Some(value) = f.peek(name).filter(|v| !v.is_null()) else { return Ok(Params::default()) };
     let path = at.key(name);
     let mut inner = value.object_at(&path)?;
@@ -60,14 +60,14 @@ pub(super) fn read(f: &mut Fields<'_>, spelling: &mut Spelling, hints: &mut Vec<
     let whole = "a whole number, 1 or more";
     let params = Params {
         temperature: inner.optional_f64(&path, "temperature")?,
-        top_p: inner.optional_f64(&path, spelling.of(&inner, TOP_P))?,
-        top_k: inner.optional_u64(&path, spelling.of(&inner, TOP_K))?,
-        max_tokens: inner.optional(&path, spelling.of(&inner, MAX_TOKENS), whole, positive)?,
+        top_p: inner.optional_f64(&path, spelling.of(&inner, &path, TOP_P)?)?,
+        top_k: inner.optional_u64(&path, spelling.of(&inner, &path, TOP_K)?)?,
+        max_tokens: inner.optional(&path, spelling.of(&inner, &path, MAX_TOKENS)?, whole, positive)?,
         stop: read_stop(&mut inner, &path, spelling)?,
-        presence_penalty: inner.optional_f64(&path, spelling.of(&inner, PRESENCE))?,
-        frequency_penalty: inner.optional_f64(&path, spelling.of(&inner, FREQUENCY))?,
+        presence_penalty: inner.optional_f64(&path, spelling.of(&inner, &path, PRESENCE)?)?,
+        frequency_penalty: inner.optional_f64(&path, spelling.of(&inner, &path, FREQUENCY)?)?,
         seed: inner.optional(&path, "seed", "a whole number", Value::i64)?,
-        n: inner.optional(&path, spelling.of(&inner, COUNT), whole, |v| positive(v).and_then(|n| u32::try_from(n).ok()))?,
+        n: inner.optional(&path, spelling.of(&inner, &path, COUNT)?, whole, |v| positive(v).and_then(|n| u32::try_from(n).ok()))?,
         reasoning_effort,
         thinking,
         response_format,
@@ -81,7 +81,7 @@ pub(super) fn read(f: &mut Fields<'_>, spelling: &mut Spelling, hints: &mut Vec<
 }
 
 fn read_stop(inner: &mut Fields<'_>, path: &Path<'_>, spelling: &mut Spelling) -> Result<Vec<String>, DecodeError> {
-    let name = spelling.of(inner, STOP);
+    let name = spelling.of(inner, path, STOP)?;
     if inner.peek(name).is_some_and(|v| v.elements().is_some_and(|mut e| e.next().is_none())) {
         // An empty list stays.
         return Ok(Vec::new());
@@ -99,11 +99,12 @@ fn read_thinking(
     spelling: &mut Spelling,
     hints: &mut Vec<Extra>,
 ) -> Result<Reasoning, DecodeError> {
-    let name = spelling.of(inner, THINKING);
+    let name = spelling.of(inner, path, THINKING)?;
     let Some(value) = inner.take_some(name) else { return Ok((None, None)) };
     let path = path.key(name);
     let mut config = value.object_at(&path)?;
-    let (budget, level) = (Spelling::default().of(&config, BUDGET), Spelling::default().of(&config, LEVEL));
+    let (budget, level) = (Spelling::default().of(&config, &path, BUDGET)?, Spelling::default().of(&config, &path, LEVEL)?);
+    once(&config, &path, THOUGHTS)?;
     config.optional(&path, budget, "a whole number", Value::i64)?;
     config.optional_text(&path, level)?;
     hints.push(Extra::new(NOTE_THINKING, value.raw()));
@@ -129,7 +130,7 @@ fn read_format(
     spelling: &mut Spelling,
     hints: &mut Vec<Extra>,
 ) -> Result<Option<ResponseFormat>, DecodeError> {
-    let names = [MIME_TYPE, SCHEMA, JSON_SCHEMA].map(|name| spelling.of(inner, name));
+    let names = [spelling.of(inner, path, MIME_TYPE)?, spelling.of(inner, path, SCHEMA)?, spelling.of(inner, path, JSON_SCHEMA)?];
     let told = |f: &Fields<'_>, name: &str| f.peek(name).filter(|v| !v.is_null()).map(|v| v.raw().to_owned());
     let [mime, schema, standard] = names.map(|name| told(inner, name));
     if let Some(v) = inner.peek(names[0]).filter(|v| !v.is_null()) {
@@ -139,6 +140,9 @@ fn read_format(
         if let Some(v) = inner.peek(name).filter(|v| !v.is_null()) {
             v.object_at(&path.key(name))?;
         }
+    }
+    if let Some(own) = inner.peek(names[1]) {
+        schema::check(own, &path.key(names[1]))?;
     }
     let format = response_format(mime.as_deref(), schema.as_deref(), standard.as_deref());
     if format.is_some() {

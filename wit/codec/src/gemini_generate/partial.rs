@@ -4,14 +4,19 @@
 
 use crate::json::{Array, Fields, Kind, Object, Value, write_raw, write_string};
 
-/// Deepest place of an argument, and most elements of a list in one: more is a fault of the provider, and must not cost memory.
+/// Deepest place of an argument.
 const MAX_DEPTH: usize = 64;
-const MAX_INDEX: usize = 10_000;
+/// Most places that the pieces of one call may make, and most elements that a piece may leave open before its own: a path is short and
+/// could ask for any number of them, so more is a fault of the provider, and must not cost memory.
+const MAX_NODES: usize = 100_000;
+const MAX_GAP: usize = 16;
 
 /// Arguments that grow.
 #[derive(Debug, Default)]
 pub(super) struct Arguments {
     root: Node,
+    /// Places that the pieces made.
+    made: usize,
 }
 
 #[derive(Debug, Default)]
@@ -35,17 +40,17 @@ enum Step {
 impl Arguments {
     /// What was told whole.
     pub fn whole(args: Value<'_>) -> Self {
-        Self { root: Node::of(args, 0) }
+        Self { root: Node::of(args, 0), made: 0 }
     }
 
-    /// Takes an element of `partialArgs`.
-    pub fn take(&mut self, mut piece: Fields<'_>) {
-        let Some(steps) = piece.take("jsonPath").and_then(Value::text).and_then(|path| steps(&path)) else { return };
+    /// Takes an element of `partialArgs`; one that names no place is left out. False: its path asks for more places than are allowed.
+    pub fn take(&mut self, mut piece: Fields<'_>) -> bool {
+        let Some(steps) = piece.take("jsonPath").and_then(Value::text).and_then(|path| steps(&path)) else { return true };
         let told = ["stringValue", "numberValue", "boolValue", "nullValue"].into_iter().find_map(|name| Some((name, piece.take(name)?)));
-        let Some((name, value)) = told else { return };
+        let Some((name, value)) = told else { return true };
         let mut node = &mut self.root;
         for step in steps {
-            let Some(next) = node.step(step) else { return };
+            let Some(next) = node.step(step, &mut self.made) else { return false };
             node = next;
         }
         match (node, name, value.text()) {
@@ -54,6 +59,7 @@ impl Arguments {
             (node, "nullValue", _) => *node = Node::Raw("null".into()),
             (node, _, _) => *node = Node::Raw(value.raw().into()),
         }
+        true
     }
 
     /// The arguments as JSON text: an object.
@@ -82,17 +88,22 @@ impl Node {
         }
     }
 
-    fn step(&mut self, step: Step) -> Option<&mut Self> {
+    /// The place that a step leads to, which it makes when it is not there; `None` when that asks for too many. `made` counts them.
+    fn step(&mut self, step: Step, made: &mut usize) -> Option<&mut Self> {
         match step {
             Step::Key(key) => {
                 if !matches!(self, Self::Object(_)) {
                     *self = Self::Object(Vec::new());
                 }
                 let Self::Object(members) = self else { return None };
-                let at = members.iter().position(|(name, _)| *name == key).unwrap_or_else(|| {
-                    members.push((key, Self::Open));
-                    members.len() - 1
-                });
+                let at = match members.iter().position(|(name, _)| *name == key) {
+                    Some(at) => at,
+                    None => {
+                        spend(made, 1)?;
+                        members.push((key, Self::Open));
+                        members.len() - 1
+                    }
+                };
                 Some(&mut members[at].1)
             }
             Step::Index(index) => {
@@ -100,7 +111,12 @@ impl Node {
                     *self = Self::Array(Vec::new());
                 }
                 let Self::Array(elements) = self else { return None };
-                while elements.len() <= index {
+                let missing = index.saturating_add(1).saturating_sub(elements.len());
+                if missing > MAX_GAP + 1 {
+                    return None;
+                }
+                spend(made, missing)?;
+                for _ in 0..missing {
                     elements.push(Self::Open);
                 }
                 Some(&mut elements[index])
@@ -127,6 +143,12 @@ impl Node {
     }
 }
 
+/// Takes places out of what is allowed; `None` when that many are not left.
+fn spend(made: &mut usize, count: usize) -> Option<()> {
+    *made = made.checked_add(count).filter(|made| *made <= MAX_NODES)?;
+    Some(())
+}
+
 /// The steps of a JSONPath (RFC 9535) that names one place: `$.a[0].b`, `$['a b']`.
 fn steps(path: &str) -> Option<Vec<Step>> {
     let mut rest = path.strip_prefix('$')?;
@@ -149,7 +171,7 @@ fn steps(path: &str) -> Option<Vec<Step>> {
             rest = inner[1 + length..].strip_prefix(']')?;
         } else {
             let (index, after) = inner.split_once(']')?;
-            steps.push(Step::Index(index.parse().ok().filter(|n| *n <= MAX_INDEX)?));
+            steps.push(Step::Index(index.parse().ok()?));
             rest = after;
         }
     }
@@ -180,7 +202,7 @@ mod tests {
 
     fn check(pieces: &[&str], expect: &str) {
         let mut arguments = Arguments::default();
-        pieces.iter().for_each(|p| arguments.take(Value::parse(p).unwrap().object().unwrap()));
+        pieces.iter().for_each(|p| assert!(arguments.take(Value::parse(p).unwrap().object().unwrap()), "{p}"));
         assert_eq!(arguments.finish(), expect, "{pieces:?}");
     }
 
@@ -198,13 +220,40 @@ mod tests {
         );
         check(&[r#"{"jsonPath":"$['a b'][\"c]\"]","stringValue":"x"}"#], r#"{"a b":{"c]":"x"}}"#);
         check(&[r#"{"jsonPath":"$.l[2]","stringValue":"x"}"#], r#"{"l":[null,null,"x"]}"#);
-        // What names no place is left out, and so is what would cost too much.
-        for path in ["", "a", "$x", "$[", "$['a", "$[-1]", "$[99999999]", "$.a[1", "$[0]"] {
+        // What names no place is left out.
+        for path in ["", "a", "$x", "$[", "$['a", "$[-1]", "$[99999999999999999999]", "$.a[1", "$[0]"] {
             let piece = format!(r#"{{"jsonPath":"{path}","stringValue":"x"}}"#);
             check(&[&piece], "{}");
         }
         let mut arguments = Arguments::whole(Value::parse(r#"{"a":{"b":"x"},"c":[1]}"#).unwrap());
-        arguments.take(Value::parse(r#"{"jsonPath":"$.a.b","stringValue":"y"}"#).unwrap().object().unwrap());
+        assert!(arguments.take(Value::parse(r#"{"jsonPath":"$.a.b","stringValue":"y"}"#).unwrap().object().unwrap()));
         assert_eq!(arguments.finish(), r#"{"a":{"b":"xy"},"c":[1]}"#);
+    }
+
+    fn takes(arguments: &mut Arguments, path: &str) -> bool {
+        let piece = format!(r#"{{"jsonPath":"{path}","boolValue":true}}"#);
+        arguments.take(Value::parse(&piece).unwrap().object().unwrap())
+    }
+
+    #[test]
+    fn a_path_that_asks_for_too_many_places() {
+        for (path, expect) in [("$.a[16]", true), ("$.a[17]", false), ("$.a[10000][10000]", false), ("$[18446744073709551615]", false)] {
+            assert_eq!(takes(&mut Arguments::default(), path), expect, "{path}");
+        }
+        // Open places count once they are there, and a list may grow as long as it likes within the budget.
+        let mut arguments = Arguments::default();
+        assert!((0..1000).all(|i| takes(&mut arguments, &format!("$.a[{i}]"))));
+        assert!(takes(&mut arguments, "$.a[1016]") && !takes(&mut arguments, "$.a[1034]"));
+        assert_eq!(arguments.made, 1018);
+    }
+
+    #[test]
+    fn a_call_has_a_budget_of_places() {
+        let mut arguments = Arguments::default();
+        let deep = "[16]".repeat(50);
+        let taken = (0..1000).take_while(|i| takes(&mut arguments, &format!("$.a{i}{deep}"))).count();
+        // Each makes a member and 50 lists of 17.
+        assert_eq!(taken, MAX_NODES / 851);
+        assert!(arguments.made <= MAX_NODES);
     }
 }

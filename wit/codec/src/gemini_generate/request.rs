@@ -1,7 +1,7 @@
 //! Requests: `POST .../models/{model}:generateContent` and `:streamGenerateContent`.
 
-use super::calls::{self, Ids};
-use super::spelling::{Name, Spelling, quoted, spelled};
+use super::calls::{self, Ids, Names};
+use super::spelling::{Name, Spelling, once, quoted, spelled};
 use super::{NAME, asks, blocks, params, tools};
 use crate::hub::{ChatRequest, ContentShape, Extra, Message, Part, PartKind, Role, ToolResult, extra};
 use crate::json::{Array, Document, Fields, Kind, Object, Path, Value, write_string};
@@ -9,6 +9,12 @@ use crate::map::Crossing;
 use crate::{DecodeError, Encoded, Format, LossKind};
 
 const SYSTEM_INSTRUCTION: Name = ("systemInstruction", "system_instruction");
+const CACHED_CONTENT: Name = ("cachedContent", "cached_content");
+/// Members of the top that have one spelling.
+const ALONE: [&str; 3] = ["model", "contents", "tools"];
+
+/// Stands before the name of a model where Google's API wants its whole name.
+const MODELS: &str = "models/";
 
 /// Note on a content without a role.
 const NO_ROLE: &str = "$no-role";
@@ -30,15 +36,19 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, DecodeError> {
     let document = Document::parse(body).map_err(|f| DecodeError::new("", format!("not a JSON object: {f}")))?;
     let (mut f, at) = (Fields::of(&document), Path::Root);
     let (mut spelling, mut hints, mut messages) = (Spelling::default(), Vec::new(), Vec::new());
+    for name in ALONE {
+        once(&f, &at, (name, name))?;
+    }
+    once(&f, &at, CACHED_CONTENT)?;
     let model = match f.peek("model").filter(|v| !v.is_null()) {
         Some(model) => {
             hints.push(Extra::new(MODEL, model.raw()));
-            f.need_text(&at, "model")?.into_owned()
+            plain_model(&f.need_text(&at, "model")?)?
         }
         None => String::new(),
     };
     let mut ids = Ids::default();
-    let name = spelling.of(&f, SYSTEM_INSTRUCTION);
+    let name = spelling.of(&f, &at, SYSTEM_INSTRUCTION)?;
     if let Some(system) = f.take_some(name) {
         messages.push(read_content(system, &at.key(name), true, &mut ids)?);
     }
@@ -63,6 +73,15 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, DecodeError> {
     hints.extend(spelling.note());
     hints.extend(f.rest_beside().into_iter().filter(|e| !e.name.starts_with('$')));
     Ok(ChatRequest { format: NAME.into(), model, messages, tools, tool_choice, params, stream: false, include_usage: false, extras: hints })
+}
+
+/// The name of a model without the prefix, as hooks, lists and prices know it.
+fn plain_model(told: &str) -> Result<String, DecodeError> {
+    let plain = told.strip_prefix(MODELS).unwrap_or(told);
+    if plain.starts_with(MODELS) {
+        return Err(DecodeError::new("model", "the name begins with `models/` twice; say it once, or leave it out"));
+    }
+    Ok(plain.to_owned())
 }
 
 fn read_content(value: Value<'_>, path: &Path<'_>, system: bool, ids: &mut Ids) -> Result<Message, DecodeError> {
@@ -137,7 +156,7 @@ fn role_word(role: Role) -> &'static str {
 /// What the request builds on that only the provider has that keeps it: the field, and why no other provider can answer.
 pub(crate) fn state(r: &ChatRequest) -> Option<(&'static str, &'static str)> {
     let told = |name: &str| extra(&r.extras, name).is_some_and(|v| v != "null");
-    let cached = ["cachedContent", "cached_content"].into_iter().find(|name| told(name))?;
+    let cached = [CACHED_CONTENT.0, CACHED_CONTENT.1].into_iter().find(|name| told(name))?;
     Some((cached, "it names what only a provider that speaks Gemini's format keeps; this request goes to another one"))
 }
 
@@ -153,11 +172,12 @@ pub(crate) fn encode(r: &ChatRequest) -> Encoded {
         match Value::parse(told).and_then(Value::text).filter(|told| *told == r.model) {
             Some(_) => o.json("model", told),
             // Another model was chosen: the body must not name the one that was asked for.
-            None => o.string("model", &format!("models/{}", r.model.trim_start_matches("models/"))),
+            None => o.string("model", &format!("models/{}", r.model.trim_start_matches(MODELS))),
         }
     }
-    write_system(&mut o, r, &mut c);
-    write_contents(&mut o, r, &mut c);
+    let names = calls::names(&r.messages);
+    write_system(&mut o, r, &names, &mut c);
+    write_contents(&mut o, r, &names, &mut c);
     tools::write(&mut o, r, extras, &mut c);
     params::write(&mut o, r, extras, &mut c);
     extras.rest_beside(&mut o, &[], &[params::PREFIX, tools::PREFIX]);
@@ -178,7 +198,7 @@ fn lose_message(m: &Message, i: usize, c: &mut Crossing) {
 }
 
 /// Writes the instructions: all of them stand before the conversation.
-fn write_system(o: &mut Object<'_>, r: &ChatRequest, c: &mut Crossing) {
+fn write_system(o: &mut Object<'_>, r: &ChatRequest, names: &Names<'_>, c: &mut Crossing) {
     let leading = r.messages.iter().take_while(|m| is_system(m)).count();
     let instructions: Vec<(usize, &Message)> = r.messages.iter().enumerate().filter(|(_, m)| is_system(m)).collect();
     let mut placed = Vec::new();
@@ -199,18 +219,18 @@ fn write_system(o: &mut Object<'_>, r: &ChatRequest, c: &mut Crossing) {
     let Some((_, first)) = instructions.first() else { return };
     let mut json = Vec::new();
     let mut content = Object::new(&mut json);
-    let any = write_parts(&mut content, &placed, first, r, false, c);
+    let any = write_parts(&mut content, &placed, first, (r, names), false, c);
     write_message_rest(content, first, c);
     if any || c.same {
         o.key(spelled(c.extras(&r.extras), SYSTEM_INSTRUCTION)).extend_from_slice(&json);
     }
 }
 
-fn write_contents(o: &mut Object<'_>, r: &ChatRequest, c: &mut Crossing) {
+fn write_contents(o: &mut Object<'_>, r: &ChatRequest, names: &Names<'_>, c: &mut Crossing) {
     let mut rest = r.messages.iter().enumerate().filter(|(_, m)| !is_system(m)).peekable();
     if c.extras(&r.extras).get(ONE).is_some() && r.messages.iter().filter(|m| !is_system(m)).count() == 1 {
         if let Some((i, only)) = rest.next() {
-            o.key("contents").extend_from_slice(&content(&[(i, only)], r, c).unwrap_or_else(|| b"{}".to_vec()));
+            o.key("contents").extend_from_slice(&content(&[(i, only)], r, names, c).unwrap_or_else(|| b"{}".to_vec()));
         }
         return;
     }
@@ -221,7 +241,7 @@ fn write_contents(o: &mut Object<'_>, r: &ChatRequest, c: &mut Crossing) {
         while let Some(next) = rest.next_if(|(_, next)| !c.same && first.role == Role::Tool && next.role == Role::Tool) {
             turn.push(next);
         }
-        if let Some(json) = content(&turn, r, c) {
+        if let Some(json) = content(&turn, r, names, c) {
             list.element().extend_from_slice(&json);
         }
     }
@@ -229,7 +249,7 @@ fn write_contents(o: &mut Object<'_>, r: &ChatRequest, c: &mut Crossing) {
 }
 
 /// A content of one or more messages; `None` when nothing is left of it.
-fn content(turn: &[(usize, &Message)], r: &ChatRequest, c: &mut Crossing) -> Option<Vec<u8>> {
+fn content(turn: &[(usize, &Message)], r: &ChatRequest, names: &Names<'_>, c: &mut Crossing) -> Option<Vec<u8>> {
     let (i, first) = turn[0];
     let mut placed = Vec::new();
     for (i, m) in turn {
@@ -238,7 +258,7 @@ fn content(turn: &[(usize, &Message)], r: &ChatRequest, c: &mut Crossing) -> Opt
     }
     let mut json = Vec::new();
     let mut o = Object::new(&mut json);
-    let any = write_parts(&mut o, &placed, first, r, true, c);
+    let any = write_parts(&mut o, &placed, first, (r, names), true, c);
     write_message_rest(o, first, c);
     if !any && !c.same {
         c.lose(format!("messages[{i}]"), "nothing is left of it, and Gemini refuses contents without parts");
@@ -260,7 +280,14 @@ fn write_message_rest(mut o: Object<'_>, m: &Message, c: &Crossing) {
 }
 
 /// Writes `parts`; whether there are any.
-fn write_parts(o: &mut Object<'_>, placed: &[(String, &Part)], m: &Message, r: &ChatRequest, told: bool, c: &mut Crossing) -> bool {
+fn write_parts(
+    o: &mut Object<'_>,
+    placed: &[(String, &Part)],
+    m: &Message,
+    (r, names): (&ChatRequest, &Names<'_>),
+    told: bool,
+    c: &mut Crossing,
+) -> bool {
     let mut json = Vec::new();
     let mut list = Array::new(&mut json);
     let mut behind = Vec::new();
@@ -273,7 +300,7 @@ fn write_parts(o: &mut Object<'_>, placed: &[(String, &Part)], m: &Message, r: &
             continue;
         }
         let name = match &part.kind {
-            PartKind::ToolResult(result) => result_name(r, m, result),
+            PartKind::ToolResult(result) => result_name(names, m, result),
             _ => None,
         };
         behind.extend(blocks::write_named(&mut list, part, name, at, c));
@@ -307,6 +334,6 @@ fn write_unsigned(list: &mut Array<'_>, part: &Part, at: &str, c: &mut Crossing)
 }
 
 /// The name of the function that a result is of.
-fn result_name<'m>(r: &'m ChatRequest, m: &'m Message, result: &'m ToolResult) -> Option<&'m str> {
-    calls::function(&r.messages, &result.tool_call_id).or(m.name.as_deref())
+fn result_name<'m>(names: &Names<'m>, m: &'m Message, result: &ToolResult) -> Option<&'m str> {
+    names.get(result.tool_call_id.as_str()).copied().or(m.name.as_deref())
 }

@@ -2,13 +2,46 @@
 //!
 //! Nothing is translated back: the format takes JSON Schema too, in members of their own.
 
-use crate::json::{Array, Kind, Object, Value, write_raw, write_string};
+use std::collections::HashSet;
+
+use crate::DecodeError;
+use crate::json::{Array, Kind, Object, Path, Value, write_raw, write_string};
 
 /// The schema as JSON Schema. What is no keyword of the language stays as it is.
 pub(super) fn to_json_schema(schema: Value<'_>) -> String {
     let mut out = Vec::new();
     convert(schema, &mut out);
     String::from_utf8(out).unwrap_or_default()
+}
+
+/// Refuses a schema that tells a keyword twice, in one spelling or in both: the JSON Schema could keep only one of them.
+pub(super) fn check(schema: Value<'_>, path: &Path<'_>) -> Result<(), DecodeError> {
+    let Some(f) = schema.object() else { return Ok(()) };
+    let mut told = HashSet::new();
+    for (key, value) in f.untaken() {
+        let name = camel(&key);
+        let here = path.key(&name);
+        match name.as_str() {
+            "properties" | "defs" | "$defs" => {
+                if let Some(members) = value.object() {
+                    for (key, schema) in members.untaken() {
+                        check(schema, &here.key(&key))?;
+                    }
+                }
+            }
+            "items" | "additionalProperties" => check(value, &here)?,
+            "anyOf" | "prefixItems" => {
+                for (i, schema) in value.elements().into_iter().flatten().enumerate() {
+                    check(schema, &here.index(i))?;
+                }
+            }
+            _ => {}
+        }
+        if !told.insert(name.clone()) {
+            return Err(DecodeError::new(here, "told twice; say it once"));
+        }
+    }
+    Ok(())
 }
 
 fn convert(schema: Value<'_>, out: &mut Vec<u8>) {
@@ -91,6 +124,19 @@ mod tests {
 
     fn check(schema: &str, expect: &str) {
         assert_eq!(to_json_schema(Value::parse(schema).unwrap()), expect, "{schema}");
+    }
+
+    #[test]
+    fn keywords_told_twice() {
+        let check = |schema: &str, expect: &str| {
+            let found = super::check(Value::parse(schema).unwrap(), &Path::Root).map_err(|e| e.path);
+            assert_eq!(found.err().unwrap_or_default(), expect, "{schema}");
+        };
+        check(r#"{"type":"OBJECT","properties":{"any_of":{"type":"STRING"},"anyOf":{"type":"STRING"}}}"#, "");
+        check(r#"{"anyOf":[{}],"any_of":[]}"#, "anyOf");
+        check(r#"{"type":"STRING","type":"OBJECT"}"#, "type");
+        check(r#"{"properties":{"a":{"items":{"min_items":1,"minItems":2}}}}"#, "properties.a.items.minItems");
+        check(r#"{"any_of":[true,{"maxLength":1,"max_length":2}]}"#, "anyOf[1].maxLength");
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The two ways to spell a member: Google's JSON takes `inlineData` and `inline_data` alike, and clients send both.
 
+use crate::DecodeError;
 use crate::hub::{Extra, extra};
-use crate::json::{Fields, Value, write_string};
+use crate::json::{Fields, Path, Value, write_string};
 use crate::map::Extras;
 
 /// A member's name, spelled as the documentation has it and as its schema language has it.
@@ -17,22 +18,31 @@ pub(super) struct Spelling {
 }
 
 impl Spelling {
-    /// How the member is spelled here; as documented when it is not there.
-    pub fn of(&mut self, f: &Fields<'_>, name: Name) -> &'static str {
-        if f.peek(name.0).is_some() || f.peek(name.1).is_none() {
-            return name.0;
+    /// How the member of the object at `path` is spelled here; as documented when it is not there. Told twice, it is refused.
+    pub fn of(&mut self, f: &Fields<'_>, path: &Path<'_>, name: Name) -> Result<&'static str, DecodeError> {
+        once(f, path, name)?;
+        if f.peek(name.1).is_none() {
+            return Ok(name.0);
         }
         if !self.snake.is_empty() {
             self.snake.push(' ');
         }
         self.snake.push_str(name.1);
-        name.1
+        Ok(name.1)
     }
 
     /// The note, when there is something to note.
     pub fn note(self) -> Option<Extra> {
         (!self.snake.is_empty()).then(|| Extra::new(NOTE, format!("\"{}\"", self.snake)))
     }
+}
+
+/// Refuses a member that is told twice, in one spelling or in both. A hook would look at one and the provider might obey the other.
+pub(super) fn once(f: &Fields<'_>, path: &Path<'_>, name: Name) -> Result<(), DecodeError> {
+    let mut told = f.untaken().map(|(key, _)| key).filter(|key| *key == name.0 || *key == name.1);
+    let (Some(first), Some(second)) = (told.next(), told.next()) else { return Ok(()) };
+    let both = if first == second { String::new() } else { format!(", as `{first}` and as `{second}`") };
+    Err(DecodeError::new(path.key(name.0), format!("told twice{both}; say it once")))
 }
 
 /// The value of a member, however it is spelled, unless it is `null`. The documented spelling counts when both are there.

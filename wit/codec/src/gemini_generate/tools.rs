@@ -1,8 +1,8 @@
 //! Tools and the choice among them.
 
 use super::NAME;
-use super::schema::to_json_schema;
-use super::spelling::{Name, Spelling, quoted, spelled, spelled_in};
+use super::schema::{self, to_json_schema};
+use super::spelling::{Name, Spelling, once, quoted, spelled, spelled_in};
 use crate::DecodeError;
 use crate::hub::{ChatRequest, Extra, FunctionTool, OtherPart, Tool, ToolChoice, ToolKind, extra};
 use crate::json::{Array, Fields, Kind, Object, Path, Value};
@@ -46,7 +46,7 @@ fn read_element(element: Value<'_>, i: usize, path: &Path<'_>, tools: &mut Vec<T
     let before = tools.len();
     let place = || Extra::new(ELEMENT, i.to_string());
     let mut spelling = Spelling::default();
-    let name = spelling.of(&f, DECLARATIONS);
+    let name = spelling.of(&f, path, DECLARATIONS)?;
     if let Some(list) = f.peek(name).filter(|v| !v.is_null()) {
         let path = path.key(name);
         let list = list.array_at(&path)?;
@@ -86,11 +86,12 @@ fn read_function(value: Value<'_>, path: &Path<'_>) -> Result<Tool, DecodeError>
     let name = f.need_text(path, "name")?.into_owned();
     let description = f.optional_text(path, "description")?;
     let object = |v: Value<'_>| (v.kind() == Kind::Object).then(|| v.raw().to_owned());
-    let standard = spelling.of(&f, PARAMETERS_SCHEMA);
+    let standard = spelling.of(&f, path, PARAMETERS_SCHEMA)?;
     let mut parameters = f.optional(path, standard, "an object", object)?;
     if parameters.is_none()
         && let Some(own) = f.optional(path, "parameters", "an object", |v| (v.kind() == Kind::Object).then_some(v))?
     {
+        schema::check(own, &path.key("parameters"))?;
         parameters = Some(to_json_schema(own));
         extras.push(Extra::new(PARAMETERS, own.raw()));
     }
@@ -105,15 +106,16 @@ fn read_function(value: Value<'_>, path: &Path<'_>) -> Result<Tool, DecodeError>
 /// Reads `toolConfig`, which stays whole as a note.
 pub(super) fn read_config(f: &mut Fields<'_>, spelling: &mut Spelling, hints: &mut Vec<Extra>) -> Result<Option<ToolChoice>, DecodeError> {
     let at = Path::Root;
-    let name = spelling.of(f, TOOL_CONFIG);
+    let name = spelling.of(f, &at, TOOL_CONFIG)?;
     let Some(value) = f.take_some(name) else { return Ok(None) };
     let path = at.key(name);
     let mut config = value.object_at(&path)?;
     hints.push(Extra::new(CONFIG, value.raw()));
-    let calling = Spelling::default().of(&config, CALLING_CONFIG);
+    let calling = Spelling::default().of(&config, &path, CALLING_CONFIG)?;
     let choice = match config.take(calling).filter(|v| !v.is_null()) {
         Some(calling_config) => {
-            calling_config.object_at(&path.key(calling))?;
+            let here = path.key(calling);
+            once(&calling_config.object_at(&here)?, &here, ALLOWED)?;
             let names = names(calling_config);
             if names.len() > 1 {
                 hints.push(Extra::new(

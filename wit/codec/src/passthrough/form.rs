@@ -17,6 +17,7 @@ const MAX_BOUNDARY: usize = 70;
 /// A form and where its fields are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Form {
+    boundary: String,
     fields: Vec<Field>,
 }
 
@@ -46,6 +47,7 @@ impl Form {
         let boundary = boundary(content_type).ok_or("its content type names no usable `boundary`")?;
         let delimiter = format!("\r\n--{boundary}");
         let finder = memmem::Finder::new(&delimiter);
+        let dashes = memmem::Finder::new(&delimiter.as_bytes()[2..]);
         let mut at = match body.strip_prefix(&delimiter.as_bytes()[2..]) {
             Some(_) => delimiter.len() - 2,
             None => return Err("it does not begin with its boundary"),
@@ -54,7 +56,10 @@ impl Form {
         loop {
             let rest = &body[at..];
             if let Some(epilogue) = rest.strip_prefix(b"--") {
-                return if epilogue.trim_ascii().is_empty() { Ok(Self { fields }) } else { Err("something follows after its end") };
+                if !epilogue.trim_ascii().is_empty() {
+                    return Err("something follows after its end");
+                }
+                return Ok(Self { boundary: boundary.to_owned(), fields });
             }
             if fields.len() == MAX_PARTS {
                 return Err("it has more than 1024 parts");
@@ -65,9 +70,21 @@ impl Form {
             let (name, file) = part(&head[..end])?;
             let start = at + 2 + end + 4;
             let length = finder.find(&body[start..]).ok_or("it does not end with its boundary")?;
+            // Who takes a lone CR or LF for the end of a line, or the end of a head for one, sees another part begin here.
+            let whole = &body[at..start + length];
+            if dashes.find_iter(whole).any(|i| i > 0 && matches!(whole[i - 1], b'\r' | b'\n')) {
+                return Err("a part has a line that begins with the boundary; send the form with another boundary");
+            }
             at = start + length + delimiter.len();
             fields.push(Field { name, value: start..start + length, file });
         }
+    }
+
+    /// The content type that says what was read here and nothing else, whatever the client's own said.
+    pub fn content_type(&self) -> String {
+        let token = self.boundary.chars().all(|c| c.is_ascii_alphanumeric() || "'+_-.".contains(c));
+        let quote = if token { "" } else { "\"" };
+        format!("multipart/form-data; boundary={quote}{}{quote}", self.boundary)
     }
 
     /// The fields of a name.
@@ -99,15 +116,19 @@ impl Form {
 
 /// The boundary that a content type names.
 fn boundary(content_type: &str) -> Option<&str> {
+    let (_, mut rest) = content_type.split_once(';')?;
     let mut found = None;
-    for parameter in content_type.split(';').skip(1) {
-        let Some((name, value)) = parameter.split_once('=') else { continue };
-        if name.trim().eq_ignore_ascii_case("boundary") && found.replace(value.trim()).is_some() {
+    loop {
+        let (key, value, left) = parameter(rest).ok()?;
+        if key.eq_ignore_ascii_case("boundary") && found.replace(value).is_some() {
             return None;
+        }
+        match left {
+            Some(left) => rest = left,
+            None => break,
         }
     }
     let value = found?;
-    let value = value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(value);
     let plain = |c: char| c.is_ascii_alphanumeric() || "'()+_,-./:=? ".contains(c);
     (!value.is_empty() && value.len() <= MAX_BOUNDARY && !value.ends_with(' ') && value.chars().all(plain)).then_some(value)
 }
@@ -115,13 +136,15 @@ fn boundary(content_type: &str) -> Option<&str> {
 /// Name of a part, and whether it is a file.
 fn part(head: &[u8]) -> Result<(String, bool), &'static str> {
     let head = std::str::from_utf8(head).map_err(|_| "the head of a part is not UTF-8")?;
-    let mut disposition = None;
+    let (mut disposition, mut foreign) = (None, false);
     for line in head.split("\r\n") {
         if line.starts_with([' ', '\t']) || line.contains(['\r', '\n']) {
             return Err("the head of a part has a line that is broken");
         }
         let (name, value) = line.split_once(':').ok_or("the head of a part has a line without a colon")?;
-        let name = name.trim();
+        if !is_plain(name) {
+            return Err("the head of a part has a line that is broken");
+        }
         let twice = name.eq_ignore_ascii_case("content-disposition") && disposition.replace(value.trim()).is_some();
         if twice {
             return Err("a part has two dispositions");
@@ -130,6 +153,7 @@ fn part(head: &[u8]) -> Result<(String, bool), &'static str> {
         if name.eq_ignore_ascii_case("content-transfer-encoding") && !plain {
             return Err("a part has a transfer encoding");
         }
+        foreign |= name.eq_ignore_ascii_case("content-type") && is_foreign(value);
     }
     let disposition = disposition.ok_or("a part has no `content-disposition`")?;
     let (kind, mut rest) = disposition.split_once(';').ok_or("a part has no name")?;
@@ -141,8 +165,9 @@ fn part(head: &[u8]) -> Result<(String, bool), &'static str> {
         let (key, value, left) = parameter(rest)?;
         match key.to_ascii_lowercase().as_str() {
             "name" if value.contains(['\\', '%']) => return Err("the name of a part is escaped"),
+            // Some readers cut such a name, or trim it.
+            "name" if value.contains(char::is_control) || value.trim() != value => return Err("the name of a part is broken"),
             "name" if name.replace(value).is_some() => return Err("a part has two names"),
-            "name*" => return Err("the name of a part is encoded"),
             "filename" | "filename*" => file = true,
             _ => {}
         }
@@ -151,14 +176,38 @@ fn part(head: &[u8]) -> Result<(String, bool), &'static str> {
             None => break,
         }
     }
+    if foreign && !file {
+        return Err("a text field is not UTF-8; send its `content-type` without a charset");
+    }
     Ok((name.ok_or("a part has no name")?.to_owned(), file))
+}
+
+/// Whether a content type names a charset in which ASCII may be written in other bytes.
+fn is_foreign(content_type: &str) -> bool {
+    let same = ["charset=utf-8", "charset=utf8", "charset=us-ascii", "charset=iso-8859-1"];
+    content_type.to_ascii_lowercase().split(';').skip(1).any(|parameter| {
+        let parameter: String = parameter.chars().filter(|c| !matches!(c, ' ' | '\t' | '"')).collect();
+        parameter.contains("charset") && !same.contains(&parameter.as_str())
+    })
+}
+
+/// Whether a name is one that every reader reads alike.
+fn is_plain(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
 }
 
 /// The next parameter, its value without quotes, and what follows if anything does.
 fn parameter(text: &str) -> Result<(&str, &str, Option<&str>), &'static str> {
     const BROKEN: &str = "the disposition of a part is broken";
     let (key, rest) = text.split_once('=').ok_or(BROKEN)?;
-    let rest = rest.trim_start();
+    let key = key.trim_start_matches([' ', '\t']);
+    // `name*` and `name*0` are a name to some readers. `filename*` says no more than that there is a file.
+    if key.contains('*') && !key.eq_ignore_ascii_case("filename*") {
+        return Err("a parameter of a part is encoded or in pieces");
+    }
+    if !is_plain(key.trim_end_matches('*')) {
+        return Err(BROKEN);
+    }
     let (value, rest) = match rest.strip_prefix('"') {
         Some(quoted) => {
             let mut escaped = false;
@@ -168,17 +217,26 @@ fn parameter(text: &str) -> Result<(&str, &str, Option<&str>), &'static str> {
                 closes
             };
             let end = quoted.find(close).ok_or(BROKEN)?;
-            (&quoted[..end], quoted[end + 1..].trim_start())
+            let value = &quoted[..end];
+            // Who knows no escapes ends the value at its first quote, and reads parameters in the rest of it.
+            if value.split_once('"').is_some_and(|(_, rest)| rest.contains(';')) {
+                return Err(BROKEN);
+            }
+            (value, quoted[end + 1..].trim_start_matches([' ', '\t']))
         }
         None => {
             let end = rest.find(';').unwrap_or(rest.len());
-            (rest[..end].trim_end(), &rest[end..])
+            let value = rest[..end].trim_end_matches([' ', '\t']);
+            if value.contains(|c: char| matches!(c, '"' | '\\') || c.is_whitespace() || c.is_control()) {
+                return Err(BROKEN);
+            }
+            (value, &rest[end..])
         }
     };
     match rest.strip_prefix(';') {
-        Some(left) if left.trim().is_empty() => Ok((key.trim(), value, None)),
-        Some(left) => Ok((key.trim(), value, Some(left))),
-        None if rest.is_empty() => Ok((key.trim(), value, None)),
+        Some(left) if left.trim().is_empty() => Ok((key, value, None)),
+        Some(left) => Ok((key, value, Some(left))),
+        None if rest.is_empty() => Ok((key, value, None)),
         None => Err(BROKEN),
     }
 }
@@ -229,10 +287,81 @@ mod tests {
             ("multipart/form-data; boundary=a; boundary=b", None),
             ("multipart/form-data; boundary=\"a;b\"", None),
             ("multipart/form-data; boundary=ä", None),
+            ("multipart/form-data; boundary=a\"b", None),
+            ("multipart/form-data; boundary=a b", None),
+            ("multipart/form-data; boundary =a", None),
+            ("multipart/form-data; boundary*=utf-8''a", None),
+            ("multipart/form-data; boundary=a; boundary*=utf-8''b", None),
+            ("multipart/form-data; boundary*0=a; boundary*1=b", None),
+            ("multipart/form-data; x; boundary=a", None),
+            ("multipart/form-data; x=\"; boundary=a\"; boundary=b", Some("b")),
+            ("multipart/form-data; x=\"\\\"; boundary=a\"; boundary=b", None),
         ] {
             assert_eq!(boundary(kind), expect, "{kind}");
         }
         assert!(boundary(&format!("x; boundary={}", "a".repeat(71))).is_none());
+    }
+
+    #[test]
+    fn the_content_type_says_only_what_was_read() {
+        let said = |kind: &str, body: &str| Form::parse(kind, body.as_bytes()).unwrap().content_type();
+        assert_eq!(said("multipart/form-data;charset=utf-8; Boundary=\"b1\"; x=y", "--b1--"), TYPE);
+        let kind = "multipart/form-data; boundary=\"a b:c\"";
+        assert_eq!(said(kind, "--a b:c--"), kind);
+        assert_eq!(said("multipart/form-data; boundary=a=b", "--a=b--"), "multipart/form-data; boundary=\"a=b\"");
+    }
+
+    #[test]
+    fn what_forms_of_other_clients_look_like_is_read() {
+        for head in [
+            "Content-Disposition: form-data; name=\"model\";",
+            "content-disposition: form-data;name=model",
+            "Content-Disposition: form-data; name=\"model\"\r\nContent-Type: text/plain; charset=\"UTF-8\"",
+            "Content-Disposition: form-data; name=\"model\"\r\nContent-Type: text/plain; charset=ISO-8859-1\r\nContent-Length: 1",
+        ] {
+            let body = form(&[(head, "x")]);
+            assert_eq!(Form::parse(TYPE, body.as_bytes()).unwrap().text(body.as_bytes(), "model"), Some("x"), "{head}");
+        }
+        for head in [
+            "Content-Disposition: form-data; name=\"file\"; filename=\"\u{e4}.csv\"; filename*=UTF-8''%C3%A4.csv",
+            "Content-Disposition: form-data; name=\"file\"; filename=\"a \\\"b\\\".csv\"\r\nContent-Type: text/csv; charset=utf-16",
+        ] {
+            let body = form(&[(head, "a --b1 b\r\n-b1\n--b")]);
+            let parsed = Form::parse(TYPE, body.as_bytes()).unwrap();
+            assert!(parsed.named("file").all(|f| f.file) && parsed.named("file").count() == 1, "{head}");
+        }
+    }
+
+    #[test]
+    fn a_second_model_cannot_be_hidden() {
+        for rest in [
+            "x; foo; name=\"model\"",
+            "foo; name=\"model\"",
+            "name*0=mo; name*1=del",
+            "name*0*=utf-8''mo",
+            "name=a; name*=utf-8''model",
+            "name=\"a\"; x=y\"; name=\"model\"",
+            "name=a\"; x=\"; name=model",
+            "name =\"model\"",
+            "name= \"model\"",
+            "name=mo del",
+            "name=\"model \"",
+            "name=\"mo\tdel\"",
+            "x y=z; name=model",
+            "\u{a0}name=model",
+            "filename=\"a\\\"; name=model; x=\\\"b\"; name=file",
+            "filename*0=a; name=model",
+        ] {
+            let body = form(&[(MODEL, "allowed"), (&format!("Content-Disposition: form-data; {rest}"), "secret")]);
+            assert!(Form::parse(TYPE, body.as_bytes()).is_err(), "{rest}");
+        }
+        // A boundary where only some see a line begin: in a value, at its beginning, in a head.
+        for value in ["a\n--b1\r\nx", "a\r--b1\r\nx", "a\n\n--b1--", "--b1\r\nx", "--b1--"] {
+            let body = form(&[("Content-Disposition: form-data; name=a", value), (MODEL, "x")]);
+            assert!(Form::parse(TYPE, body.as_bytes()).unwrap_err().contains("begins with the boundary"), "{value:?}");
+        }
+        let body = form(&[("Content-Disposition: form-data; name=a\r\n--b1: x", "y")]);
+        assert!(Form::parse(TYPE, body.as_bytes()).unwrap_err().contains("begins with the boundary"));
     }
 
     #[test]
@@ -253,6 +382,8 @@ mod tests {
         refused(&form(&[("Content-Disposition: attachment; name=\"model\"", "x")]), "not `form-data`");
         refused(&form(&[("Content-Disposition: form-data", "x")]), "no name");
         refused(&form(&[("Content-Disposition: form-data; name*=utf-8''model", "x")]), "encoded");
+        refused(&form(&[(&MODEL.replace(':', " :"), "x")]), "broken");
+        refused(&form(&[(&format!("{MODEL}\r\nContent-Type: text/plain; charset=utf-7"), "x")]), "not UTF-8");
         refused(&form(&[("Content-Disposition: form-data; name=\"mod\\el\"", "x")]), "escaped");
         refused(&form(&[("Content-Disposition: form-data; name=\"mod%65l\"", "x")]), "escaped");
         refused(&form(&[("Content-Disposition: form-data; name=\"a\"; name=\"model\"", "x")]), "two names");
