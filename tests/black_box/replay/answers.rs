@@ -3,50 +3,55 @@
 use llm_codec::Format;
 use llm_codec::hub::{ChatAnswer, ErrorClass};
 use serde_json::{Value, json};
-use wasmgate_tests::{Answer, Dialect};
+use wasmgate_tests::Answer;
 
 use super::features::{ANSWERS, Outcome, Tally, count, reason};
 use super::load::{Recording, Response};
-use super::{CLIENTS, Stage, dialect, known, losses, model, read};
+use super::speaker::Speaker;
+use super::{CLIENTS, Stage, known, losses, model, read};
 
 /// What came of it.
 #[derive(Default)]
 pub struct Report {
     pub tally: Tally,
     pub exchanges: usize,
+    /// Requests of which the other format has nothing to say.
+    pub silent: usize,
     pub wrong: Vec<String>,
 }
 
 /// A request of a client whose answer is the recording: the recorded one where that is the client's format, else as much of it as the
 /// client's format can say.
-fn request(r: &Recording, index: usize, client: Dialect, format: Format) -> Value {
+fn request(r: &Recording, index: usize, client: &Speaker) -> (String, Value) {
     let streamed = matches!(r.response, Response::Stream(_));
-    let simple = || client.request("m", "What did you say?");
+    let simple = || client.says("What did you say?");
     let mut request = match &r.request {
-        Some(request) if format == r.format => request.clone(),
-        Some(request) => match r.format.decode_request(request.to_string().as_bytes()) {
-            Ok(hub) if r.format.portable(&hub).is_ok() => {
-                let encoded = format.encode_request(&hub, &llm_codec::EncodeOptions::default());
-                serde_json::from_slice(&encoded.body).expect("an encoded request is JSON")
-            }
-            _ => simple(),
-        },
+        Some(request) if client.format == r.format => request.clone(),
+        Some(request) => crossed(request, r.format, client.format).unwrap_or_else(simple),
         None => simple(),
     };
-    request["model"] = json!(model(dialect(r.format), index));
-    request["stream"] = json!(streamed);
-    if streamed && format == Format::OpenaiChat {
+    if streamed && client.format == Format::OpenaiChat {
         request["stream_options"] = json!({"include_usage": true});
     }
-    request
+    client.ask(request, &model(r.format, index), streamed)
+}
+
+/// A request in another format; none when that cannot say it, or has no words left for it.
+fn crossed(request: &Value, from: Format, to: Format) -> Option<Value> {
+    let hub = from.decode_request(request.to_string().as_bytes()).ok().filter(|hub| from.portable(hub).is_ok())?;
+    let encoded = to.encode_request(&hub, &llm_codec::EncodeOptions::default()).body;
+    to.decode_request(&encoded).ok()?;
+    Some(serde_json::from_slice(&encoded).expect("an encoded request is JSON"))
 }
 
 /// All recordings, for all clients.
 pub async fn run(stage: &Stage) -> Report {
     let recordings = &stage.recordings;
-    let exchanges = recordings.iter().enumerate().filter(|(_, r)| !matches!(r.response, Response::Nothing)).flat_map(|(index, r)| {
-        CLIENTS.iter().map(move |(client, format)| (*client, request(r, index, *client, *format), (index, *format)))
-    });
+    let exchanges = recordings
+        .iter()
+        .enumerate()
+        .filter(|(_, r)| !matches!(r.response, Response::Nothing))
+        .flat_map(|(index, r)| CLIENTS.iter().map(move |client| (request(r, index, client), (index, client.format))));
     let mut report = Report::default();
     for ((index, format), answer) in stage.all(exchanges).await {
         let r = &recordings[index];
@@ -71,7 +76,7 @@ fn check(r: &Recording, client: Format, answer: &Answer, tally: &mut Tally) -> R
         Ok(recorded) => recorded,
         Err(expected) => {
             let told = told(client, streamed, answer).err().ok_or("an error became an answer")?;
-            return same_kind(expected.class, told, r.format == client);
+            return same_kind(expected.class, told, r.format, client);
         }
     };
     if answer.status != 200 {
@@ -115,21 +120,25 @@ fn told(client: Format, streamed: bool, answer: &Answer) -> Result<ChatAnswer, E
 fn error(r: &Recording, client: Format, answer: &Answer, body: &[u8]) -> Result<(), String> {
     let expected = r.format.decode_error(r.status, None, body).class;
     let found = told(client, false, answer).err().ok_or("an error became an answer")?;
-    same_kind(expected, found, r.format == client)?;
+    same_kind(expected, found, r.format, client)?;
     if r.retry_after.is_some() && answer.header("retry-after").is_empty() {
         return Err("retry-after got lost".into());
     }
     Ok(())
 }
 
-fn same_kind(expected: ErrorClass, found: ErrorClass, same_format: bool) -> Result<(), String> {
+fn same_kind(expected: ErrorClass, found: ErrorClass, upstream: Format, client: Format) -> Result<(), String> {
     let like = match expected {
         // The gateway's key is no business of the client's.
         ErrorClass::Authentication => found == ErrorClass::Upstream,
         // Anthropic has one word for all that is wrong with a request, and one for what is not there.
         ErrorClass::ContextTooLong | ErrorClass::ContentFiltered => {
-            found == expected || (!same_format && found == ErrorClass::InvalidRequest)
+            found == expected || (upstream != client && found == ErrorClass::InvalidRequest)
         }
+        // Google has one word for what is used up, be it by the minute or for good.
+        ErrorClass::QuotaExceeded if upstream != client && client == Format::GeminiGenerate => found == ErrorClass::RateLimited,
+        // Google alone has a word for it; in a stream nothing else tells it.
+        ErrorClass::Cancelled if upstream != client => [expected, ErrorClass::Upstream].contains(&found),
         ErrorClass::Protocol | ErrorClass::Interrupted => [expected, ErrorClass::Upstream].contains(&found),
         _ => found == expected,
     };

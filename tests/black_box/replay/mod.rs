@@ -12,6 +12,7 @@ mod load;
 mod matrix;
 mod requests;
 mod sdk;
+mod speaker;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,14 +22,42 @@ use llm_codec::hub::{ChatAnswer, ChatError, Collector, StreamEvent};
 use llm_codec::{Format, Loss, StreamLosses};
 use load::{Recording, Response};
 use serde_json::Value;
-use wasmgate_tests::answers::Says;
-use wasmgate_tests::{Client, Dialect, Gateway, Received, Reply, Upstream, repo};
+use speaker::Speaker;
+use wasmgate_tests::{Client, Gateway, Received, Reply, Upstream, repo};
 
 use crate::setup;
 
-/// Clients, and the formats of their dialects. A format without a dialect is still one of an upstream.
-pub const CLIENTS: [(Dialect, Format); 3] =
-    [(Dialect::OpenAi, Format::OpenaiChat), (Dialect::Anthropic, Format::AnthropicMessages), (Dialect::Responses, Format::OpenaiResponses)];
+/// Who takes part: each as a client, and each as an upstream.
+pub const CLIENTS: [Speaker; 4] = [
+    Speaker {
+        format: Format::OpenaiChat,
+        provider: "openai",
+        client: "/v1/chat/completions",
+        upstream: ("/v1", "/chat/completions"),
+        in_body: true,
+    },
+    Speaker {
+        format: Format::AnthropicMessages,
+        provider: "anthropic",
+        client: "/anthropic/v1/messages",
+        upstream: ("/v1", "/messages"),
+        in_body: true,
+    },
+    Speaker {
+        format: Format::OpenaiResponses,
+        provider: "openai-responses",
+        client: "/v1/responses",
+        upstream: ("/v1", "/responses"),
+        in_body: true,
+    },
+    Speaker {
+        format: Format::GeminiGenerate,
+        provider: "gemini",
+        client: "/v1beta/models/",
+        upstream: ("", "/v1beta/models/"),
+        in_body: false,
+    },
+];
 
 /// Exchanges under way at once.
 const AT_ONCE: usize = 8;
@@ -52,49 +81,44 @@ impl Stage {
             eprintln!("SKIPPED {test}: no corpus of recorded traffic, set CORPUS_DIR");
             return None;
         }
-        let known = |r: &Recording| CLIENTS.iter().any(|(_, format)| *format == r.format);
+        let known = |r: &Recording| CLIENTS.iter().any(|s| s.format == r.format);
         let recordings = Arc::new(load::recordings(&root).0.into_iter().filter(known).collect::<Vec<_>>());
         let script = Arc::clone(&recordings);
         let upstream = Upstream::start(move |received| reply(&script, received)).await;
-        let providers: Vec<String> = CLIENTS.iter().map(|(d, _)| setup::named_provider(d.provider_type(), *d, &upstream.url())).collect();
-        let config = setup::config(&providers.concat(), "");
+        let providers: Vec<String> = CLIENTS.iter().map(|s| s.entry(&upstream.url())).collect();
+        let config = setup::config(&providers.concat(), "").replace("  routing: {}\n", "  gemini-api: {}\n  routing: {}\n");
         let gateway = Gateway::start(&config).await;
         let client = Client::new(&gateway);
         Some(Self { recordings, shared: load::is_shared(&root), gateway, client, upstream })
     }
 
-    /// Sends each request to a dialect, many at once, and gives the answers in their order.
-    pub async fn all<T>(&self, requests: impl IntoIterator<Item = (Dialect, Value, T)>) -> Vec<(T, wasmgate_tests::Answer)> {
-        let exchanges = requests.into_iter().map(|(dialect, request, tag)| {
+    /// Sends each request to its path, many at once, and gives the answers in their order.
+    pub async fn all<T>(&self, requests: impl IntoIterator<Item = ((String, Value), T)>) -> Vec<(T, wasmgate_tests::Answer)> {
+        let exchanges = requests.into_iter().map(|((path, request), tag)| {
             let client = self.client.clone();
-            async move { (tag, client.post(dialect.path(), &request).await) }
+            async move { (tag, client.post(&path, &request).await) }
         });
         stream::iter(exchanges).buffered(AT_ONCE).collect().await
     }
 }
 
 /// Name of the model that stands for a recording, at the provider that speaks its format.
-pub fn model(dialect: Dialect, index: usize) -> String {
-    format!("{}/r{index}", dialect.provider_type())
-}
-
-/// The dialect of a format.
-pub fn dialect(format: Format) -> Dialect {
-    CLIENTS.iter().find(|(_, f)| *f == format).map(|(d, _)| *d).expect("recordings of other formats are left out")
+pub fn model(format: Format, index: usize) -> String {
+    format!("{}/r{index}", Speaker::of(format).provider)
 }
 
 /// `rN` is the recording with that number; any other model is answered with a text.
 fn reply(recordings: &[Recording], received: &Received) -> Reply {
-    let recording = received.model().strip_prefix('r').and_then(|n| n.parse::<usize>().ok()).and_then(|n| recordings.get(n));
-    let Some(r) = recording else {
-        let format = Dialect::ALL.into_iter().find(|d| received.path.ends_with(d.path().trim_start_matches("/anthropic")));
-        return Says::text("Noted.").reply(format.expect("a path of a known format"), received);
-    };
+    let (speaker, model) = Speaker::asked(received).expect("a path of a known format");
+    let recording = model.strip_prefix('r').and_then(|n| n.parse::<usize>().ok()).and_then(|n| recordings.get(n));
+    let Some(r) = recording else { return speaker.notes(received) };
     match &r.response {
         Response::Body(body) => {
             let reply = Reply::json(r.status, body);
             r.retry_after.iter().fold(reply, |reply, after| reply.header("retry-after", after))
         }
+        // Gemini's stream without events is one JSON document, which grows.
+        Response::Stream(bytes) if bytes.starts_with(b"[") => Reply::new(r.status, "application/json", bytes.clone()),
         Response::Stream(bytes) => Reply::stream([bytes.clone()]),
         Response::Nothing => Reply::closed(),
     }

@@ -6,21 +6,21 @@ use serde_json::{Value, json};
 use wasmgate_tests::python;
 
 use super::load::Response;
-use super::{Stage, dialect, model, read};
+use super::{Stage, model, read};
 
 #[tokio::test]
 async fn recorded_answers_as_the_official_sdks_read_them() {
     let Some(stage) = Stage::open("recorded_answers_as_the_official_sdks_read_them").await else { return };
     let mut cases = Vec::new();
     let mut expected = Vec::new();
-    for (index, r) in stage.recordings.iter().enumerate() {
+    for (index, r) in stage.recordings.iter().enumerate().filter(|(_, r)| r.format != UNREAD) {
         let answer = match &r.response {
             Response::Body(body) if r.status < 400 => read(r.format, false, body.to_string().as_bytes()),
             Response::Stream(bytes) => read(r.format, true, bytes),
             _ => continue,
         };
         let streamed = matches!(r.response, Response::Stream(_));
-        cases.push(json!({"format": r.format.as_str(), "model": model(dialect(r.format), index), "stream": streamed}));
+        cases.push(json!({"format": r.format.as_str(), "model": model(r.format, index), "stream": streamed}));
         expected.push((r, answer));
     }
     let file = stage.gateway.folder().join("cases.json");
@@ -55,6 +55,9 @@ async fn recorded_answers_as_the_official_sdks_read_them() {
     assert!(!stage.shared || known == KNOWN.len(), "{known} differences are known, and {} are listed", KNOWN.len());
     println!("the SDKs read {} answers", expected.len());
 }
+
+/// The format that `recorded.py` has no SDK for; `sdk_genai.rs` has Google's, and scripted answers.
+const UNREAD: Format = Format::GeminiGenerate;
 
 /// What SDKs read otherwise than the codec: recording, what, and why that is right.
 const KNOWN: &[(&str, &str, &str)] = &[

@@ -371,10 +371,32 @@ fn anthropic_requests_become_geminis() {
         body,
         json!({
             "systemInstruction": {"parts": [{"text": "s"}]},
+            "contents": [
+                {"parts": [{"text": "x"}], "role": "user"},
+                {"parts": [{"text": "r", "thought": true}, {"functionCall": {"id": "t", "name": "f", "args": {}}}], "role": "model"},
+                {"parts": [{"functionResponse": {"id": "t", "name": "f", "response": {"error": "bad"}}}, {"text": "and"}], "role": "user"}
+            ],
             "generationConfig": {"topK": 5, "maxOutputTokens": 9, "thinkingConfig": {"thinkingBudget": 5000, "includeThoughts": true}}
         }),
-        &["messages[0].content[0].cache_control"],
+        &["messages[0].content[0].cache_control", "messages[2].content[1]"],
     );
+}
+
+/// Reasoning as much as the model likes, up to a word: the word is what Gemini is told, since it takes one of the two.
+#[test]
+fn a_word_for_effort_stands_beside_adaptive_reasoning() {
+    for (model, effort, expect) in [
+        ("gemini-3-pro", json!({"effort": "low"}), json!({"thinkingLevel": "low", "includeThoughts": true})),
+        ("gemini-2.5-flash", json!({"effort": "low"}), json!({"thinkingBudget": 2048, "includeThoughts": true})),
+        ("gemini-3-pro", json!({}), json!({"thinkingBudget": -1, "includeThoughts": true})),
+    ] {
+        let body = json!({
+            "model": "m", "max_tokens": 9, "thinking": {"type": "adaptive"}, "output_config": effort,
+            "messages": [{"role": "user", "content": "x"}]
+        });
+        let expect = json!({"generationConfig": {"maxOutputTokens": 9, "thinkingConfig": expect}});
+        crosses(ANTHROPIC, GEMINI, model, body, expect, &[]);
+    }
 }
 
 #[test]

@@ -226,15 +226,16 @@ fn write_thinking(config: &mut Object<'_>, r: &ChatRequest, extras: Extras<'_>, 
     match (thinking, effort.as_deref()) {
         (Some(ThinkingMode::Disabled), _) => budget = Some(0),
         (Some(ThinkingMode::Budget(n)), _) => budget = Some(i128::from(*n)),
-        (Some(ThinkingMode::Adaptive), _) => budget = Some(-1),
-        (None, Some("none")) if budgets => budget = Some(0),
-        (None, Some(word)) if budgets => match effort_budget(word) {
+        // How much is the model's choice, unless a word limits it.
+        (Some(ThinkingMode::Adaptive), None) => budget = Some(-1),
+        (_, Some("none")) if budgets => budget = Some(0),
+        (_, Some(word)) if budgets => match effort_budget(word) {
             Some(n) => budget = Some(i128::from(n.min(MAX_BUDGET))),
             None => c.lose("reasoning_effort", format!("unknown effort `{word}`")),
         },
-        (None, Some(word @ ("minimal" | "low" | "medium" | "high"))) => level = Some(word),
-        (None, Some("xhigh" | "max")) => level = Some("high"),
-        (None, Some(word)) => c.lose("reasoning_effort", format!("newer Gemini models have no level like `{word}`")),
+        (_, Some(word @ ("minimal" | "low" | "medium" | "high"))) => level = Some(word),
+        (_, Some("xhigh" | "max")) => level = Some("high"),
+        (_, Some(word)) => c.lose("reasoning_effort", format!("newer Gemini models have no level like `{word}`")),
         (None, None) => {}
     }
     let shown = hint.and_then(Value::object).and_then(|f| peek(&f, THOUGHTS)).and_then(Value::bool);

@@ -1,9 +1,11 @@
 //! Requests: `POST .../models/{model}:generateContent` and `:streamGenerateContent`.
 
+use std::borrow::Cow;
+
 use super::calls::{self, Ids, Names};
 use super::spelling::{Name, Spelling, once, quoted, spelled};
 use super::{NAME, asks, blocks, params, tools};
-use crate::hub::{ChatRequest, ContentShape, Extra, Message, Part, PartKind, Role, ToolResult, extra};
+use crate::hub::{ChatRequest, ContentShape, Extra, Message, Part, PartKind, Role, Thinking, ToolResult, extra};
 use crate::json::{Array, Document, Fields, Kind, Object, Path, Value, write_string};
 use crate::map::Crossing;
 use crate::{DecodeError, Encoded, Format, LossKind};
@@ -293,6 +295,11 @@ fn write_parts(
     let mut behind = Vec::new();
     let mut unsigned = !c.same && told && m.role == Role::Assistant && !params::takes_budgets(&r.model);
     for (at, part) in placed {
+        let seen = if c.same { Some(Cow::Borrowed(*part)) } else { readable(part) };
+        let Some(part) = seen.as_deref() else {
+            c.lose_as(LossKind::Foreign, at.clone(), "reasoning that only its provider can read");
+            continue;
+        };
         if unsigned && asks(part) {
             // The first call of a content has it, and speaks for those beside it.
             unsigned = false;
@@ -317,6 +324,20 @@ fn write_parts(
         o.key("parts").extend_from_slice(json);
     }
     any
+}
+
+/// A part of another format as Gemini may see it: of reasoning, the words. What another provider signed or encrypted means nothing to it,
+/// and the mark under which a client of this format keeps it is not for a provider.
+fn readable(part: &Part) -> Option<Cow<'_, Part>> {
+    match &part.kind {
+        PartKind::RedactedThinking(_) => None,
+        PartKind::Thinking(t) if t.text.is_empty() => None,
+        PartKind::Thinking(t) if t.signature.is_some() => {
+            let kind = PartKind::Thinking(Thinking { text: t.text.clone(), signature: None });
+            Some(Cow::Owned(Part { kind, ..part.clone() }))
+        }
+        _ => Some(Cow::Borrowed(part)),
+    }
 }
 
 /// Writes a call of another format, with the word that stands for its signature.
