@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use http::header;
 use http::request::Parts;
-use http::{HeaderName, header};
 use llm_codec::hub::{ChatAnswer, ChatError, StreamEvent};
 use tokio::sync::mpsc;
 
@@ -36,17 +36,12 @@ const MASK: &str = "***";
 /// Shortest text that is looked for as a secret. Shorter ones are everywhere.
 const SHORTEST_SECRET: usize = 4;
 
-/// Header fields that hold secrets of callers, beside those whose names say so.
-const SECRET_FIELDS: [HeaderName; 5] = [
-    header::AUTHORIZATION,
-    header::PROXY_AUTHORIZATION,
-    header::COOKIE,
-    HeaderName::from_static("x-functions-key"),
-    HeaderName::from_static("ocp-apim-subscription-key"),
-];
-
 /// Parts of names, without their dashes, of header fields and query parameters that hold secrets.
-const SECRET_NAMES: [&str; 6] = ["apikey", "token", "secret", "password", "signature", "credential"];
+const SECRET_NAMES: [&str; 10] =
+    ["apikey", "subscriptionkey", "functionskey", "token", "secret", "password", "signature", "credential", "authorization", "cookie"];
+
+/// Whole names of query parameters that do.
+const SECRET_PARAMETERS: [&str; 3] = ["key", "auth", "sig"];
 
 /// Longest recordings that an extension keeps together, in bytes.
 const MAX_RING: usize = 8 << 20;
@@ -456,14 +451,19 @@ impl fmt::Write for Bounded<'_> {
 
 // Secrets.
 
-/// Whether a header field, or a query parameter, holds a secret of the caller.
+/// Whether a header field holds a secret of the caller, as far as its name tells.
 pub fn is_secret_field(name: &str) -> bool {
-    let plain: String = name.chars().filter(|c| c.is_ascii_alphanumeric()).map(|c| c.to_ascii_lowercase()).collect();
-    SECRET_FIELDS.iter().any(|field| field.as_str().eq_ignore_ascii_case(name)) || SECRET_NAMES.iter().any(|part| plain.contains(part))
+    let plain = plain(name);
+    SECRET_NAMES.iter().any(|part| plain.contains(part))
 }
 
-fn is_secret_parameter(name: &str) -> bool {
-    name == "key" || is_secret_field(name)
+/// The same for a query parameter.
+pub fn is_secret_parameter(name: &str) -> bool {
+    SECRET_PARAMETERS.contains(&plain(name).as_str()) || is_secret_field(name)
+}
+
+fn plain(name: &str) -> String {
+    name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
 }
 
 /// What is recorded of a secret field. The scheme stays, because extensions look for it.

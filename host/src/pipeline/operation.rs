@@ -26,6 +26,7 @@ use crate::extensions::bindings::exports::wasmgate::extension::dialect::Generate
 use crate::extensions::bindings::exports::wasmgate::extension::operations::OperationHead;
 use crate::extensions::bindings::wasmgate::extension::http::Reply;
 use crate::extensions::bindings::wasmgate::extension::request::{Edit, Target};
+use crate::extensions::is_secret_parameter;
 use crate::gateway::Generation;
 use crate::providers::{ByteStream, Entry, Forward, Upstream};
 
@@ -202,15 +203,8 @@ fn is_straight(path: &str) -> bool {
 
 /// A query without what callers authenticate with here: it is no business of the provider's.
 fn without_secrets(query: &str) -> String {
-    let secret = |pair: &str| pair.split(';').any(|one| form_urlencoded::parse(one.as_bytes()).any(|(name, _)| is_secret(&name)));
+    let secret = |pair: &str| pair.split(';').any(|one| form_urlencoded::parse(one.as_bytes()).any(|(name, _)| is_secret_parameter(&name)));
     query.split('&').filter(|&pair| !secret(pair)).collect::<Vec<_>>().join("&")
-}
-
-/// Whether a query parameter holds a secret, as far as its name tells.
-fn is_secret(name: &str) -> bool {
-    let plain: String = name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
-    let parts = ["apikey", "subscriptionkey", "functionskey", "token", "secret", "password", "signature", "credential", "authorization"];
-    matches!(plain.as_str(), "key" | "auth" | "sig") || parts.iter().any(|part| plain.contains(part))
 }
 
 fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
