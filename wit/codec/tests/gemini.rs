@@ -543,6 +543,23 @@ fn a_refused_prompt_is_an_answer_that_was_filtered() {
 }
 
 #[test]
+fn an_answer_may_have_no_choices() {
+    let from_openai = json!({"choices": [], "model": "m", "id": "r", "usage": {"prompt_tokens": 2, "completion_tokens": 1}});
+    let answer = OPENAI.decode_answer(from_openai.to_string().as_bytes()).unwrap();
+    let options = StreamOptions::default();
+    let crossed = GEMINI.encode_answer(&answer, &options).body;
+    let body: Value = serde_json::from_slice(&crossed).unwrap();
+    assert_eq!(body["candidates"], json!([]));
+    let again = GEMINI.decode_answer(&crossed).unwrap();
+    assert_eq!((again.choices.len(), again.usage.as_ref().map(|u| u.input_tokens)), (0, Some(2)));
+    assert_eq!(GEMINI.encode_answer(&again, &options).body, crossed, "the list stands there once");
+    // Without a list, with things in it that are none, or beside an error it is not an answer.
+    for body in [json!({"usageMetadata": {}}), json!({"candidates": ["x"]}), json!({"candidates": [], "error": {"message": "no"}})] {
+        assert!(GEMINI.decode_answer(body.to_string().as_bytes()).is_err(), "{body}");
+    }
+}
+
+#[test]
 fn a_signature_stays_where_it_was() {
     let signed = json!({"content": {"parts": [{"text": "b", "thoughtSignature": "c2ln"}]}, "index": 0});
     let last = json!({"content": {"parts": [{"text": "c"}]}, "finishReason": "STOP", "index": 0});

@@ -29,14 +29,23 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatAnswer, ChatError> {
     let document = Document::parse(body).map_err(|fault| protocol(format!("the provider's answer is not JSON: {fault}")))?;
     let mut f = Fields::of(&document);
     let head = Head::take(&mut f);
-    let mut candidates: Vec<Value<'_>> = f.peek("candidates").and_then(Value::elements).into_iter().flatten().collect();
+    let listed: Option<Vec<Value<'_>>> = f.peek("candidates").and_then(Value::elements).map(Iterator::collect);
+    // Without a reason to refuse, an empty list is an answer without choices, as in the other formats.
+    let none = listed.as_ref().is_some_and(Vec::is_empty);
+    let mut candidates = listed.unwrap_or_default();
     candidates.retain(|c| c.object().is_some());
     let choices = if candidates.is_empty() {
-        // An empty list stays.
-        if !refuses(&f) {
-            return Err(error_in(&document).unwrap_or_else(|| protocol("the provider's answer has no `candidates`".into())));
+        if refuses(&f) {
+            // The list stays as it came.
+            vec![blocked()]
+        } else {
+            let failed = error_in(&document).or_else(|| (!none).then(|| protocol("the provider's answer has no `candidates`".into())));
+            if let Some(failed) = failed {
+                return Err(failed);
+            }
+            f.take("candidates");
+            Vec::new()
         }
-        vec![blocked()]
     } else {
         f.take("candidates");
         candidates.into_iter().enumerate().map(|(i, candidate)| read_candidate(candidate, i as u32, &head.id)).collect()
