@@ -18,12 +18,13 @@ use super::relay::{Events, Relay};
 use super::tries::Tries;
 use super::upstream::{self, Attempt, Sent};
 use super::{Completion, Exchange, Ready, Stop, sticky};
+use crate::config::virtual_providers::{DEFAULT_ON, RaceStrategy};
 use crate::extensions::bindings::exports::wasmgate::extension::judge::Candidate;
 use crate::extensions::bindings::exports::wasmgate::extension::provider_events::AttemptInfo;
 use crate::extensions::bindings::wasmgate::extension::request::Target;
 use crate::virtual_providers::performance::{Ran, Subject};
 use crate::virtual_providers::racing::{self, Fate, Race, Racer, Track, Won};
-use crate::virtual_providers::{Failure, Member, Node, Performance, Scope, Strategy, fallback, loadbalance, scorer};
+use crate::virtual_providers::{Failure, Member, Node, Performance, Scope, Strategy, Tree, fallback, loadbalance, scorer};
 
 /// How often extensions may send one request, or one member's share of it, elsewhere. Targets that they pass over count too.
 const MAX_ATTEMPTS: u32 = 8;
@@ -164,7 +165,7 @@ impl Course {
                 // What is no conversation cannot be taken back, so it is asked for once at a time.
                 Strategy::Race(racing) if self.exchange.operation.is_none() => {
                     let performance = &self.virtuals().performance;
-                    let quality = racing.strategy == crate::config::virtual_providers::RaceStrategy::Quality;
+                    let quality = racing.strategy == RaceStrategy::Quality;
                     let subjects: Vec<Subject> = able.iter().map(|a| subject(node, a)).collect();
                     let racers: Vec<Racer> = able
                         .iter()
@@ -192,12 +193,7 @@ impl Course {
                     Ok(reached)
                 }
                 Strategy::Race(_) => {
-                    let policy = fallback::Policy {
-                        provider: &node.name,
-                        members: &names,
-                        max_retries: 0,
-                        on: &crate::config::virtual_providers::DEFAULT_ON,
-                    };
+                    let policy = fallback::Policy { provider: &node.name, members: &names, max_retries: 0, on: &DEFAULT_ON };
                     let (place, mut reached) = fallback::run(&policy, |n| self.member(node, &able[n], &via), fastrand::f64).await?;
                     reached.why.insert(0, ("racing-winner", names[place].clone()));
                     Ok(reached)
@@ -215,12 +211,7 @@ impl Course {
                     let key = if balance.is_sticky() { sticky::key(&self.exchange, balance.sticky_by).await } else { None };
                     let order = balance.order(&candidates, key);
                     let ordered: Vec<String> = order.iter().map(|n| names[*n].clone()).collect();
-                    let policy = fallback::Policy {
-                        provider: &node.name,
-                        members: &ordered,
-                        max_retries: 0,
-                        on: &crate::config::virtual_providers::DEFAULT_ON,
-                    };
+                    let policy = fallback::Policy { provider: &node.name, members: &ordered, max_retries: 0, on: &DEFAULT_ON };
                     let (place, mut reached) = fallback::run(&policy, |n| self.member(node, &able[order[n]], &via), fastrand::f64).await?;
                     reached.why.insert(0, ("loadbalance-provider", ordered[place].clone()));
                     Ok(reached)
@@ -237,8 +228,18 @@ impl Course {
         let mut able = Vec::new();
         for (index, member) in node.members.iter().enumerate() {
             let own = member.model.as_deref();
-            if let Some(model) = self.model_of(&member.name, own, asked) {
-                able.push(Able { index, member, model });
+            match self.model_of(&member.name, own, asked) {
+                Some(model) => able.push(Able { index, member, model }),
+                None => {
+                    let (request_id, provider, member) = (&self.exchange.id, &node.name, &member.name);
+                    tracing::debug!(
+                        request_id,
+                        provider,
+                        member,
+                        model = asked,
+                        "left out: it does not offer the model and has no default one"
+                    );
+                }
             }
         }
         if let Some(operation) = &self.exchange.operation {
@@ -260,7 +261,7 @@ impl Course {
     /// default one.
     fn model_of(&self, provider: &str, own: Option<&str>, asked: &str) -> Option<String> {
         if let Some(node) = self.virtuals().find(provider) {
-            let asked = own.unwrap_or(asked);
+            let asked = Some(own.unwrap_or(asked)).filter(|m| !m.is_empty()).or(node.default_model.as_deref()).unwrap_or_default();
             let any = node.members.iter().any(|m| self.model_of(&m.name, m.model.as_deref(), asked).is_some());
             return any.then(|| asked.to_owned());
         }
@@ -271,9 +272,14 @@ impl Course {
         if !asked.is_empty() && entry.offers(asked) {
             return Some(asked.to_owned());
         }
-        // Files and the like need no model.
-        let none = || (self.exchange.operation.is_some() && asked.is_empty()).then(String::new);
-        entry.default_model.clone().or_else(|| entry.models.first().cloned().filter(|_| entry.models.len() == 1)).or_else(none)
+        if let Some(operation) = &self.exchange.operation
+            && self.exchange.head.model.is_empty()
+            && (entry.models.is_empty() || !operation.works(&self.exchange.incoming))
+        {
+            // Files and the like have no model, and other calls may leave it to a provider without a list.
+            return Some(String::new());
+        }
+        entry.default_model.clone().or_else(|| entry.models.first().cloned().filter(|_| entry.models.len() == 1))
     }
 
     fn speaks(&self, provider: &str, operation: &operation::Operation) -> bool {
@@ -373,7 +379,7 @@ impl Course {
         })
     }
 
-    fn virtuals(&self) -> &crate::virtual_providers::Tree {
+    fn virtuals(&self) -> &Tree {
         self.exchange.generation().providers.virtuals()
     }
 }

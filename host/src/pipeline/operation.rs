@@ -107,7 +107,7 @@ impl Operation {
     }
 
     /// Whether a model works for it.
-    fn works(&self, incoming: &Incoming) -> bool {
+    pub fn works(&self, incoming: &Incoming) -> bool {
         incoming.head.method == Method::POST && !self.is_kept()
     }
 

@@ -141,7 +141,7 @@ impl Drop for Try {
             let (part, class, message) = match self.tries.fate.load(Ordering::Relaxed) {
                 1 => (Part::Lost, ErrorClass::Cancelled, "Another provider was chosen."),
                 2 => (Part::Failed, ErrorClass::Timeout, "The answer did not begin in time."),
-                _ => (Part::Cancelled, ErrorClass::Cancelled, "The caller went away."),
+                _ => (Part::Cancelled, ErrorClass::Cancelled, "The request ended before its answer did."),
             };
             self.end(Some(&ChatError::new(class, message)));
             self.tried.part = part;

@@ -59,3 +59,49 @@ fn replace(file: &Path, bytes: &[u8]) -> io::Result<()> {
     std::fs::write(&beside, bytes)?;
     std::fs::rename(&beside, file)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::config::{Reading, Source, Storage};
+    use crate::storage;
+    use crate::virtual_providers::performance::{Ran, Subject};
+
+    #[test]
+    fn what_was_learnt_is_there_after_a_restart() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("seen.json");
+        let text = format!(
+            "providers: {{a: {{type: echo}}, v: {{type: fallback, config: {{providers: [a]}}}}, w: {{type: racing, config: {{providers: [a], \
+             performance_file: \"{}\"}}}}}}\n",
+            file.display()
+        );
+        let reading = Reading::of(Source::parse("x.yaml", &text, &[], &|_| None));
+        assert_eq!(reading.problems, []);
+        let config = reading.config;
+        let store = storage::open(&Storage::default()).expect("it is in memory");
+        load(&config, &store);
+        for provider in ["v", "w", "removed"] {
+            let subject = Subject { provider: provider.into(), member: "a".into(), model: "m".into() };
+            store.performance.record(&subject, Ran::Won(Duration::from_millis(5)));
+        }
+        save(&config, &store);
+        let again = || Store { performance: Arc::default(), ..store.clone() };
+        let restarted = again();
+        load(&config, &restarted);
+        let shown = restarted.performance.show();
+        let names: Vec<_> = shown.as_array().expect("a list").iter().map(|row| row["provider"].clone()).collect();
+        assert_eq!(names, [json!("v"), json!("w")]);
+        // What is damaged costs what was learnt, and no more.
+        std::fs::write(&file, "[{").expect("a temporary file");
+        store.kv.set(key("v"), b"7".to_vec()).expect("it is small");
+        let damaged = again();
+        load(&config, &damaged);
+        assert_eq!(damaged.performance.show(), json!([]));
+    }
+}
