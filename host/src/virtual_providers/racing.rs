@@ -331,16 +331,16 @@ mod tests {
                 let fails = |error| Failure::member(ChatError::new(error, "scripted"));
                 match does {
                     Answers(ms, worth) => {
-                        tokio::time::sleep(Duration::from_millis(ms)).await;
+                        on_the_paused_clock(ms).await;
                         alive.1 = worth;
                         Ok(alive)
                     }
                     Fails(ms) => {
-                        tokio::time::sleep(Duration::from_millis(ms)).await;
+                        on_the_paused_clock(ms).await;
                         Err(fails(ErrorClass::Overloaded))
                     }
                     Ends(ms) => {
-                        tokio::time::sleep(Duration::from_millis(ms)).await;
+                        on_the_paused_clock(ms).await;
                         Err(Failure { scope: super::super::Scope::Request { rejected: true }, ..fails(ErrorClass::Permission) })
                     }
                     Hangs => std::future::pending().await,
@@ -362,6 +362,11 @@ mod tests {
         fn ran(&self, racer: usize, ran: Ran) {
             self.ran.lock().unwrap().push((racer, ran));
         }
+    }
+
+    /// Passes as soon as nobody else has anything to do.
+    async fn on_the_paused_clock(millis: u64) {
+        tokio::time::sleep_until(Instant::now() + ms(millis)).await;
     }
 
     tokio::task_local! { static START: Instant; }
