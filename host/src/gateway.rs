@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -18,6 +18,7 @@ use crate::providers::Directory;
 use crate::storage::{self, Store};
 use crate::telemetry::ExtensionCosts;
 use crate::telemetry::metrics::{ExtensionSeries, Page};
+use crate::virtual_providers::{Performance, persist};
 
 /// The process. There is one; everything that may change while it runs is in its [`Generation`]s.
 pub struct Gateway {
@@ -58,6 +59,8 @@ pub struct Generation {
     /// In order.
     pub provider_events: Vec<Arc<Extension>>,
     /// In order.
+    pub attempts: Vec<Arc<Extension>>,
+    /// In order.
     pub on_complete: Vec<Arc<Extension>>,
     /// Who compares answers: the first extension that can.
     pub judge: Option<Arc<Extension>>,
@@ -79,7 +82,7 @@ impl Gateway {
         let runtime = Runtime::start(cache.as_deref())?;
         let series = Arc::clone(&runtime.series);
         let deploy = Deploy::start(runtime, store.clone(), sources, checked).await?;
-        Ok(Arc::new_cyclic(|gateway| Self {
+        let gateway = Arc::new_cyclic(|gateway| Self {
             metrics: metrics(gateway, series),
             deploy,
             recent: Recent::default(),
@@ -87,17 +90,44 @@ impl Gateway {
             handle: Handle::current(),
             started: Instant::now(),
             store,
-        }))
+        });
+        tokio::spawn(keep_performance(Arc::downgrade(&gateway)));
+        Ok(gateway)
+    }
+
+    /// What is known of the members of virtual providers.
+    pub fn performance(&self) -> &Performance {
+        &self.store.performance
+    }
+
+    /// Keeps that, beside those who serve: it may wait for the disk.
+    async fn save_performance(&self) {
+        let (config, store) = (Arc::clone(&self.deploy.live().stable.config), self.store.clone());
+        // A panic was logged, and costs what was learnt since the last time.
+        let _ = tokio::task::spawn_blocking(move || persist::save(&config, &store)).await;
     }
 
     /// Ends what runs in the background, then the extensions, in reverse order, then the store.
     pub async fn shut_down(&self) {
         self.background.close();
         self.background.wait().await;
+        self.save_performance().await;
         self.deploy.shut_down().await;
         let kv = Arc::clone(&self.store.kv);
         // The store's last write may wait for the disk.
         let _ = tokio::task::spawn_blocking(move || kv.flush()).await;
+    }
+}
+
+/// How often what is known of members of virtual providers is kept, if it changed.
+const KEPT_EVERY: Duration = Duration::from_secs(10);
+
+/// Keeps it for as long as the gateway is there.
+async fn keep_performance(gateway: Weak<Gateway>) {
+    loop {
+        tokio::time::sleep(KEPT_EVERY).await;
+        let Some(gateway) = gateway.upgrade() else { return };
+        gateway.save_performance().await;
     }
 }
 
@@ -130,6 +160,7 @@ impl Generation {
             after_generate,
             stream_filters: extensions.with(Hook::StreamFilter),
             provider_events: extensions.with(Hook::ProviderEvents),
+            attempts: extensions.with(Hook::Attempts),
             on_complete: extensions.with(Hook::OnComplete),
             judge: extensions.with(Hook::Judge).into_iter().next(),
             switchable: extensions.all().iter().any(|e| e.toggle.is_some()),

@@ -42,4 +42,5 @@ mod setup;
 mod soak;
 mod state;
 mod versions;
+mod virtual_providers;
 mod watches;

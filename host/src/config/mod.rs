@@ -23,6 +23,7 @@ use crate::extensions::limits::Limits;
 use crate::extensions::outbound::HostRule;
 use crate::extensions::{Capability, Hook};
 use crate::section;
+use virtual_providers::{FallbackConfig, LoadBalanceConfig, RacingConfig, VirtualConfig};
 
 section! {
     /// The listener.
@@ -119,7 +120,7 @@ section! {
 section! {
     /// Where requests are sent.
     pub struct ProviderConfig {
-        /// What it speaks: `openai` (chat completions, of OpenAI or any compatible host), `openai-responses`, `anthropic`, `gemini` (the Gemini API, or Vertex AI with `project` and `location`), or `echo` (built in, for trying out).
+        /// What it speaks: `openai` (chat completions, of OpenAI or any compatible host), `openai-responses`, `anthropic`, `gemini` (the Gemini API, or Vertex AI with `project` and `location`), or `echo` (built in, for trying out). Or how it uses other providers: `racing`, `fallback`, `loadbalance`; see `config`.
         r#type: String = String::new(),
         /// Whether it is used.
         enabled: bool = true,
@@ -146,6 +147,8 @@ section! {
         first_byte_timeout: Duration = Duration::from_secs(300),
         /// How long a stream may be silent.
         idle_timeout: Duration = Duration::from_secs(120),
+        /// Of a virtual provider: whom it uses, and how. Its settings are below, type by type.
+        config: Value = Value::Object(serde_json::Map::new()),
     }
 }
 
@@ -291,6 +294,8 @@ macro_rules! words {
     };
 }
 
+pub mod virtual_providers;
+
 words! {
     /// How log lines look.
     pub enum LogFormat {
@@ -429,6 +434,8 @@ pub struct Config {
     pub default_provider: Option<String>,
     /// Where requests are sent.
     pub providers: BTreeMap<String, ProviderConfig>,
+    /// Those of them that are virtual and enabled, with the members that exist.
+    pub virtual_providers: BTreeMap<String, VirtualConfig>,
     /// Extensions that the configuration names.
     pub extensions: BTreeMap<String, ExtensionConfig>,
     /// Settings that belong to extensions.
@@ -461,7 +468,7 @@ impl Reading {
         let readable = !problems.iter().any(|p| p.severity == Severity::Error && p.path.is_empty() && p.place != "--set");
         let mut at = Cursor { source: &source, value: &source.value, path: String::new(), problems: &mut problems };
         let extensions: BTreeMap<String, ExtensionConfig> = at.field("extensions", BTreeMap::new);
-        let config = Config {
+        let mut config = Config {
             server: at.field("server", Server::default),
             logging: at.field("logging", Logging::default),
             storage: at.field("storage", Storage::default),
@@ -470,10 +477,14 @@ impl Reading {
             cache: at.field("cache", || None),
             default_provider: at.field("default_provider", || None),
             providers: at.field("providers", BTreeMap::new),
+            virtual_providers: BTreeMap::new(),
             extensions,
             sections: own_sections(&source.value),
         };
         if readable {
+            if let Some(mut at) = at.member("providers") {
+                config.virtual_providers = virtual_providers::read(&config.providers, &mut at);
+            }
             check_providers(&config, &mut at);
             check_limits(&config, &mut at);
             check_http(&config, &mut at);
@@ -514,7 +525,8 @@ fn check_providers(config: &Config, at: &mut Cursor<'_>) {
         return;
     };
     for (name, provider) in &config.providers {
-        let Some(mut at) = providers.member(name) else { continue };
+        // Virtual ones were checked when they were read.
+        let Some(mut at) = providers.member(name).filter(|_| !virtual_providers::is_virtual(&provider.r#type)) else { continue };
         crate::providers::check(provider, &mut at);
     }
     if !usable {
@@ -574,13 +586,16 @@ fn check_pins(config: &Config, at: &mut Cursor<'_>) {
 pub fn reference() -> String {
     let top = "\nAt the top: `components` (folder of the components), `cache` (folder for compiled code), `default_provider` (where requests go that no \
                extension sent anywhere; the only provider when there is one), and the sections below. Other names belong to extensions.\n";
-    let groups: [(&str, Vec<reader::FieldDoc>); 9] = [
+    let groups: [(&str, Vec<reader::FieldDoc>); 12] = [
         ("server", Server::fields()),
         ("logging", Logging::fields()),
         ("storage", Storage::fields()),
         ("deploy", Deploy::fields()),
         ("deploy.pins", Pin::fields()),
         ("providers.NAME", ProviderConfig::fields()),
+        ("providers.NAME.config (type racing)", RacingConfig::fields()),
+        ("providers.NAME.config (type fallback)", FallbackConfig::fields()),
+        ("providers.NAME.config (type loadbalance)", LoadBalanceConfig::fields()),
         ("extensions.NAME", ExtensionConfig::fields()),
         ("extensions.NAME.limits", LimitsConfig::fields()),
         ("extensions.NAME.http", HttpGrant::fields()),

@@ -123,7 +123,8 @@ impl Deploy {
         let providers = if before.config.providers == config.providers {
             Arc::clone(&before.providers)
         } else {
-            Arc::new(Directory::build(&config).map_err(|e| Refusal(format!("{e:#}")))?)
+            let native = Directory::build(&config).map_err(|e| Refusal(format!("{e:#}")))?;
+            Arc::new(native.with_virtual(&config, &self.store))
         };
         let into = Surroundings { runtime: &self.runtime, config: &config, providers: &providers, store: &self.store };
         let mut extensions = Vec::new();

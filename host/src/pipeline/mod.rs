@@ -3,7 +3,8 @@
 //! `route` → `incoming` → `dialect` → `hooks` → `attempt` → `upstream` → `filters` → `relay` (streams, written by `encoder`) or `answer` (complete answers) → `completion`
 //!
 //! `inner` is the way of requests that extensions make: from `hooks` on, the same. `operation` is where calls that hold no conversation
-//! (embeddings, images and the like) part: they have the same stages until they are sent, and `operation` sends and answers them.
+//! (embeddings, images and the like) part: they have the same stages until they are sent, and `operation` sends and answers them. `tries` counts
+//! what was sent where, and `sticky` says which requests belong together.
 //!
 //! What is absent: nothing here knows an extension or a provider by name, and there is one way through: streams and complete
 //! answers, same-format and translated traffic meet the same hooks.
@@ -23,8 +24,10 @@ mod losses;
 mod operation;
 mod relay;
 mod route;
+mod sticky;
 mod switches;
 mod trace;
+mod tries;
 mod upstream;
 
 use std::sync::Arc;
@@ -203,9 +206,8 @@ async fn generate(exchange: &Arc<Exchange>, completion: &mut Completion) -> Resu
     if let Some(operation) = &exchange.operation {
         operation.check_watched(exchange, hooked).await?;
     }
-    let mut attempts = 0;
     for retry in 0.. {
-        let answer = match attempt::run(exchange, &mut attempts, hooked, completion).await? {
+        let answer = match attempt::run(exchange, hooked, completion).await? {
             Ready::Answer(answer) if hooked => answer,
             ready => return Ok(ready),
         };

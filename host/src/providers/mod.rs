@@ -21,7 +21,10 @@ use llm_codec::hub::{ChatError, ErrorClass};
 
 use crate::config::problems::suggestion;
 use crate::config::reader::Cursor;
+use crate::config::virtual_providers::{VIRTUAL_TYPES, is_virtual};
 use crate::config::{Config, OnUnsupported, ProviderConfig};
+use crate::storage::Store;
+use crate::virtual_providers::{Tree, persist};
 
 pub use transport::Client;
 
@@ -140,14 +143,26 @@ impl Entry {
 #[derive(Default)]
 pub struct Directory {
     entries: BTreeMap<String, Entry>,
+    virtuals: Tree,
 }
 
 impl Directory {
     /// Builds every enabled provider.
     pub fn build(config: &Config) -> anyhow::Result<Self> {
-        let enabled = config.providers.iter().filter(|(_, p)| p.enabled);
+        let enabled = config.providers.iter().filter(|(_, p)| p.enabled && !is_virtual(&p.r#type));
         let entries = enabled.map(|(name, config)| Ok((name.clone(), entry(name, config)?))).collect::<anyhow::Result<_>>()?;
-        Ok(Self { entries })
+        Ok(Self { entries, virtuals: Tree::default() })
+    }
+
+    /// With the virtual providers of the configuration in front. What is known of their members outlives them.
+    pub fn with_virtual(self, config: &Config, store: &Store) -> Self {
+        persist::load(config, store);
+        Self { virtuals: Tree::build(&config.virtual_providers, &store.performance), ..self }
+    }
+
+    /// The virtual providers.
+    pub fn virtuals(&self) -> &Tree {
+        &self.virtuals
     }
 
     /// The provider of a name.
@@ -193,8 +208,9 @@ pub fn check(config: &ProviderConfig, at: &mut Cursor<'_>) {
         return;
     }
     if !TYPES.contains(&kind) {
+        let known: Vec<_> = TYPES.into_iter().chain(VIRTUAL_TYPES).collect();
         let message =
-            format!("there is no provider type `{kind}`.{} Known: `{}`.", suggestion(kind, TYPES.into_iter()), TYPES.join("`, `"));
+            format!("there is no provider type `{kind}`.{} Known: `{}`.", suggestion(kind, known.iter().copied()), known.join("`, `"));
         if let Some(mut at) = at.member("type") {
             at.error(message);
         }

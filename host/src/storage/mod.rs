@@ -18,6 +18,7 @@ pub use memory::MemoryKv;
 pub use records::{MemoryRecords, Records};
 
 use crate::config::Storage;
+use crate::virtual_providers::Performance;
 
 /// A key: the extension's namespace, its bucket, its key.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -97,13 +98,20 @@ pub struct Store {
     pub records: Arc<dyn Records>,
     /// Rates.
     pub limiter: Arc<Limiter>,
+    /// What is known of the members of virtual providers.
+    pub performance: Arc<Performance>,
 }
 
 /// Opens the store: in a file when a path is given, otherwise in memory.
 pub fn open(config: &Storage) -> anyhow::Result<Store> {
     let retain = Some(config.retain_records).filter(|r| !r.is_zero());
     let Some(path) = &config.path else {
-        return Ok(Store { kv: Arc::new(MemoryKv::default()), records: Arc::new(MemoryRecords::new(retain)), limiter: Arc::default() });
+        return Ok(Store {
+            kv: Arc::new(MemoryKv::default()),
+            records: Arc::new(MemoryRecords::new(retain)),
+            limiter: Arc::default(),
+            performance: Arc::default(),
+        });
     };
     let failed = || format!("the store `{}` cannot be opened", path.display());
     let database = Arc::new(::redb::Database::create(path).with_context(failed)?);
@@ -114,5 +122,6 @@ pub fn open(config: &Storage) -> anyhow::Result<Store> {
         kv: Arc::new(redb::RedbKv::new(keys, Arc::clone(&writer))),
         records: Arc::new(records::RedbRecords::new(rows, database, writer)),
         limiter: Arc::default(),
+        performance: Arc::default(),
     })
 }

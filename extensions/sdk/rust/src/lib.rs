@@ -61,6 +61,7 @@ pub use export::support;
 pub use wasip2;
 
 pub use bindings::exports::after_generate::Verdict;
+pub use bindings::exports::attempts::{Part, Tried};
 pub use bindings::exports::before_generate::Decision;
 pub use bindings::exports::dialect::{Accepted, EncodeOptions, GenerateHead};
 pub use bindings::exports::judge::{Candidate, Score};
@@ -128,6 +129,9 @@ pub trait Extension: Sized + 'static {
     fn on_provider_error(&self, _call: &CallInfo, _request: &Request, _attempt: &AttemptInfo, _error: &ChatError) -> Reaction {
         Reaction::Keep
     }
+
+    /// Runs exactly once when a request is over, right before [`Extension::on_complete`], with all of its tries. Export as `attempts`.
+    fn on_attempts(&self, _call: &CallInfo, _request: &Request, _tries: &[Tried]) {}
 
     /// Runs exactly once when a request is over. Export as `on_complete`.
     fn on_complete(&self, _call: &CallInfo, _request: &Request, _outcome: &Outcome) {}

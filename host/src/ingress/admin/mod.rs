@@ -40,6 +40,8 @@ pub enum Inside {
     RollBack(String),
     /// `/api/generations`
     Generations,
+    /// `/api/metrics/racing`
+    Racing,
     /// `/api/config/reload`
     Reload,
 }
@@ -60,6 +62,7 @@ impl Inside {
             ["extensions", name, "promote"] => Self::Promote((*name).to_owned()),
             ["extensions", name, "rollback"] => Self::RollBack((*name).to_owned()),
             ["generations"] => Self::Generations,
+            ["metrics", "racing"] => Self::Racing,
             ["config", "reload"] => Self::Reload,
             _ => return None,
         })
@@ -67,7 +70,7 @@ impl Inside {
 
     fn methods(&self) -> &'static [Method] {
         match self {
-            Self::Health | Self::Metrics | Self::Request(_) | Self::Extensions | Self::Generations => &[Method::GET],
+            Self::Health | Self::Metrics | Self::Request(_) | Self::Extensions | Self::Generations | Self::Racing => &[Method::GET],
             Self::Extension(_) => &[Method::GET, Method::PUT],
             Self::Promote(_) | Self::RollBack(_) | Self::Reload => &[Method::POST],
         }
@@ -116,6 +119,7 @@ pub async fn answer(site: &Site, inside: Inside, head: &Parts, body: HyperBody) 
             to_its_end(async move { deploy.roll_back(&name).await }).await
         }
         Inside::Generations => success(&generations::show(deploy)),
+        Inside::Racing => success(&site.gateway.performance().show()),
         Inside::Reload => {
             let deploy = Arc::clone(deploy);
             let reload = async move {
