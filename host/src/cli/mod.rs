@@ -1,6 +1,7 @@
 //! The command line.
 
 mod check;
+mod config;
 mod ext;
 mod serve;
 
@@ -49,6 +50,8 @@ enum Command {
         #[arg(long)]
         strict: bool,
     },
+    /// Shows the configuration that is in effect, and what could be in one.
+    Config(config::ConfigArgs),
     /// Looks at the extensions of a running gateway, swaps them, and takes a swap back.
     Ext(ext::ExtArgs),
     /// Prints all settings of the configuration with their defaults, as Markdown.
@@ -93,6 +96,7 @@ pub fn run() -> ExitCode {
     match cli.command {
         Command::Serve { source } => serve::run(&source),
         Command::Check { source, strict } => check::run(&source, strict),
+        Command::Config(args) => config::run(&args),
         Command::Ext(args) => ext::run(&args),
         Command::ConfigReference => {
             print!("{}", crate::config::reference());

@@ -3,9 +3,12 @@
 //! Settings that are not listed here belong to an extension, which claims them in its manifest (`sections`); a setting that
 //! nobody claims is an error.
 
+mod front;
 pub mod problems;
 pub mod reader;
+pub mod schema;
 mod secret;
+pub mod shown;
 pub mod source;
 
 use std::collections::BTreeMap;
@@ -14,9 +17,14 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+pub use front::{Auth, Cors, Tls};
+use ipnet::IpNet;
 pub use problems::{Problem, Rejected, Severity};
 use reader::{Cursor, Section as _, Setting};
+pub use schema::{reference as reference_file, schema};
 pub use secret::Secret;
+use shown::Shown;
+pub use shown::print;
 pub use source::Source;
 
 use crate::extensions::limits::Limits;
@@ -48,6 +56,12 @@ section! {
         shutdown_timeout: Duration = Duration::from_secs(30),
         /// Threads that serve requests; 0 is one for each processor.
         threads: usize = 0,
+        /// What connections are encrypted with; without it they are not.
+        tls: Option<Tls> = None,
+        /// Which web pages may ask from a browser; without it none may.
+        cors: Option<Cors> = None,
+        /// Proxies in front of the gateway, as addresses or networks. What they say in `x-forwarded-for` is believed.
+        trusted_proxies: Vec<IpNet> = Vec::new(),
     }
 }
 
@@ -58,6 +72,10 @@ section! {
         level: String = "info".into(),
         /// `text` or `json`.
         format: LogFormat = LogFormat::Text,
+        /// Whether a line is written for every request.
+        access: bool = false,
+        /// File that these lines are added to; without it they are in the log.
+        access_file: Option<PathBuf> = None,
     }
 }
 
@@ -290,6 +308,10 @@ macro_rules! words {
                     $(Self::$variant => $word.into(),)*
                 }
             }
+
+            fn schema() -> Value {
+                serde_json::json!({"enum": [$($word),*]})
+            }
         }
     };
 }
@@ -388,6 +410,18 @@ impl Setting for OnErrors {
     fn show(&self) -> String {
         self.default.show()
     }
+
+    fn shown(&self) -> Shown {
+        if self.hooks.is_empty() {
+            return Shown::text(&self.show());
+        }
+        Shown::Names(self.hooks.iter().map(|(hook, word)| (hook.name().to_owned(), word.shown())).collect())
+    }
+
+    fn schema() -> Value {
+        let hooks: serde_json::Map<_, _> = Hook::SKIPPABLE.iter().map(|h| (h.name().to_owned(), OnError::schema())).collect();
+        serde_json::json!({"anyOf": [OnError::schema(), {"type": "object", "properties": hooks, "additionalProperties": false}]})
+    }
 }
 
 impl Setting for Capability {
@@ -402,6 +436,10 @@ impl Setting for Capability {
 
     fn show(&self) -> String {
         self.name().into()
+    }
+
+    fn schema() -> Value {
+        serde_json::json!({"enum": Self::ALL.iter().map(|c| c.name()).collect::<Vec<_>>()})
     }
 }
 
@@ -420,6 +458,8 @@ words! {
 pub struct Config {
     /// The listener.
     pub server: Server,
+    /// Who may use the operators' interface.
+    pub auth: Auth,
     /// The log.
     pub logging: Logging,
     /// What outlives a restart.
@@ -443,7 +483,8 @@ pub struct Config {
 }
 
 /// Names at the top that are the host's own.
-const OWN: [&str; 9] = ["server", "logging", "storage", "deploy", "components", "cache", "default_provider", "providers", "extensions"];
+const OWN: [&str; 10] =
+    ["server", "auth", "logging", "storage", "deploy", "components", "cache", "default_provider", "providers", "extensions"];
 
 /// A configuration that was read, with what is wrong with it so far.
 pub struct Reading {
@@ -470,6 +511,7 @@ impl Reading {
         let extensions: BTreeMap<String, ExtensionConfig> = at.field("extensions", BTreeMap::new);
         let mut config = Config {
             server: at.field("server", Server::default),
+            auth: at.field("auth", Auth::default),
             logging: at.field("logging", Logging::default),
             storage: at.field("storage", Storage::default),
             deploy: at.field("deploy", Deploy::default),
@@ -489,6 +531,7 @@ impl Reading {
             check_limits(&config, &mut at);
             check_http(&config, &mut at);
             check_pins(&config, &mut at);
+            front::check(&config, &mut at);
         }
         Self { config, problems, source }
     }
@@ -588,6 +631,9 @@ pub fn reference() -> String {
                extension sent anywhere; the only provider when there is one), and the sections below. Other names belong to extensions.\n";
     let groups: [(&str, Vec<reader::FieldDoc>); 12] = [
         ("server", Server::fields()),
+        ("server.tls", Tls::fields()),
+        ("server.cors", Cors::fields()),
+        ("auth", Auth::fields()),
         ("logging", Logging::fields()),
         ("storage", Storage::fields()),
         ("deploy", Deploy::fields()),

@@ -77,7 +77,7 @@ fn command_line_wins() {
     let reading = read(OK, &["server.port=many", "oops"]);
     let found: Vec<String> = reading.problems.iter().map(ToString::to_string).collect();
     assert_eq!(found.len(), 2, "{found:?}");
-    assert!(found.iter().any(|f| f.starts_with("command line or environment: error: `server.port`")), "{found:?}");
+    assert!(found.iter().any(|f| f.starts_with("--set: error: `server.port`")), "{found:?}");
     assert!(found.iter().any(|f| f.starts_with("--set: error: `oops` is not of the form")), "{found:?}");
 }
 

@@ -262,6 +262,7 @@ fn after_a_restart(running: &Config, read: &Config) -> Vec<&'static str> {
         ("server.max_connections", a.max_connections != b.max_connections),
         ("server.shutdown_timeout", a.shutdown_timeout != b.shutdown_timeout),
         ("server.threads", a.threads != b.threads),
+        ("server.tls", a.tls.is_some() != b.tls.is_some()),
         ("logging", running.logging != read.logging),
         ("storage", running.storage != read.storage),
         ("cache", running.cache != read.cache),

@@ -219,11 +219,11 @@ async fn generate(exchange: &Arc<Exchange>, completion: &mut Completion) -> Resu
     unreachable!("the loop ends by its own returns")
 }
 
-/// The error of requests that were on a replaced generation for too long.
+/// The error of requests that were on a replaced generation for too long, or still ran when the gateway had to end.
 fn expired() -> ChatError {
     ChatError::new(
         ErrorClass::Overloaded,
-        "The gateway was changed while this request ran, and the time to finish it is over; send it again.",
+        "The gateway was changed or stopped while this request ran, and the time to finish it is over; send it again.",
     )
 }
 

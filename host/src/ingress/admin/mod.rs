@@ -4,19 +4,18 @@ mod extensions;
 mod generations;
 mod query;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::Response;
-use http::header::{ALLOW, CONTENT_TYPE, HOST};
+use http::header::{ALLOW, CONTENT_TYPE};
 use http::request::Parts;
-use http::uri::Authority;
 use http::{HeaderValue, Method, StatusCode};
 use hyper::body::Incoming as HyperBody;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::auth;
 use super::serve::{self, Site};
 use crate::deploy::Denied;
 use crate::deploy::attempt::{Attempt, Outcome, Trigger};
@@ -82,9 +81,8 @@ pub async fn answer(site: &Site, inside: Inside, head: &Parts, body: HyperBody) 
     if let Inside::Health = inside {
         return serve::json(StatusCode::OK, &json!({"status": "ok"}));
     }
-    if !is_operator(site, head) {
-        let message = "The operators' interface answers programs of this machine only, when `server.host` is a loopback address.";
-        return failure(StatusCode::FORBIDDEN, "forbidden", message, &Value::Null);
+    if let Err(refusal) = auth::check(site, head) {
+        return auth::refuse(&refusal);
     }
     if !inside.methods().contains(&head.method) {
         let methods = inside.methods().iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
@@ -139,25 +137,6 @@ async fn to_its_end(attempt: impl Future<Output = Result<Attempt, Denied>> + Sen
         Ok(result) => attempted(&result),
         Err(_) => failure(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The attempt failed; the log says how.", &Value::Null),
     }
-}
-
-/// Whether a request may know about the inside.
-pub fn is_operator(site: &Site, head: &Parts) -> bool {
-    site.local_only && asked_locally(head)
-}
-
-/// Whether a request comes from a program of this machine, and not through a proxy or from a web page: those name another host,
-/// or say that they pass something on.
-fn asked_locally(head: &Parts) -> bool {
-    let foreign = ["origin", "forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"];
-    if foreign.iter().any(|name| head.headers.contains_key(*name)) {
-        return false;
-    }
-    let named = head.uri.authority().cloned().or_else(|| head.headers.get(HOST)?.to_str().ok()?.parse().ok());
-    named.is_some_and(|authority: Authority| {
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
-    })
 }
 
 /// What became of an attempt, as a response.
