@@ -32,7 +32,7 @@ use crate::pipeline::Caller;
 /// Package of the contract that this host speaks.
 pub const CONTRACT: &str = "wasmgate:extension";
 /// Its version.
-pub const CONTRACT_VERSION: &str = "0.1.1";
+pub const CONTRACT_VERSION: &str = "0.1.2";
 
 /// Why a component was refused.
 #[derive(Debug, thiserror::Error)]

@@ -93,6 +93,7 @@ async fn answer(
 ) -> Response {
     let settings = &generation.config.server;
     let debug = head.headers.contains_key(DEBUG) && admin::is_operator(&site, &head);
+    let operator = route.answers == Answers::Http && admin::is_operator(&site, &head);
     let context = Context { gateway: site.gateway, generation: Arc::clone(&generation), debug };
     if let Some(error) = encoded(&head.headers) {
         return match route.answers {
@@ -115,7 +116,10 @@ async fn answer(
         }
     };
     match route.answers {
-        Answers::Http => pipeline::serve_guest_http(context, id, route.extension, Incoming::opaque(head, params, received, body)).await,
+        Answers::Http => {
+            let incoming = Incoming::opaque(head, params, received, body);
+            pipeline::serve_guest_http(context, id, route.extension, incoming, operator).await
+        }
         Answers::Dialect => {
             let incoming = if body.is_empty() && head.method == Method::GET {
                 Ok(Incoming::opaque(head, params, received, body))

@@ -10,6 +10,7 @@
 
 mod answer;
 mod attempt;
+mod callers;
 mod completion;
 mod dialect;
 mod encoder;
