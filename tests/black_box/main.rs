@@ -1,10 +1,12 @@
 //! Black-box tests: the real program with its real components. One file for each theme; names say what must hold.
 
+mod apikeys;
 mod attacks;
 mod bad_input;
 mod cancel;
 mod capabilities;
 mod cli;
+mod cortex;
 mod deploy;
 mod errors;
 mod exactly_once;
@@ -17,6 +19,7 @@ mod gemini_api;
 mod generate;
 mod generations;
 mod handmade;
+mod ledger;
 mod limits;
 mod losses;
 mod measured;
