@@ -1,11 +1,13 @@
 //! Black-box tests: the real program with its real components. One file for each theme; names say what must hold.
 
+mod apikeys;
 mod attacks;
 mod bad_input;
 mod cancel;
 mod capabilities;
 mod cli;
 mod config_cli;
+mod cortex;
 mod deploy;
 mod errors;
 mod exactly_once;
@@ -19,6 +21,7 @@ mod gemini_api;
 mod generate;
 mod generations;
 mod handmade;
+mod ledger;
 mod limits;
 mod losses;
 mod measured;

@@ -175,6 +175,9 @@ section! {
     pub struct ExtensionConfig {
         /// Whether it is loaded.
         enabled: bool = true,
+        /// Whether the gateway starts without it when its component is nowhere: without this there is a warning, with it an error. For what
+        /// keeps people out.
+        required: bool = false,
         /// File of the component; without it, `NAME.wasm` in the components folder.
         component: Option<PathBuf> = None,
         /// Paths that it answers, for a component that knows nothing of this gateway: any that exports `wasi:http/incoming-handler`.

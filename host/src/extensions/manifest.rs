@@ -36,6 +36,21 @@ pub struct Manifest {
     /// (`.` merges the section's keys into the top).
     #[serde(default)]
     pub sections: BTreeMap<String, String>,
+    /// Sections of another extension that it reads too, and where they go. They do not call for it.
+    #[serde(default)]
+    pub shares: BTreeMap<String, String>,
+    /// Who may use its `http` routes.
+    #[serde(default)]
+    pub access: Access,
+    /// Path of its `http` export where it says who a caller is, for the routes of others. The host asks there; it is no route.
+    #[serde(default)]
+    pub identity: Option<String>,
+    /// Path of its `http` export where it adds to the list of models, or takes away from it. The host asks there; it is no route.
+    #[serde(default)]
+    pub catalogue: Option<String>,
+    /// Its `http` routes are given the list of models that the caller may use, as the body of a GET.
+    #[serde(default)]
+    pub models: bool,
     /// Callers may switch it on or off for one request; this is what holds when they say nothing. Absent means that they may not.
     #[serde(default)]
     pub toggle: Option<Toggle>,
@@ -57,10 +72,28 @@ impl Manifest {
             after: Vec::new(),
             capabilities: vec![Capability::Wasi],
             sections: BTreeMap::new(),
+            shares: BTreeMap::new(),
+            access: Access::Open,
+            identity: None,
+            catalogue: None,
+            models: false,
             toggle: None,
             config: None,
         }
     }
+}
+
+/// Who may use the `http` routes of an extension.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Access {
+    /// Everybody.
+    #[default]
+    Open,
+    /// Callers with a key, where there is an extension that knows keys, and the operator. The handler is told which of them it is.
+    Caller,
+    /// Who may use the operators' interface.
+    Operator,
 }
 
 /// What holds for a request when its caller says nothing.
@@ -203,6 +236,11 @@ fn check(manifest: &Manifest) -> Result<(), ManifestError> {
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
     if !shaped {
         return Err(ManifestError::Invalid(format!("`name` is `{name}`; use lower case letters, digits and hyphens")));
+    }
+    for (field, path) in [("identity", &manifest.identity), ("catalogue", &manifest.catalogue)] {
+        if let Some(path) = path.as_ref().filter(|p| !p.starts_with('/') || p.parse::<http::uri::PathAndQuery>().is_err()) {
+            return Err(ManifestError::Invalid(format!("`{field}` is `{path}`; write a path, for example `/{field}`")));
+        }
     }
     if manifest.dependencies.contains(name) || manifest.after.contains(name) {
         return Err(ManifestError::Invalid(format!("`{name}` depends on itself")));

@@ -16,6 +16,7 @@ use tracing::Instrument as _;
 use super::auth::{self, Guesses};
 use super::client;
 use super::{access, admin, cors, recovery};
+use crate::extensions::Access;
 use crate::gateway::{Gateway, Generation};
 use crate::pipeline::{self, Answers, Context, Incoming, Match, Route, Trace};
 
@@ -82,17 +83,23 @@ async fn route(site: Site, id: String, request: Request<HyperBody>) -> Response 
         return auth::refuse(&refusal);
     }
     let debug = head.headers.contains_key(DEBUG) && auth::is_operator_besides(&site, &head);
-    auth::strip(&mut head.headers, closed);
     let generation = Arc::clone(site.gateway.deploy.live().choose(&head.headers, &id));
     let number = generation.number;
     // A HEAD is a GET whose body is not sent.
     if head.method == Method::HEAD {
         head.method = Method::GET;
     }
-    let mut response = match generation.routes.find(&head.method, head.uri.path()) {
+    let found = generation.routes.find(&head.method, head.uri.path());
+    let operator = match &found {
+        Match::Found(route, _) if route.answers == Answers::Http => closed || is_operator(&site, &head, route),
+        _ => false,
+    };
+    auth::strip(&mut head.headers, closed);
+    let asked = Asked { received, debug, operator };
+    let mut response = match found {
         Match::Found(route, params) => {
             let (dialect, answers) = (Arc::clone(&route.extension), route.answers);
-            let answer = answer(site, generation, id.clone(), route, params, received, debug, head, body);
+            let answer = answer(site, Arc::clone(&generation), id.clone(), route, params, asked, head, body);
             match (recovery::caught(&id, answer).await, answers) {
                 (Ok(response), _) => response,
                 (Err(error), Answers::Dialect | Answers::Operation) => pipeline::refuse(&dialect, &Trace::default(), &error).await,
@@ -106,6 +113,24 @@ async fn route(site: Site, id: String, request: Request<HyperBody>) -> Response 
     response
 }
 
+/// When a request came, and what whoever sent it may know.
+struct Asked {
+    received: Instant,
+    /// What it costs.
+    debug: bool,
+    /// What is for operators, of a handler that answers by itself.
+    operator: bool,
+}
+
+/// Whether an operator asks a handler that answers by itself. Where callers ask too, their keys are where an operator's would be.
+fn is_operator(site: &Site, head: &http::request::Parts, route: &Route) -> bool {
+    match route.extension.manifest.access {
+        Access::Open => false,
+        Access::Caller => auth::is_operator_besides(site, head),
+        Access::Operator => auth::check(site, head).is_ok(),
+    }
+}
+
 /// The generation that made an answer.
 const GENERATION: HeaderName = HeaderName::from_static("x-wasmgate-generation");
 
@@ -116,12 +141,12 @@ async fn answer(
     id: String,
     route: Route,
     params: Vec<(String, String)>,
-    received: Instant,
-    debug: bool,
+    asked: Asked,
     head: http::request::Parts,
     body: HyperBody,
 ) -> Response {
     let settings = &generation.config.server;
+    let Asked { received, debug, operator } = asked;
     let context = Context { gateway: site.gateway, generation: Arc::clone(&generation), debug };
     if let Some(error) = encoded(&head.headers) {
         return match route.answers {
@@ -144,7 +169,10 @@ async fn answer(
         }
     };
     match route.answers {
-        Answers::Http => pipeline::serve_guest_http(context, id, route.extension, Incoming::opaque(head, params, received, body)).await,
+        Answers::Http => {
+            let incoming = Incoming::opaque(head, params, received, body);
+            pipeline::serve_guest_http(context, id, route.extension, incoming, operator).await
+        }
         Answers::Dialect => {
             let incoming = if body.is_empty() && head.method == Method::GET {
                 Ok(Incoming::opaque(head, params, received, body))

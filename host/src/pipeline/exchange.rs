@@ -233,6 +233,16 @@ impl Exchange {
         why.chain(self.state().response_headers.iter().cloned()).collect()
     }
 
+    /// Adds a field to the response, whatever becomes of the request. Most of them count, so it is bounded like those that edits add.
+    pub fn add_response_header(&self, name: String, value: String) {
+        self.state().response_headers.push((name, value));
+    }
+
+    /// Notes a value.
+    pub fn add_note(&self, key: String, value: String) {
+        self.state().notes.insert(key, value);
+    }
+
     /// Whether a hook asked to see a stream whole.
     pub fn buffered(&self) -> bool {
         self.state().buffer

@@ -11,6 +11,7 @@
 
 mod answer;
 mod attempt;
+mod callers;
 mod completion;
 mod dialect;
 mod encoder;

@@ -49,6 +49,7 @@ mod export;
 pub mod fake;
 pub mod format;
 pub mod host;
+pub mod pattern;
 
 pub use host::{clock, generate, kv, limiter, log, metrics, outbound, providers, random, records, secrets, settings};
 pub use llm_codec as codec;
@@ -272,6 +273,30 @@ impl Request {
     /// What this or another extension noted, as JSON.
     pub fn note<T: serde::de::DeserializeOwned>(&self, key: &str) -> Option<T> {
         serde_json::from_str(&self.metadata(key)?).ok()
+    }
+
+    /// The conversation with tools and parameters. Costs a copy of all of it.
+    pub fn conversation(&self, call: &CallInfo) -> Result<ChatRequest, ChatError> {
+        let mut messages = Vec::new();
+        while let Some(message) = self.message(messages.len() as u32)? {
+            messages.push(message);
+        }
+        Ok(ChatRequest {
+            format: call.format.clone(),
+            model: call.model.clone(),
+            messages,
+            tools: self.tools()?,
+            tool_choice: None,
+            params: self.params()?,
+            stream: call.stream,
+            include_usage: false,
+            extras: Vec::new(),
+        })
+    }
+
+    /// About how many input tokens the conversation has.
+    pub fn estimated_tokens(&self, call: &CallInfo) -> Result<u64, ChatError> {
+        Ok(codec::estimate::input_tokens(&self.conversation(call)?))
     }
 }
 
