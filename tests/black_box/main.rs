@@ -21,6 +21,7 @@ mod limits;
 mod losses;
 mod measured;
 mod memory;
+mod metrics;
 mod operations;
 mod panics;
 mod pipeline;

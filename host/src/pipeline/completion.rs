@@ -37,6 +37,9 @@ const CLIENT_CLOSED_REQUEST: u16 = 499;
 impl Completion {
     /// A request begins.
     pub fn new(exchange: Arc<Exchange>) -> Self {
+        if exchange.depth == 0 {
+            exchange.context.gateway.served.begins();
+        }
         Self {
             exchange,
             ending: Ending::Cancelled,
@@ -78,7 +81,10 @@ impl Completion {
     /// The first byte of the answer goes to the caller.
     pub fn first_byte(&mut self, status: u16) {
         self.status = status;
-        self.first_byte = Some(self.exchange.incoming.received.elapsed());
+        let before = self.first_byte.replace(self.exchange.incoming.received.elapsed());
+        if before.is_none() && self.streamed() {
+            self.exchange.context.gateway.served.streams();
+        }
     }
 
     /// Tokens were counted; the last count stays.
@@ -107,6 +113,11 @@ impl Completion {
         self.ending = Ending::Rejected;
         self.error = Some(error.clone());
         self.status = status;
+    }
+
+    /// Whether a stream to a caller began.
+    fn streamed(&self) -> bool {
+        self.first_byte.is_some() && self.exchange.head.stream && self.exchange.depth == 0
     }
 
     fn end_attempt(&mut self, error: Option<&ChatError>) {
@@ -138,6 +149,11 @@ impl Completion {
 impl Drop for Completion {
     fn drop(&mut self) {
         let outcome = self.outcome();
+        let served = &self.exchange.context.gateway.served;
+        served.record(&self.exchange, &outcome);
+        if self.exchange.depth == 0 {
+            served.ends(self.streamed());
+        }
         log(&self.exchange, &outcome);
         if let (Some(usage), 1..) = (&outcome.usage, self.exchange.depth) {
             self.exchange.budget.spend(usage);
