@@ -17,6 +17,7 @@ mod gemini_api;
 mod generate;
 mod generations;
 mod handmade;
+mod import;
 mod limits;
 mod losses;
 mod measured;

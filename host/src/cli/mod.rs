@@ -2,6 +2,7 @@
 
 mod check;
 mod ext;
+mod import;
 mod serve;
 
 use std::path::PathBuf;
@@ -51,6 +52,11 @@ enum Command {
     },
     /// Looks at the extensions of a running gateway, swaps them, and takes a swap back.
     Ext(ext::ExtArgs),
+    /// Converts another gateway's configuration into one of this.
+    ///
+    /// What cannot be converted is listed on standard error, line by line with the reason, and at the head of the result. Keys that stand in
+    /// the file are not copied: an environment variable takes their place.
+    Import(import::ImportArgs),
     /// Prints all settings of the configuration with their defaults, as Markdown.
     ConfigReference,
 }
@@ -94,6 +100,7 @@ pub fn run() -> ExitCode {
         Command::Serve { source } => serve::run(&source),
         Command::Check { source, strict } => check::run(&source, strict),
         Command::Ext(args) => ext::run(&args),
+        Command::Import(args) => import::run(&args),
         Command::ConfigReference => {
             print!("{}", crate::config::reference());
             ExitCode::SUCCESS
