@@ -6,6 +6,7 @@ mod cancel;
 mod capabilities;
 mod cli;
 mod deploy;
+mod deploy_files;
 mod errors;
 mod exactly_once;
 mod ext_cli;

@@ -2,6 +2,7 @@
 
 mod check;
 mod ext;
+mod health;
 mod import;
 mod serve;
 
@@ -52,6 +53,8 @@ enum Command {
     },
     /// Looks at the extensions of a running gateway, swaps them, and takes a swap back.
     Ext(ext::ExtArgs),
+    /// Asks a running gateway whether it lives; exit code 0 when it does. For probes.
+    Health(health::HealthArgs),
     /// Converts another gateway's configuration into one of this.
     ///
     /// What cannot be converted is listed on standard error, line by line with the reason, and at the head of the result. Keys that stand in
@@ -100,6 +103,7 @@ pub fn run() -> ExitCode {
         Command::Serve { source } => serve::run(&source),
         Command::Check { source, strict } => check::run(&source, strict),
         Command::Ext(args) => ext::run(&args),
+        Command::Health(args) => health::run(&args),
         Command::Import(args) => import::run(&args),
         Command::ConfigReference => {
             print!("{}", crate::config::reference());
