@@ -1,6 +1,6 @@
 //! What was served, in numbers: the page of metrics, the same as JSON, and a real Prometheus that reads the page.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use http::Method;
@@ -195,7 +195,7 @@ struct Prometheus {
 
 impl Prometheus {
     /// Starts it and waits until it answers. Between two looks at a free port and its use, another program may take it: then it is tried again.
-    async fn start(program: &PathBuf, gateway: &Gateway) -> Self {
+    async fn start(program: &Path, gateway: &Gateway) -> Self {
         let http = reqwest::Client::builder().no_proxy().build().expect("a client");
         for _ in 0..5 {
             let (port, folder) = (free_port(), tempfile::tempdir().expect("a temporary folder"));
