@@ -18,6 +18,8 @@ use crate::providers::Directory;
 use crate::storage::{self, Store};
 use crate::telemetry::ExtensionCosts;
 use crate::telemetry::metrics::{ExtensionSeries, Page};
+use crate::telemetry::process::Process;
+use crate::telemetry::served::{Served, ServedPage};
 use crate::virtual_providers::{Performance, persist};
 
 /// The process. There is one; everything that may change while it runs is in its [`Generation`]s.
@@ -34,6 +36,10 @@ pub struct Gateway {
     pub started: Instant,
     /// Numbers for the operator's monitoring.
     pub metrics: Page,
+    /// What was served.
+    pub served: Arc<Served>,
+    /// The process itself.
+    pub process: Arc<Process>,
     store: Store,
 }
 
@@ -82,8 +88,11 @@ impl Gateway {
         let runtime = Runtime::start(cache.as_deref())?;
         let series = Arc::clone(&runtime.series);
         let deploy = Deploy::start(runtime, store.clone(), sources, checked).await?;
+        let (served, process) = (Arc::<Served>::default(), Arc::<Process>::default());
         let gateway = Arc::new_cyclic(|gateway| Self {
-            metrics: metrics(gateway, series),
+            metrics: metrics(gateway, series, &served, &process),
+            served,
+            process,
             deploy,
             recent: Recent::default(),
             background: TaskTracker::new(),
@@ -132,8 +141,10 @@ async fn keep_performance(gateway: Weak<Gateway>) {
 }
 
 /// The page of metrics.
-fn metrics(gateway: &Weak<Gateway>, series: Arc<ExtensionSeries>) -> Page {
+fn metrics(gateway: &Weak<Gateway>, series: Arc<ExtensionSeries>, served: &Arc<Served>, process: &Arc<Process>) -> Page {
     let mut page = Page::default();
+    page.register(Box::new(ServedPage(Arc::clone(served))));
+    page.register(Box::new(Arc::clone(process)));
     page.register(Box::new(ExtensionCosts(Weak::clone(gateway))));
     page.register(Box::new(series));
     page

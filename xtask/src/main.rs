@@ -13,6 +13,7 @@ mod deny;
 mod fuzz;
 mod http;
 mod model;
+mod monitoring;
 mod node;
 mod processes;
 mod python;

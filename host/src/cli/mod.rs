@@ -3,6 +3,8 @@
 mod check;
 mod config;
 mod ext;
+mod health;
+mod import;
 mod serve;
 
 use std::path::PathBuf;
@@ -54,6 +56,13 @@ enum Command {
     Config(config::ConfigArgs),
     /// Looks at the extensions of a running gateway, swaps them, and takes a swap back.
     Ext(ext::ExtArgs),
+    /// Asks a running gateway whether it lives; exit code 0 when it does. For probes.
+    Health(health::HealthArgs),
+    /// Converts another gateway's configuration into one of this.
+    ///
+    /// What cannot be converted is listed on standard error, line by line with the reason, and at the head of the result. Keys that stand in
+    /// the file are not copied: an environment variable takes their place.
+    Import(import::ImportArgs),
     /// Prints all settings of the configuration with their defaults, as Markdown.
     ConfigReference,
 }
@@ -98,6 +107,8 @@ pub fn run() -> ExitCode {
         Command::Check { source, strict } => check::run(&source, strict),
         Command::Config(args) => config::run(&args),
         Command::Ext(args) => ext::run(&args),
+        Command::Health(args) => health::run(&args),
+        Command::Import(args) => import::run(&args),
         Command::ConfigReference => {
             print!("{}", crate::config::reference());
             ExitCode::SUCCESS

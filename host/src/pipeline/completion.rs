@@ -34,6 +34,9 @@ const CLIENT_CLOSED_REQUEST: u16 = 499;
 impl Completion {
     /// A request begins.
     pub fn new(exchange: Arc<Exchange>) -> Self {
+        if exchange.depth == 0 {
+            exchange.context.gateway.served.begins();
+        }
         let tries = Arc::new(Tries::new(exchange.incoming.received));
         Self { exchange, ending: Ending::Cancelled, status: CLIENT_CLOSED_REQUEST, error: None, serving: None, tries, first_byte: None }
     }
@@ -66,7 +69,10 @@ impl Completion {
     /// The first byte of the answer goes to the caller.
     pub fn first_byte(&mut self, status: u16) {
         self.status = status;
-        self.first_byte = Some(self.exchange.incoming.received.elapsed());
+        let before = self.first_byte.replace(self.exchange.incoming.received.elapsed());
+        if before.is_none() && self.streamed() {
+            self.exchange.context.gateway.served.streams();
+        }
         if let Some(attempt) = &mut self.serving {
             attempt.first_event();
         }
@@ -102,6 +108,11 @@ impl Completion {
         self.status = status;
     }
 
+    /// Whether a stream to a caller began.
+    fn streamed(&self) -> bool {
+        self.first_byte.is_some() && self.exchange.head.stream && self.exchange.depth == 0
+    }
+
     fn end_serving(&mut self, error: Option<&ChatError>) {
         if let Some(attempt) = &mut self.serving {
             attempt.end(error);
@@ -134,6 +145,11 @@ impl Completion {
 impl Drop for Completion {
     fn drop(&mut self) {
         let (outcome, tried) = self.outcome();
+        let served = &self.exchange.context.gateway.served;
+        served.record(&self.exchange, &outcome);
+        if self.exchange.depth == 0 {
+            served.ends(self.streamed());
+        }
         log(&self.exchange, &outcome);
         if let (Some(usage), 1..) = (&outcome.usage, self.exchange.depth) {
             self.exchange.budget.spend(usage);

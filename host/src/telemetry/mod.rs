@@ -2,6 +2,9 @@
 
 mod extensions;
 pub mod metrics;
+pub mod process;
+pub mod served;
+pub mod summary;
 
 pub use extensions::ExtensionCosts;
 

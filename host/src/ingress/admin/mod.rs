@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::Response;
-use http::header::{ALLOW, CONTENT_TYPE};
+use http::header::{ACCEPT, ALLOW, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode};
 use hyper::body::Incoming as HyperBody;
@@ -19,7 +19,7 @@ use super::auth;
 use super::serve::{self, Site};
 use crate::deploy::Denied;
 use crate::deploy::attempt::{Attempt, Outcome, Trigger};
-use crate::telemetry::metrics;
+use crate::telemetry::{metrics, summary};
 
 /// Paths of the host. Other paths under `/api/` are free for extensions.
 pub enum Inside {
@@ -27,6 +27,12 @@ pub enum Inside {
     Health,
     /// `/metrics`
     Metrics,
+    /// `/api/metrics/providers`
+    ProviderMetrics,
+    /// `/api/metrics/system`
+    SystemMetrics,
+    /// `/api/metrics/extensions`
+    ExtensionMetrics,
     /// `/api/requests/{id}`
     Request(String),
     /// `/api/extensions`
@@ -55,6 +61,9 @@ impl Inside {
         }
         let parts: Vec<&str> = path.strip_prefix("/api/")?.split('/').collect();
         Some(match parts.as_slice() {
+            ["metrics", "providers"] => Self::ProviderMetrics,
+            ["metrics", "system"] => Self::SystemMetrics,
+            ["metrics", "extensions"] => Self::ExtensionMetrics,
             ["requests", id] => Self::Request((*id).to_owned()),
             ["extensions"] => Self::Extensions,
             ["extensions", name] => Self::Extension((*name).to_owned()),
@@ -70,6 +79,7 @@ impl Inside {
     fn methods(&self) -> &'static [Method] {
         match self {
             Self::Health | Self::Metrics | Self::Request(_) | Self::Extensions | Self::Generations | Self::Racing => &[Method::GET],
+            Self::ProviderMetrics | Self::SystemMetrics | Self::ExtensionMetrics => &[Method::GET],
             Self::Extension(_) => &[Method::GET, Method::PUT],
             Self::Promote(_) | Self::RollBack(_) | Self::Reload => &[Method::POST],
         }
@@ -93,11 +103,10 @@ pub async fn answer(site: &Site, inside: Inside, head: &Parts, body: HyperBody) 
     let deploy = &site.gateway.deploy;
     match inside {
         Inside::Health => unreachable!("answered above"),
-        Inside::Metrics => {
-            let mut page = Response::new(Body::from(site.gateway.metrics.render()));
-            page.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE));
-            page
-        }
+        Inside::Metrics => page(&site.gateway.metrics, head),
+        Inside::ProviderMetrics => success(&summary::providers(&site.gateway)),
+        Inside::SystemMetrics => success(&summary::system(&site.gateway)),
+        Inside::ExtensionMetrics => success(&summary::extensions(&site.gateway)),
         Inside::Request(id) => match site.gateway.recent.find(&id) {
             Some(data) => success(&data),
             None => not_found("No such request is remembered; only the last ones are."),
@@ -129,6 +138,19 @@ pub async fn answer(site: &Site, inside: Inside, head: &Parts, body: HyperBody) 
             to_its_end(reload).await
         }
     }
+}
+
+/// The page of metrics, in the older format for a scraper that wants plain text and does not know the newer one.
+fn page(metrics: &metrics::Page, head: &Parts) -> Response {
+    let wanted = head.headers.get(ACCEPT).and_then(|a| a.to_str().ok()).unwrap_or_default();
+    let (content_type, text) = if wanted.contains("text/plain") && !wanted.contains("openmetrics") {
+        (metrics::TEXT_CONTENT_TYPE, metrics.render_text())
+    } else {
+        (metrics::CONTENT_TYPE, metrics.render())
+    };
+    let mut page = Response::new(Body::from(text));
+    page.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    page
 }
 
 /// An attempt ends as it would when whoever began it goes away.
