@@ -19,7 +19,7 @@ struct Field {
 }
 
 /// Every field that a manifest may have.
-const FIELDS: [Field; 11] = [
+const FIELDS: [Field; 12] = [
     Field { name: "name", required: true, check: is_name },
     Field { name: "version", required: true, check: is_semver },
     Field { name: "description", required: true, check: is_text },
@@ -29,6 +29,7 @@ const FIELDS: [Field; 11] = [
     Field { name: "after", required: false, check: is_list_of_names },
     Field { name: "capabilities", required: false, check: is_list_of_names },
     Field { name: "sections", required: false, check: is_sections },
+    Field { name: "storage", required: false, check: is_text },
     Field { name: "toggle", required: false, check: is_toggle },
     Field { name: "config", required: false, check: is_schema },
 ];
