@@ -16,8 +16,8 @@ use crate::extensions::{Candidate, Extension, Hook, Registry, Runtime, plan};
 use crate::pipeline::{Recent, Routes};
 use crate::providers::Directory;
 use crate::storage::{self, Store};
-use crate::telemetry::ExtensionCosts;
 use crate::telemetry::metrics::{ExtensionSeries, Page};
+use crate::telemetry::{ExtensionCosts, Stored};
 
 /// The process. There is one; everything that may change while it runs is in its [`Generation`]s.
 pub struct Gateway {
@@ -75,12 +75,13 @@ impl Gateway {
     /// Loads everything that a configuration asks for. It must run inside the runtime that will serve.
     pub async fn start(sources: Sources, checked: Checked) -> anyhow::Result<Arc<Self>> {
         let store = storage::open(&checked.config.storage)?;
+        store.limits.ready().await;
         let cache = checked.config.cache.clone().or_else(default_cache);
         let runtime = Runtime::start(cache.as_deref())?;
         let series = Arc::clone(&runtime.series);
         let deploy = Deploy::start(runtime, store.clone(), sources, checked).await?;
         Ok(Arc::new_cyclic(|gateway| Self {
-            metrics: metrics(gateway, series),
+            metrics: metrics(gateway, series, store.clone()),
             deploy,
             recent: Recent::default(),
             background: TaskTracker::new(),
@@ -95,17 +96,22 @@ impl Gateway {
         self.background.close();
         self.background.wait().await;
         self.deploy.shut_down().await;
-        let kv = Arc::clone(&self.store.kv);
+        let store = self.store.clone();
         // The store's last write may wait for the disk.
-        let _ = tokio::task::spawn_blocking(move || kv.flush()).await;
+        let flush = move || {
+            store.kv.flush();
+            store.records.flush();
+        };
+        let _ = tokio::task::spawn_blocking(flush).await;
     }
 }
 
 /// The page of metrics.
-fn metrics(gateway: &Weak<Gateway>, series: Arc<ExtensionSeries>) -> Page {
+fn metrics(gateway: &Weak<Gateway>, series: Arc<ExtensionSeries>, store: Store) -> Page {
     let mut page = Page::default();
     page.register(Box::new(ExtensionCosts(Weak::clone(gateway))));
     page.register(Box::new(series));
+    page.register(Box::new(Stored(store)));
     page
 }
 
@@ -163,7 +169,7 @@ pub struct Checked {
 
 /// Reads a configuration and finds its components. Reports everything that is wrong at once.
 pub fn read(file: &Path, set: &[String], components: Option<&Path>) -> Result<Checked, Rejected> {
-    let Reading { config, mut problems, source } = Reading::file(file, set);
+    let Reading { mut config, mut problems, source } = Reading::file(file, set);
     // What cannot be read at all would only cause follow-up messages.
     if problems.iter().any(|p| p.severity == Severity::Error && p.path.is_empty() && p.place != "--set") {
         return Err(Rejected(problems));
@@ -177,6 +183,7 @@ pub fn read(file: &Path, set: &[String], components: Option<&Path>) -> Result<Ch
         problems.push(Problem { severity: Severity::Error, place: source.place(&path), path, message: message.into() });
     }
     let candidates = plan(&config, folder.as_deref(), &source, &mut problems);
+    storage::choose(&mut config, &candidates, &source, &mut problems);
     let pinned = pins::find(&config, folder.as_deref(), &source, &candidates, &mut problems);
     if problems.iter().any(|p| p.severity == Severity::Error) {
         return Err(Rejected(problems));

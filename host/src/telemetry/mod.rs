@@ -2,8 +2,10 @@
 
 mod extensions;
 pub mod metrics;
+mod storage;
 
 pub use extensions::ExtensionCosts;
+pub use storage::Stored;
 
 use std::io::BufWriter;
 
