@@ -3,6 +3,7 @@
 mod check;
 mod ext;
 mod serve;
+mod usage;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -51,6 +52,8 @@ enum Command {
     },
     /// Looks at the extensions of a running gateway, swaps them, and takes a swap back.
     Ext(ext::ExtArgs),
+    /// Moves rows (usage, audits, history) out of the store of a configuration, or into it.
+    Usage(usage::UsageArgs),
     /// Prints all settings of the configuration with their defaults, as Markdown.
     ConfigReference,
 }
@@ -94,6 +97,7 @@ pub fn run() -> ExitCode {
         Command::Serve { source } => serve::run(&source),
         Command::Check { source, strict } => check::run(&source, strict),
         Command::Ext(args) => ext::run(&args),
+        Command::Usage(args) => usage::run(&args),
         Command::ConfigReference => {
             print!("{}", crate::config::reference());
             ExitCode::SUCCESS
