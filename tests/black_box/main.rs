@@ -41,5 +41,6 @@ mod services;
 mod setup;
 mod soak;
 mod state;
+mod stores;
 mod versions;
 mod watches;
