@@ -16,10 +16,10 @@ use crate::extensions::{Candidate, Extension, Hook, Registry, Runtime, plan};
 use crate::pipeline::{Recent, Routes};
 use crate::providers::Directory;
 use crate::storage::{self, Store};
-use crate::telemetry::ExtensionCosts;
 use crate::telemetry::metrics::{ExtensionSeries, Page};
 use crate::telemetry::process::Process;
 use crate::telemetry::served::{Served, ServedPage};
+use crate::telemetry::{ExtensionCosts, Stored};
 use crate::virtual_providers::{Performance, persist};
 
 /// The process. There is one; everything that may change while it runs is in its [`Generation`]s.
@@ -84,13 +84,14 @@ impl Gateway {
     /// Loads everything that a configuration asks for. It must run inside the runtime that will serve.
     pub async fn start(sources: Sources, checked: Checked) -> anyhow::Result<Arc<Self>> {
         let store = storage::open(&checked.config.storage)?;
+        store.limits.ready().await;
         let cache = checked.config.cache.clone().or_else(default_cache);
         let runtime = Runtime::start(cache.as_deref())?;
         let series = Arc::clone(&runtime.series);
         let deploy = Deploy::start(runtime, store.clone(), sources, checked).await?;
         let (served, process) = (Arc::<Served>::default(), Arc::<Process>::default());
         let gateway = Arc::new_cyclic(|gateway| Self {
-            metrics: metrics(gateway, series, &served, &process),
+            metrics: metrics(gateway, series, &served, &process, store.clone()),
             served,
             process,
             deploy,
@@ -122,9 +123,13 @@ impl Gateway {
         self.background.wait().await;
         self.save_performance().await;
         self.deploy.shut_down().await;
-        let kv = Arc::clone(&self.store.kv);
+        let store = self.store.clone();
         // The store's last write may wait for the disk.
-        let _ = tokio::task::spawn_blocking(move || kv.flush()).await;
+        let flush = move || {
+            store.kv.flush();
+            store.records.flush();
+        };
+        let _ = tokio::task::spawn_blocking(flush).await;
     }
 }
 
@@ -141,12 +146,19 @@ async fn keep_performance(gateway: Weak<Gateway>) {
 }
 
 /// The page of metrics.
-fn metrics(gateway: &Weak<Gateway>, series: Arc<ExtensionSeries>, served: &Arc<Served>, process: &Arc<Process>) -> Page {
+fn metrics(
+    gateway: &Weak<Gateway>,
+    series: Arc<ExtensionSeries>,
+    served: &Arc<Served>,
+    process: &Arc<Process>,
+    store: Store,
+) -> Page {
     let mut page = Page::default();
     page.register(Box::new(ServedPage(Arc::clone(served))));
     page.register(Box::new(Arc::clone(process)));
     page.register(Box::new(ExtensionCosts(Weak::clone(gateway))));
     page.register(Box::new(series));
+    page.register(Box::new(Stored(store)));
     page
 }
 
@@ -205,7 +217,7 @@ pub struct Checked {
 
 /// Reads a configuration and finds its components. Reports everything that is wrong at once.
 pub fn read(file: &Path, set: &[String], components: Option<&Path>) -> Result<Checked, Rejected> {
-    let Reading { config, mut problems, source } = Reading::file(file, set);
+    let Reading { mut config, mut problems, source } = Reading::file(file, set);
     // What cannot be read at all would only cause follow-up messages.
     if problems.iter().any(|p| p.severity == Severity::Error && p.path.is_empty() && p.place != "--set") {
         return Err(Rejected(problems));
@@ -219,6 +231,7 @@ pub fn read(file: &Path, set: &[String], components: Option<&Path>) -> Result<Ch
         problems.push(Problem { severity: Severity::Error, place: source.place(&path), path, message: message.into() });
     }
     let candidates = plan(&config, folder.as_deref(), &source, &mut problems);
+    storage::choose(&mut config, &candidates, &source, &mut problems);
     let pinned = pins::find(&config, folder.as_deref(), &source, &candidates, &mut problems);
     if problems.iter().any(|p| p.severity == Severity::Error) {
         return Err(Rejected(problems));

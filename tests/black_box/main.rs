@@ -50,6 +50,7 @@ mod setup;
 mod shutdown;
 mod soak;
 mod state;
+mod stores;
 mod tls;
 mod versions;
 mod virtual_providers;

@@ -11,7 +11,7 @@ use lexopt::prelude::*;
 
 use crate::repo::Repo;
 use crate::step::{Plan, Step, seconds};
-use crate::{Finish, build, command, components, deny, fuzz, model, monitoring, node, python, tidy, toolchain, wit};
+use crate::{Finish, build, command, components, databases, deny, fuzz, model, monitoring, node, python, tidy, toolchain, wit};
 
 use counts::Counts;
 
@@ -19,7 +19,7 @@ pub const HELP: &str = "\
 Usage: cargo xtask test [--quick] [FILTER…]
 
 Runs, in this order: cargo fmt, clippy, cargo-deny, tidy, wit, build (gateway and components), the installation of the
-real model, of the Python and Node SDKs and of Prometheus, all tests (with cargo-nextest where it is installed), doc tests, each fuzz
+real model, of the Python and Node SDKs, of Prometheus and of the databases, all tests (with cargo-nextest where it is installed), doc tests, each fuzz
 target on some thousand inputs (`cargo xtask fuzz --help`). A failed step does not stop the others, except that nothing is tested
 that could not be built. It closes with a table of the steps and the line `N passed, N failed`; a step that is not a test
 run counts as one.
@@ -28,14 +28,15 @@ With a FILTER only the tests whose name contains it run, and the checks before t
 
 Options:
   --quick  what a change of a few lines needs: without cargo-deny, the model, the SDKs, doc tests and fuzzing; tests with
-           `sdk_`, `real_model` or `prometheus_` in their names are left out
+           `sdk_`, `real_model`, `prometheus_`, `postgres_` or `redis_` in their names are left out
 
 The tests find what they need in the environment: WASMGATE_BIN, WASMGATE_COMPONENTS, CORPUS_DIR, WASMGATE_PYTHON,
-MODEL_PYTHON, WASMGATE_NODE_DIR, WASMGATE_MONITORING; CORPUS_DIR may be set to another corpus than ../shared/corpus.
+MODEL_PYTHON, WASMGATE_NODE_DIR, WASMGATE_MONITORING, WASMGATE_DATABASES; CORPUS_DIR may be set to another corpus
+than ../shared/corpus.
 ";
 
 /// Parts of the names of tests that need more than the two builds.
-const NEEDS_ENVIRONMENT: [&str; 3] = ["sdk_", "real_model", "prometheus_"];
+const NEEDS_ENVIRONMENT: [&str; 5] = ["sdk_", "real_model", "prometheus_", "postgres_", "redis_"];
 
 struct Options {
     quick: bool,
@@ -62,7 +63,7 @@ struct Session<'a> {
 pub fn main(repo: &Repo, args: Parser) -> Result<Finish> {
     let options = read_options(args)?;
     let checks = options.filters.is_empty();
-    let steps = 5 + if checks { if options.quick { 4 } else { 7 } } else { 0 } + if options.quick { 0 } else { 4 };
+    let steps = 5 + if checks { if options.quick { 4 } else { 7 } } else { 0 } + if options.quick { 0 } else { 5 };
     let mut session = Session { repo, plan: Plan::new(steps), outcomes: Vec::new(), tested: false };
     if checks {
         session.check_sources(options.quick);
@@ -135,6 +136,7 @@ impl Session<'_> {
         self.check("Python SDKs", |step| python::prepare_sdks(repo, step));
         self.check("Node SDKs", |step| node::prepare_sdks(repo, step));
         self.check("monitoring", |step| monitoring::prepare(repo, step));
+        self.check("databases", |step| databases::prepare(repo, step));
     }
 
     fn run_tests(&mut self, options: &Options) {
@@ -254,6 +256,7 @@ fn environment(repo: &Repo, command: &mut Command) {
     command.env("MODEL_PYTHON", python::interpreter(repo));
     command.env("WASMGATE_NODE_DIR", node::folder(repo));
     command.env("WASMGATE_MONITORING", monitoring::folder(repo));
+    command.env("WASMGATE_DATABASES", databases::folder(repo));
     command.env("CORPUS_DIR", repo.corpus());
 }
 

@@ -6,6 +6,7 @@ mod ext;
 mod health;
 mod import;
 mod serve;
+mod usage;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -63,6 +64,8 @@ enum Command {
     /// What cannot be converted is listed on standard error, line by line with the reason, and at the head of the result. Keys that stand in
     /// the file are not copied: an environment variable takes their place.
     Import(import::ImportArgs),
+    /// Moves rows (usage, audits, history) out of the store of a configuration, or into it.
+    Usage(usage::UsageArgs),
     /// Prints all settings of the configuration with their defaults, as Markdown.
     ConfigReference,
 }
@@ -109,6 +112,7 @@ pub fn run() -> ExitCode {
         Command::Ext(args) => ext::run(&args),
         Command::Health(args) => health::run(&args),
         Command::Import(args) => import::run(&args),
+        Command::Usage(args) => usage::run(&args),
         Command::ConfigReference => {
             print!("{}", crate::config::reference());
             ExitCode::SUCCESS

@@ -36,6 +36,10 @@ pub struct Manifest {
     /// (`.` merges the section's keys into the top).
     #[serde(default)]
     pub sections: BTreeMap<String, String>,
+    /// One of these sections whose `storage`, `path` and `url` say where the gateway keeps the rows of all extensions, for operators who
+    /// think of the store as part of the extension that fills it. `storage.records` says the same and comes first.
+    #[serde(default)]
+    pub storage: Option<String>,
     /// Sections of another extension that it reads too, and where they go. They do not call for it.
     #[serde(default)]
     pub shares: BTreeMap<String, String>,
@@ -72,6 +76,7 @@ impl Manifest {
             after: Vec::new(),
             capabilities: vec![Capability::Wasi],
             sections: BTreeMap::new(),
+            storage: None,
             shares: BTreeMap::new(),
             access: Access::Open,
             identity: None,
@@ -245,6 +250,9 @@ fn check(manifest: &Manifest) -> Result<(), ManifestError> {
     if manifest.dependencies.contains(name) || manifest.after.contains(name) {
         return Err(ManifestError::Invalid(format!("`{name}` depends on itself")));
     }
+    if let Some(section) = manifest.storage.as_ref().filter(|s| !manifest.sections.contains_key(*s)) {
+        return Err(ManifestError::Invalid(format!("`storage` is `{section}`, which is not one of the `sections`")));
+    }
     Ok(())
 }
 
@@ -286,6 +294,7 @@ mod tests {
         check(&component(&[(SECTION, "{")]), "not valid");
         check(&component(&[(SECTION, r#"{"name":"A","version":"1","description":"d"}"#)]), "`name` is `A`");
         check(&component(&[(SECTION, r#"{"name":"a","version":"1","description":"d","dependencies":["a"]}"#)]), "depends on itself");
+        check(&component(&[(SECTION, r#"{"name":"a","version":"1","description":"d","storage":"usage"}"#)]), "not one of the `sections`");
         check(
             &component(&[(SECTION, r#"{"name":"a","version":"1","description":"d","capabilities":["root"]}"#)]),
             "unknown variant `root`",

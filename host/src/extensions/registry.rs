@@ -440,7 +440,7 @@ pub fn load(
         records: Arc::clone(&store.records),
         series: runtime.series.of(&manifest.name),
         outbound,
-        limiter: Arc::clone(&store.limiter),
+        rates: store.limits.clone(),
         providers: Arc::clone(providers),
         log: LogGate::new(limits.log_lines_per_second),
     });

@@ -4,9 +4,11 @@ mod extensions;
 pub mod metrics;
 pub mod process;
 pub mod served;
+mod storage;
 pub mod summary;
 
 pub use extensions::ExtensionCosts;
+pub use storage::Stored;
 
 use std::fs::File;
 use std::io::{BufWriter, IsTerminal as _, Write};

@@ -19,7 +19,7 @@ struct Field {
 }
 
 /// Every field that a manifest may have.
-const FIELDS: [Field; 16] = [
+const FIELDS: [Field; 17] = [
     Field { name: "name", required: true, check: is_name },
     Field { name: "version", required: true, check: is_semver },
     Field { name: "description", required: true, check: is_text },
@@ -29,6 +29,7 @@ const FIELDS: [Field; 16] = [
     Field { name: "after", required: false, check: is_list_of_names },
     Field { name: "capabilities", required: false, check: is_list_of_names },
     Field { name: "sections", required: false, check: is_sections },
+    Field { name: "storage", required: false, check: is_text },
     Field { name: "shares", required: false, check: is_sections },
     Field { name: "access", required: false, check: is_access },
     Field { name: "identity", required: false, check: is_http_path },
