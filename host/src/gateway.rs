@@ -16,8 +16,8 @@ use crate::extensions::{Candidate, Extension, Hook, Registry, Runtime, plan};
 use crate::pipeline::{Recent, Routes};
 use crate::providers::Directory;
 use crate::storage::{self, Store};
-use crate::telemetry::ExtensionCosts;
 use crate::telemetry::metrics::{ExtensionSeries, Page};
+use crate::telemetry::{ExtensionCosts, ProviderHealth};
 
 /// The process. There is one; everything that may change while it runs is in its [`Generation`]s.
 pub struct Gateway {
@@ -105,6 +105,7 @@ impl Gateway {
 fn metrics(gateway: &Weak<Gateway>, series: Arc<ExtensionSeries>) -> Page {
     let mut page = Page::default();
     page.register(Box::new(ExtensionCosts(Weak::clone(gateway))));
+    page.register(Box::new(ProviderHealth(Weak::clone(gateway))));
     page.register(Box::new(series));
     page
 }

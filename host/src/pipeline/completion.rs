@@ -139,6 +139,7 @@ impl Drop for Completion {
     fn drop(&mut self) {
         let outcome = self.outcome();
         log(&self.exchange, &outcome);
+        self.exchange.generation().providers.settle(&outcome);
         if let (Some(usage), 1..) = (&outcome.usage, self.exchange.depth) {
             self.exchange.budget.spend(usage);
         }

@@ -269,6 +269,7 @@ pub async fn open(
         return instead(exchange, operation, entry).await;
     }
     let call = Forward {
+        model: target.model.clone(),
         method: exchange.incoming.head.method.clone(),
         path: operation.path.clone(),
         body: body(exchange, operation, &target.model)?,
@@ -276,7 +277,7 @@ pub async fn open(
         stream: exchange.head.stream,
     };
     completion.attempt(target.clone());
-    let answer = entry.provider.forward(call).await?;
+    let answer = entry.forward(call).await?;
     completion.answered();
     let mut chunks = upstream::until_expired(answer.body, &generation);
     let kind = answer.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default().to_ascii_lowercase();

@@ -79,7 +79,7 @@ pub async fn send(exchange: &Arc<Exchange>, target: Target, completion: &mut Com
     completion.attempt(target.clone());
     let source = Source { provider: Arc::clone(&entry.provider), same_format };
     let outgoing = Outgoing { model: target.model.clone(), body, stream: exchange.head.stream, headers };
-    let sent = entry.provider.send(outgoing).await;
+    let sent = entry.send(outgoing).await;
     let upstream = match sent.map_err(|e| source.crossed(e))? {
         Upstream::Events(events) => Upstream::Events(until_expired(events, &generation)),
         answer => answer,

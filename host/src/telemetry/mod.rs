@@ -2,8 +2,10 @@
 
 mod extensions;
 pub mod metrics;
+mod providers;
 
 pub use extensions::ExtensionCosts;
+pub use providers::ProviderHealth;
 
 use std::io::BufWriter;
 

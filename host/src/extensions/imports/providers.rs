@@ -1,4 +1,5 @@
-//! `wasmgate:extension/providers`: what the configuration has, for extensions that choose or list.
+//! `wasmgate:extension/providers`: what the configuration has, for extensions that choose or list. Models that a provider told are
+//! read from what was kept of them; nothing is asked here.
 
 use crate::extensions::bindings::wasmgate::extension::providers::{Host, ProviderInfo};
 use crate::extensions::state::StoreState;
@@ -21,6 +22,6 @@ fn info(entry: &Entry) -> ProviderInfo {
         kind: entry.kind.to_owned(),
         format: entry.provider.format().as_str().to_owned(),
         default_model: entry.default_model.clone(),
-        models: entry.models.clone(),
+        models: entry.listed_models(),
     }
 }
