@@ -19,7 +19,7 @@ use crate::storage::{self, Store};
 use crate::telemetry::metrics::{ExtensionSeries, Page};
 use crate::telemetry::process::Process;
 use crate::telemetry::served::{Served, ServedPage};
-use crate::telemetry::{ExtensionCosts, Stored};
+use crate::telemetry::{ExtensionCosts, ProviderHealth, Stored};
 use crate::virtual_providers::{Performance, persist};
 
 /// The process. There is one; everything that may change while it runs is in its [`Generation`]s.
@@ -157,6 +157,7 @@ fn metrics(
     page.register(Box::new(ServedPage(Arc::clone(served))));
     page.register(Box::new(Arc::clone(process)));
     page.register(Box::new(ExtensionCosts(Weak::clone(gateway))));
+    page.register(Box::new(ProviderHealth(Weak::clone(gateway))));
     page.register(Box::new(series));
     page.register(Box::new(Stored(store)));
     page

@@ -189,14 +189,26 @@ section! {
 section! {
     /// Where requests are sent.
     pub struct ProviderConfig {
-        /// What it speaks: `openai` (chat completions, of OpenAI or any compatible host), `openai-responses`, `anthropic`, `gemini` (the Gemini API, or Vertex AI with `project` and `location`), or `echo` (built in, for trying out). Or how it uses other providers: `racing`, `fallback`, `loadbalance`; see `config`.
+        /// What it speaks: `openai` (chat completions of OpenAI), `openai-responses`, `anthropic`, `gemini` (the Gemini API, or Vertex AI
+        /// with `project` and `location`), `echo` (built in, for trying out), `openai-compatible` (any host that speaks OpenAI's chat
+        /// completions, at `base_url`), or a vendor that does: they are listed in [providers.md](../providers.md). Or how it uses other
+        /// providers: `racing`, `fallback`, `loadbalance`; see `config`.
         r#type: String = String::new(),
         /// Whether it is used.
         enabled: bool = true,
         /// The key that it wants.
         api_key: Option<Secret> = None,
+        /// Several keys, in the place of `api_key`: they take turns, and one that is refused rests.
+        api_keys: Vec<Secret> = Vec::new(),
         /// Where it is, up to and with the version, for example `https://api.openai.com/v1`.
         base_url: Option<String> = None,
+        /// Header fields for each of its requests, by name. Values are not shown anywhere.
+        headers: BTreeMap<String, Secret> = BTreeMap::new(),
+        /// Name of the resource, for Azure OpenAI: its host is `NAME.openai.azure.com`.
+        resource: Option<String> = None,
+        /// Version of Azure OpenAI's interface: a date such as `2024-10-21` has the deployment in the path; without it, or with `preview`, it is
+        /// the v1 API.
+        api_version: Option<String> = None,
         /// Project at Google Cloud, for Gemini models on Vertex AI. `api_key` is then an access token.
         project: Option<String> = None,
         /// Location of that project, for example `europe-west4` or `global`.
@@ -205,6 +217,8 @@ section! {
         default_model: Option<String> = None,
         /// Its models. When the list is given, others are refused before anything is sent.
         models: Vec<String> = Vec::new(),
+        /// How often it is asked for the list of its models, in the background; `0s` never asks, and with `models` nobody has to.
+        models_refresh: Duration = Duration::ZERO,
         /// `max_tokens` for formats that require it, when the client's format does not.
         default_max_tokens: u64 = 4096,
         /// What is done when its format cannot express something of a request: `warn` leaves it out and says so in the response header
@@ -214,8 +228,58 @@ section! {
         connect_timeout: Duration = Duration::from_secs(10),
         /// How long the first byte of an answer may take.
         first_byte_timeout: Duration = Duration::from_secs(300),
+        /// How long the first event of a stream may take, from when the request was sent; `0s` does not look. Hosts may send the head of an
+        /// answer long before they have anything to say.
+        first_event_timeout: Duration = Duration::ZERO,
         /// How long a stream may be silent.
         idle_timeout: Duration = Duration::from_secs(120),
+        /// How long a request may take with everything: waiting in the queue, retries, and the answer to its end; `0s` does not look.
+        timeout: Duration = Duration::ZERO,
+        /// How often a request that failed is sent again, as long as nothing of an answer came. Off, because clients retry themselves, and
+        /// their tries would be multiplied with these.
+        max_retries: u32 = 0,
+        /// How those retries are spaced and bounded.
+        retry: RetryConfig = RetryConfig::default(),
+        /// When it is left alone for a while because it fails.
+        breaker: BreakerConfig = BreakerConfig::default(),
+        /// Requests that may run at once, streams to their end; 0 does not limit them.
+        max_in_flight: usize = 0,
+        /// Requests that may wait for one of those places; one more is refused at once.
+        queue_limit: usize = 64,
+        /// How long a request may wait for a place before it is refused.
+        queue_timeout: Duration = Duration::from_secs(10),
+        /// How often it is tried without a caller, to know how it is; `0s` never tries.
+        probe_interval: Duration = Duration::ZERO,
+    }
+}
+
+section! {
+    /// Retries of requests to a provider.
+    pub struct RetryConfig {
+        /// About how long the first retry waits; each one after it twice as long. Half of it is random, so that many callers do not come back
+        /// together.
+        backoff: Duration = Duration::from_millis(500),
+        /// Longest wait. A provider that asks for more is not retried: the caller gets its error, with the time.
+        max_backoff: Duration = Duration::from_secs(8),
+        /// Retries for each request, on average, that a provider may get: with 0.2, one for five requests. A few more are allowed at once. So an
+        /// outage is not multiplied.
+        budget: f64 = 0.2,
+    }
+}
+
+section! {
+    /// When a provider's model is left alone.
+    pub struct BreakerConfig {
+        /// Failures one after the other that open it; 0 does not count them.
+        failures: u32 = 0,
+        /// Share of failures in the window that opens it, from 0 to 1; 0 does not look.
+        failure_rate: f64 = 0.0,
+        /// Length of that window.
+        window: Duration = Duration::from_secs(30),
+        /// Requests that the window must have before its share means anything.
+        min_requests: u32 = 20,
+        /// How long it stays open before one request tries.
+        cooldown: Duration = Duration::from_secs(30),
         /// Of a virtual provider: whom it uses, and how. Its settings are below, type by type.
         config: Value = Value::Object(serde_json::Map::new()),
     }
@@ -678,6 +742,7 @@ fn check_providers(config: &Config, at: &mut Cursor<'_>) {
         let Some(mut at) = providers.member(name).filter(|_| !virtual_providers::is_virtual(&provider.r#type)) else { continue };
         crate::providers::check(provider, &mut at);
     }
+    crate::providers::check_loops(config, &mut providers);
     if !usable {
         providers.error("every provider is disabled, so no request could be answered.".into());
     }
@@ -791,7 +856,7 @@ fn check_url(at: &mut Cursor<'_>, url: Option<&Secret>, wanted: bool, store: &st
 pub fn reference() -> String {
     let top = "\nAt the top: `components` (folder of the components), `cache` (folder for compiled code), `default_provider` (where requests go that no \
                extension sent anywhere; the only provider when there is one), and the sections below. Other names belong to extensions.\n";
-    let groups: [(&str, Vec<reader::FieldDoc>); 14] = [
+    let groups: [(&str, Vec<reader::FieldDoc>); 16] = [
         ("server", Server::fields()),
         ("server.tls", Tls::fields()),
         ("server.cors", Cors::fields()),
@@ -803,6 +868,8 @@ pub fn reference() -> String {
         ("deploy", Deploy::fields()),
         ("deploy.pins", Pin::fields()),
         ("providers.NAME", ProviderConfig::fields()),
+        ("providers.NAME.retry", RetryConfig::fields()),
+        ("providers.NAME.breaker", BreakerConfig::fields()),
         ("providers.NAME.config (type racing)", RacingConfig::fields()),
         ("providers.NAME.config (type fallback)", FallbackConfig::fields()),
         ("providers.NAME.config (type loadbalance)", LoadBalanceConfig::fields()),

@@ -14,7 +14,6 @@ use crate::config::{Config, ExtensionConfig};
 use crate::extensions::registry;
 use crate::extensions::{Candidate, Capability, Extension, Registry, Surroundings};
 use crate::gateway::Checked;
-use crate::providers::Directory;
 
 /// How often a reload begins again when what serves was taken back meanwhile.
 const AGAIN: usize = 3;
@@ -123,7 +122,7 @@ impl Deploy {
         let providers = if before.config.providers == config.providers {
             Arc::clone(&before.providers)
         } else {
-            let native = Directory::build(&config).map_err(|e| Refusal(format!("{e:#}")))?;
+            let native = before.providers.rebuild(&config).map_err(|e| Refusal(format!("{e:#}")))?;
             Arc::new(native.with_virtual(&config, &self.store))
         };
         let into = Surroundings { runtime: &self.runtime, config: &config, providers: &providers, store: &self.store };

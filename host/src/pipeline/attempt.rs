@@ -291,12 +291,15 @@ impl Course {
 
     fn candidate<'a>(&self, node: &Node, able: &Able<'a>) -> loadbalance::Candidate<'a> {
         let virtuals = self.virtuals();
+        // Its own breaker, keys and queue may know better than what this request's way through virtual providers saw.
+        let native = self.exchange.generation().providers.find(&able.member.name);
+        let available = native.is_none_or(|entry| entry.available(&able.model).is_ok());
         loadbalance::Candidate {
             name: (&able.member.name, able.member.model.as_deref()),
             weight: able.member.weight,
             in_flight: able.member.in_flight(),
             latency: virtuals.performance.latency(&subject(node, able)),
-            available: virtuals.is_available(&able.member.name),
+            available: available && virtuals.is_available(&able.member.name),
         }
     }
 

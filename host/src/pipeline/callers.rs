@@ -139,7 +139,8 @@ async fn identify(
 async fn offered(context: &Context, id: &str, caller: Option<&HeaderValue>) -> Result<Vec<Offered>, ChatError> {
     let mut models: Vec<Offered> = Vec::new();
     for entry in context.generation.providers.entries() {
-        let names = if entry.models.is_empty() { entry.default_model.as_slice() } else { &entry.models };
+        let listed = entry.listed_models();
+        let names = if listed.is_empty() { entry.default_model.as_slice() } else { &listed };
         for name in names {
             let taken = models.iter().any(|m| m.id == *name);
             let id = if taken { format!("{}/{name}", entry.name) } else { name.clone() };

@@ -151,6 +151,7 @@ impl Drop for Completion {
             served.ends(self.streamed());
         }
         log(&self.exchange, &outcome);
+        self.exchange.generation().providers.settle(&outcome, &tried);
         if let (Some(usage), 1..) = (&outcome.usage, self.exchange.depth) {
             self.exchange.budget.spend(usage);
         }

@@ -283,6 +283,7 @@ pub async fn open(exchange: &Arc<Exchange>, operation: &Operation, attempt: Atte
         return instead(exchange, operation, entry).await.map_err(Failure::skipped);
     }
     let call = Forward {
+        model: target.model.clone(),
         method: exchange.incoming.head.method.clone(),
         path: operation.path.clone(),
         body: body(exchange, operation, &target.model).map_err(Failure::skipped)?,
@@ -290,7 +291,7 @@ pub async fn open(exchange: &Arc<Exchange>, operation: &Operation, attempt: Atte
         stream: exchange.head.stream,
     };
     let mut attempt = tries.begin(number, target.clone(), via);
-    let answer = match entry.provider.forward(call).await {
+    let answer = match entry.forward(call).await {
         Ok(answer) => answer,
         Err(error) => return Err(failed(&mut attempt, error)),
     };

@@ -115,7 +115,7 @@ pub async fn send(exchange: &Arc<Exchange>, attempt: Attempt, tries: &Arc<Tries>
     let mut attempt = tries.begin(number, target.clone(), via);
     let source = Source { provider: Arc::clone(&entry.provider), same_format };
     let outgoing = Outgoing { model: target.model.clone(), body, stream: exchange.head.stream, headers };
-    let upstream = match entry.provider.send(outgoing).await {
+    let upstream = match entry.send(outgoing).await {
         Ok(Upstream::Events(events)) => Upstream::Events(until_expired(events, &generation)),
         Ok(answer) => answer,
         Err(error) => {

@@ -3,11 +3,13 @@
 mod extensions;
 pub mod metrics;
 pub mod process;
+mod providers;
 pub mod served;
 mod storage;
 pub mod summary;
 
 pub use extensions::ExtensionCosts;
+pub use providers::ProviderHealth;
 pub use storage::Stored;
 
 use std::fs::File;

@@ -1,4 +1,5 @@
-//! `wasmgate:extension/providers`: what the configuration has, for extensions that choose or list.
+//! `wasmgate:extension/providers`: what the configuration has, for extensions that choose or list. Models that a provider told are
+//! read from what was kept of them; nothing is asked here.
 
 use std::collections::BTreeSet;
 
@@ -33,7 +34,7 @@ fn info(entry: &Entry) -> ProviderInfo {
         kind: entry.kind.to_owned(),
         format: entry.provider.format().as_str().to_owned(),
         default_model: entry.default_model.clone(),
-        models: entry.models.clone(),
+        models: entry.listed_models(),
     }
 }
 
@@ -70,7 +71,7 @@ impl Found {
             let Some(entry) = providers.find(&member.name) else { continue };
             self.format.get_or_insert(entry.provider.format().as_str());
             if member.model.is_none() {
-                self.models.extend(entry.models.iter().chain(&entry.default_model).cloned());
+                self.models.extend(entry.listed_models().into_iter().chain(entry.default_model.clone()));
             }
         }
     }

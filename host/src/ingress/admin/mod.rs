@@ -2,6 +2,7 @@
 
 mod extensions;
 mod generations;
+mod providers;
 mod query;
 
 use std::sync::Arc;
@@ -43,6 +44,14 @@ pub enum Inside {
     Promote(String),
     /// `/api/extensions/{name}/rollback`
     RollBack(String),
+    /// `/api/providers`
+    Providers,
+    /// `/api/providers/{name}`
+    Provider(String),
+    /// `/api/providers/{name}/health`
+    ProviderHealth(String),
+    /// `/api/providers/{name}/test`
+    ProviderTest(String),
     /// `/api/generations`
     Generations,
     /// `/api/metrics/racing`
@@ -69,6 +78,10 @@ impl Inside {
             ["extensions", name] => Self::Extension((*name).to_owned()),
             ["extensions", name, "promote"] => Self::Promote((*name).to_owned()),
             ["extensions", name, "rollback"] => Self::RollBack((*name).to_owned()),
+            ["providers"] => Self::Providers,
+            ["providers", name] => Self::Provider((*name).to_owned()),
+            ["providers", name, "health"] => Self::ProviderHealth((*name).to_owned()),
+            ["providers", name, "test"] => Self::ProviderTest((*name).to_owned()),
             ["generations"] => Self::Generations,
             ["metrics", "racing"] => Self::Racing,
             ["config", "reload"] => Self::Reload,
@@ -80,8 +93,9 @@ impl Inside {
         match self {
             Self::Health | Self::Metrics | Self::Request(_) | Self::Extensions | Self::Generations | Self::Racing => &[Method::GET],
             Self::ProviderMetrics | Self::SystemMetrics | Self::ExtensionMetrics => &[Method::GET],
+            Self::Providers | Self::Provider(_) | Self::ProviderHealth(_) => &[Method::GET],
             Self::Extension(_) => &[Method::GET, Method::PUT],
-            Self::Promote(_) | Self::RollBack(_) | Self::Reload => &[Method::POST],
+            Self::Promote(_) | Self::RollBack(_) | Self::Reload | Self::ProviderTest(_) => &[Method::POST],
         }
     }
 }
@@ -125,6 +139,10 @@ pub async fn answer(site: &Site, inside: Inside, head: &Parts, body: HyperBody) 
             let deploy = Arc::clone(deploy);
             to_its_end(async move { deploy.roll_back(&name).await }).await
         }
+        Inside::Providers => success(&providers::list(deploy)),
+        Inside::Provider(name) => provider(providers::one(deploy, &name), &name),
+        Inside::ProviderHealth(name) => provider(providers::health(deploy, &name), &name),
+        Inside::ProviderTest(name) => providers::test(deploy, &name, head).await,
         Inside::Generations => success(&generations::show(deploy)),
         Inside::Racing => success(&site.gateway.performance().show()),
         Inside::Reload => {
@@ -186,6 +204,14 @@ fn attempt_document(result: &Result<Attempt, Denied>) -> (StatusCode, Value) {
         _ => Value::Null,
     };
     (status, failure_document(code, &denied.to_string(), &details))
+}
+
+/// What is told of a provider, if there is one.
+fn provider(data: Option<Value>, name: &str) -> Response {
+    match data {
+        Some(data) => success(&data),
+        None => not_found(&format!("There is no provider `{name}`; `GET /api/providers` lists them.")),
+    }
 }
 
 fn success(data: &impl Serialize) -> Response {
