@@ -129,6 +129,7 @@ fn openai_keeps() {
         json!({"stream": true, "stream_options": {}}),
         json!({"tools": []}),
         json!({"max_tokens": 5, "max_completion_tokens": 6}),
+        json!({"max_tokens": 5, "max_completion_tokens": null}),
         json!({"max_completion_tokens": 6}),
         json!({"top_k": 5, "min_p": 0.5, "reasoning": {"effort": "low"}, "x": {"deep": [1, {"y": null}]}}),
         json!({"response_format": {"type": "text"}}),

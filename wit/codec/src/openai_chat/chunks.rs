@@ -376,7 +376,7 @@ fn call_start(out: &mut Vec<u8>, call: &ToolCall, n: u64, fallback: &str, extras
         extras.iter().filter_map(|e| Some((prefix(e)?, e))).for_each(|(name, e)| inner.json(&name, &e.value));
         inner.end();
         for e in extras.iter().filter(|e| prefix(e).is_none() && !e.name.starts_with('$') && !entry_own(&e.name)).collect::<Vec<_>>() {
-            entry.json(&e.name, &e.value);
+            entry.json(plain_name(&e.name), &e.value);
         }
         entry.end();
         list.end();
