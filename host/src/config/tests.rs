@@ -162,6 +162,7 @@ fn providers_are_checked_with_lines() {
         &["gateway.yaml:5: error: `providers.a.api_keys`: `api_key` is set too; put all keys into `api_keys`."],
     );
     one("type: openai; api_keys: [x, y, x]", &["`providers.a.api_keys`: key 3 is there already"]);
+    one("type: openai; api_keys: [x, \"\"]", &["`providers.a.api_keys`: key 2 is empty; leave it out."]);
     one("type: openai-compatible", &["gateway.yaml:2: error: `providers.a`: a provider of type `openai-compatible` needs `base_url`"]);
     one("type: azure-openai; api_key: k", &["`providers.a`: a provider of type `azure-openai` needs `resource`"]);
     one("type: azure-openai; api_key: k; resource: a.b", &["gateway.yaml:5: error: `providers.a.resource`: `a.b` is no name"]);

@@ -107,6 +107,9 @@ fn keys(config: &ProviderConfig, preset: Option<&Preset>, at: &mut Cursor<'_>) {
         report(at, "api_keys", "`api_key` is set too; put all keys into `api_keys`.".into());
     }
     for (n, key) in config.api_keys.iter().enumerate() {
+        if key.expose().is_empty() {
+            report(at, "api_keys", format!("key {} is empty; leave it out.", n + 1));
+        }
         if config.api_keys[..n].contains(key) {
             report(at, "api_keys", format!("key {} is there already; a key takes turns with others only.", n + 1));
         }
