@@ -16,7 +16,7 @@ use super::hooks::{self, Event};
 use super::operation::{self, Opened};
 use super::relay::{Events, Relay};
 use super::tries::Tries;
-use super::upstream::{self, Attempt, Sent};
+use super::upstream::{self, Attempt};
 use super::{Completion, Exchange, Ready, Stop, sticky};
 use crate::config::virtual_providers::{DEFAULT_ON, RaceStrategy};
 use crate::extensions::bindings::exports::wasmgate::extension::judge::Candidate;
@@ -86,7 +86,7 @@ async fn open(exchange: &Arc<Exchange>, info: &AttemptInfo, hooked: bool, comple
 async fn send(exchange: &Arc<Exchange>, attempt: Attempt, tries: &Arc<Tries>) -> Result<Opened, Failure> {
     match &exchange.operation {
         Some(operation) => operation::open(exchange, operation, attempt, tries).await,
-        None => upstream::send(exchange, attempt, tries).await.map(Opened::Sent),
+        None => upstream::send(exchange, attempt, tries).await.map(|sent| Opened::Sent(Box::new(sent))),
     }
 }
 
@@ -97,7 +97,7 @@ async fn ready(exchange: &Arc<Exchange>, opened: Opened, hooked: bool, completio
             attempt.into_iter().for_each(|attempt| completion.serve(attempt));
             return Ok(Ready::Forwarded(forwarded));
         }
-        Opened::Sent(sent) => sent,
+        Opened::Sent(sent) => *sent,
     };
     // What no filter may see was refused before it was sent.
     let filters = if exchange.operation.is_some() { Filters::default() } else { Filters::open(exchange).await? };
@@ -159,7 +159,7 @@ impl Course {
     fn through<'a>(&'a self, node: &'a Node, model: &'a str, via: &'a [String]) -> BoxFuture<'a, Result<Reached, Failure>> {
         async move {
             let via: Vec<String> = via.iter().chain([&node.name]).cloned().collect();
-            let able = self.able(node, model)?;
+            let able = self.able(node, model).map_err(Failure::skipped)?;
             let names: Vec<String> = able.iter().map(|a| a.member.name.clone()).collect();
             match &node.strategy {
                 // What is no conversation cannot be taken back, so it is asked for once at a time.
@@ -222,7 +222,7 @@ impl Course {
     }
 
     /// The members that can take the request, each with the model that it is asked for. None is an error that says why.
-    fn able<'a>(&self, node: &'a Node, model: &str) -> Result<Vec<Able<'a>>, Failure> {
+    fn able<'a>(&self, node: &'a Node, model: &str) -> Result<Vec<Able<'a>>, ChatError> {
         // Its own name stands for whatever its members have.
         let asked = Some(model).filter(|m| !m.is_empty() && *m != node.name).or(node.default_model.as_deref()).unwrap_or_default();
         let mut able = Vec::new();
@@ -252,7 +252,7 @@ impl Course {
             let error = upstream::model_not_found(if asked.is_empty() { &node.name } else { asked });
             let members: Vec<_> = node.members.iter().map(|m| format!("`{}`", m.name)).collect();
             let message = format!("{} None of {} offers it or has a `default_model`.", error.message, members.join(", "));
-            return Err(Failure::skipped(ChatError { message, ..error }));
+            return Err(ChatError { message, ..error });
         }
         Ok(able)
     }
@@ -321,7 +321,8 @@ impl Course {
         let in_flight = able.member.begin();
         let mut reached = self.to(Target { provider: able.member.name.clone(), model: able.model.clone() }, via).await?;
         match &mut reached.opened {
-            Opened::Sent(Sent { attempt, .. }) | Opened::Forwarded(_, Some(attempt)) => attempt.hold(in_flight),
+            Opened::Sent(sent) => sent.attempt.hold(in_flight),
+            Opened::Forwarded(_, Some(attempt)) => attempt.hold(in_flight),
             Opened::Forwarded(_, None) => {}
         }
         Ok(reached)
@@ -376,8 +377,8 @@ impl Course {
     /// One try at a native provider, up to where its answer is known to be one.
     async fn once(&self, attempt: Attempt) -> Result<Opened, Failure> {
         Ok(match send(&self.exchange, attempt, &self.tries).await? {
-            Opened::Sent(sent) if self.whole && self.exchange.operation.is_none() => Opened::Sent(sent.whole().await?),
-            Opened::Sent(sent) => Opened::Sent(sent.first_event().await?),
+            Opened::Sent(sent) if self.whole && self.exchange.operation.is_none() => Opened::Sent(Box::new(sent.whole().await?)),
+            Opened::Sent(sent) => Opened::Sent(Box::new(sent.first_event().await?)),
             forwarded @ Opened::Forwarded(..) => forwarded,
         })
     }

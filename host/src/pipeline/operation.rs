@@ -263,7 +263,7 @@ pub fn choose(exchange: &Exchange, operation: &Operation) -> Result<Target, Chat
 /// What a try at a target gave.
 pub enum Opened {
     /// A stream that is told from other bytes.
-    Sent(Sent),
+    Sent(Box<Sent>),
     /// An answer that passes as it came, with the try that it is; the dialect's own is none.
     Forwarded(Box<Forwarded>, Option<Try>),
 }
@@ -305,7 +305,8 @@ pub async fn open(exchange: &Arc<Exchange>, operation: &Operation, attempt: Atte
         };
         let (losses, source) = (Losses::default(), Source::of_same_format(&entry.provider));
         let upstream = Upstream::Events(chunks);
-        return Ok(Opened::Sent(Sent { upstream, format, same_format: true, losses, target, source, attempt, held: Vec::new() }));
+        let sent = Sent { upstream, format, same_format: true, losses, target, source, attempt, held: Vec::new() };
+        return Ok(Opened::Sent(Box::new(sent)));
     }
     match look(exchange, operation, entry, &kind, chunks, &mut attempt).await {
         Ok(content) => {

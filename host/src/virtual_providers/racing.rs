@@ -117,7 +117,11 @@ pub async fn run<K: Track>(race: &Race<'_>, track: &K) -> Result<Won<K::Answer>,
         let wake = next.map_or(end, |next| next.min(end));
         tokio::select! {
             biased;
-            Some((racer, result)) = course.running.next() => course.over(racer, result)?,
+            Some((racer, result)) = course.running.next() => {
+                if let Some(failure) = course.over(racer, result) {
+                    return Err(failure);
+                }
+            }
             () = tokio::time::sleep_until(wake) => {
                 if end <= wake {
                     break;
@@ -157,8 +161,8 @@ impl<K: Track> Course<'_, '_, K> {
         more.then(|| self.started[last] + self.race.racers[last].patience)
     }
 
-    /// A racer answers, or failed. One that ends the request ends the race.
-    fn over(&mut self, racer: usize, result: Result<K::Answer, Failure>) -> Result<(), Failure> {
+    /// A racer answers, or failed. What it gives back ends the request, and with it the race.
+    fn over(&mut self, racer: usize, result: Result<K::Answer, Failure>) -> Option<Failure> {
         match result {
             Ok(answer) => {
                 self.first_arrival.get_or_insert_with(Instant::now);
@@ -170,7 +174,7 @@ impl<K: Track> Course<'_, '_, K> {
                     running.clear();
                     arrived.clear();
                 });
-                return Err(failure);
+                return Some(failure);
             }
             Err(failure) => {
                 self.track.ran(racer, Ran::Failed);
@@ -181,7 +185,7 @@ impl<K: Track> Course<'_, '_, K> {
                 }
             }
         }
-        Ok(())
+        None
     }
 
     async fn decide(mut self) -> Result<Won<K::Answer>, Failure> {
