@@ -146,13 +146,7 @@ async fn keep_performance(gateway: Weak<Gateway>) {
 }
 
 /// The page of metrics.
-fn metrics(
-    gateway: &Weak<Gateway>,
-    series: Arc<ExtensionSeries>,
-    served: &Arc<Served>,
-    process: &Arc<Process>,
-    store: Store,
-) -> Page {
+fn metrics(gateway: &Weak<Gateway>, series: Arc<ExtensionSeries>, served: &Arc<Served>, process: &Arc<Process>, store: Store) -> Page {
     let mut page = Page::default();
     page.register(Box::new(ServedPage(Arc::clone(served))));
     page.register(Box::new(Arc::clone(process)));

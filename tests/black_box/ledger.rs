@@ -312,7 +312,7 @@ async fn the_ledger_of_two_thousand_requests_is_what_the_upstream_delivered() {
         let id = row["request_id"].as_str().expect("an id").to_owned();
         assert!(by_id.insert(id.clone(), row).is_none(), "{id} is there twice");
     }
-    let delivered = delivered.lock().unwrap();
+    let delivered = delivered.lock().unwrap().clone();
     let (mut input, mut output) = (0, 0);
     for n in 0..REQUESTS {
         let id = format!("r{n}");

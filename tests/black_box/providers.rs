@@ -207,7 +207,7 @@ async fn a_list_in_the_configuration_makes_no_calls_and_one_that_cannot_be_read_
     assert_eq!((ask(&client).await.status, client.get("/v1/models").await.status), (200, 200));
     assert_eq!(seen(&client, "").await["models"], json!({"source": "configuration", "names": ["m"], "read_at_ms": null, "error": null}));
     assert_eq!(upstream.only().method, "POST");
-    let (_gateway, client) = self::gateway(&format!("base_url: \"{}/v1\", api_key: k, models_refresh: 1h", upstream.url())).await;
+    let (_gateway, client) = gateway(&format!("base_url: \"{}/v1\", api_key: k, models_refresh: 1h", upstream.url())).await;
     let shown = seen_when(&client, "", |p| p["models"]["error"].is_string()).await;
     assert_eq!(shown["models"]["source"], "none", "{shown}");
     assert_eq!(ask(&client).await.status, 200);

@@ -18,7 +18,7 @@ fn dialect(n: usize) -> Dialect {
 
 /// Half of them may end when the test says so, the others never do by themselves.
 fn may_end(n: usize) -> bool {
-    n / 2 % 2 == 0
+    (n / 2).is_multiple_of(2)
 }
 
 async fn open(client: &Client, n: usize) -> Events {

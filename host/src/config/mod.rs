@@ -250,6 +250,8 @@ section! {
         queue_timeout: Duration = Duration::from_secs(10),
         /// How often it is tried without a caller, to know how it is; `0s` never tries.
         probe_interval: Duration = Duration::ZERO,
+        /// Of a virtual provider: whom it uses, and how. Its settings are below, type by type.
+        config: Value = Value::Object(serde_json::Map::new()),
     }
 }
 
@@ -280,8 +282,6 @@ section! {
         min_requests: u32 = 20,
         /// How long it stays open before one request tries.
         cooldown: Duration = Duration::from_secs(30),
-        /// Of a virtual provider: whom it uses, and how. Its settings are below, type by type.
-        config: Value = Value::Object(serde_json::Map::new()),
     }
 }
 
@@ -856,7 +856,7 @@ fn check_url(at: &mut Cursor<'_>, url: Option<&Secret>, wanted: bool, store: &st
 pub fn reference() -> String {
     let top = "\nAt the top: `components` (folder of the components), `cache` (folder for compiled code), `default_provider` (where requests go that no \
                extension sent anywhere; the only provider when there is one), and the sections below. Other names belong to extensions.\n";
-    let groups: [(&str, Vec<reader::FieldDoc>); 16] = [
+    let groups: [(&str, Vec<reader::FieldDoc>); 19] = [
         ("server", Server::fields()),
         ("server.tls", Tls::fields()),
         ("server.cors", Cors::fields()),

@@ -221,9 +221,9 @@ mod tests {
     fn passes(breakers: &Arc<Breakers>, model: &str, failed: bool, now: Instant) -> bool {
         let Ok(pass) = breakers.admit(model, now) else { return false };
         if failed {
-            pass.failed(now)
+            pass.failed(now);
         } else {
-            pass.answered(now)
+            pass.answered(now);
         }
         true
     }

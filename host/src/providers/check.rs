@@ -87,7 +87,7 @@ fn azure(config: &ProviderConfig, at: &mut Cursor<'_>) {
         return;
     }
     if let Some(name) = &config.resource
-        && !(!name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'))
+        && (name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'))
     {
         report(at, "resource", format!("`{name}` is no name of a resource: it has letters, digits and hyphens."));
     }

@@ -177,9 +177,9 @@ impl Credentials {
         let wait = error.retry_after_ms.map_or(grown, Duration::from_millis).min(LONGEST);
         let rest = Rest { until: now + wait, refusals, class: error.class };
         if by_model {
-            state.rest_for(model, rest, now)
+            state.rest_for(model, rest, now);
         } else {
-            state.rest = Some(rest)
+            state.rest = Some(rest);
         }
         Some(wait)
     }

@@ -248,9 +248,9 @@ impl Entry {
                 return Err(error);
             }
             if is_providers_fault(&error) {
-                pass.failed(now)
+                pass.failed(now);
             } else {
-                pass.answered(now)
+                pass.answered(now);
             }
             self.health.failed(model, &error, now);
             let Some(wait) = self.retry(&error, retries, changes, deadline) else { return Err(error) };

@@ -110,7 +110,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn places_queue_and_patience() {
         let queue = queue(1, 1);
-        let first = queue.enter().await.ok().expect("there is a place");
+        let first = queue.enter().await.expect("there is a place");
         let mut second = Box::pin(queue.enter());
         assert!(second.as_mut().now_or_never().is_none(), "it waits");
         assert_eq!((queue.counts(), queue.is_full()), ((1, 1), true));
@@ -135,7 +135,7 @@ mod tests {
         let queue = queue(0, 0);
         let mut all = Vec::new();
         for _ in 0..1000 {
-            all.push(queue.enter().await.ok().expect("there is a place"));
+            all.push(queue.enter().await.expect("there is a place"));
         }
         assert_eq!(queue.counts(), (1000, 0));
     }
