@@ -94,7 +94,7 @@ async fn send(exchange: &Arc<Exchange>, attempt: Attempt, tries: &Arc<Tries>) ->
 async fn ready(exchange: &Arc<Exchange>, opened: Opened, hooked: bool, completion: &mut Completion) -> Result<Ready, ChatError> {
     let sent = match opened {
         Opened::Forwarded(forwarded, attempt) => {
-            attempt.into_iter().for_each(|attempt| completion.serve(attempt));
+            attempt.into_iter().for_each(|attempt| completion.serve(*attempt));
             return Ok(Ready::Forwarded(forwarded));
         }
         Opened::Sent(sent) => *sent,

@@ -265,7 +265,7 @@ pub enum Opened {
     /// A stream that is told from other bytes.
     Sent(Box<Sent>),
     /// An answer that passes as it came, with the try that it is; the dialect's own is none.
-    Forwarded(Box<Forwarded>, Option<Try>),
+    Forwarded(Box<Forwarded>, Option<Box<Try>>),
 }
 
 /// Whether a provider speaks the API of an operation.
@@ -310,7 +310,7 @@ pub async fn open(exchange: &Arc<Exchange>, operation: &Operation, attempt: Atte
     match look(exchange, operation, entry, &kind, chunks, &mut attempt).await {
         Ok(content) => {
             let (status, headers) = (answer.status, passed(&answer.headers));
-            Ok(Opened::Forwarded(Box::new(Forwarded { status, headers, content, target: Some(target) }), Some(attempt)))
+            Ok(Opened::Forwarded(Box::new(Forwarded { status, headers, content, target: Some(target) }), Some(Box::new(attempt))))
         }
         Err(error) => Err(failed(&mut attempt, error)),
     }
