@@ -93,7 +93,7 @@ async fn a_thousand_of_them() {
 
 /// One race: its winner's answer is complete, and of one racer.
 async fn one(client: &Client, n: u64) {
-    let (dialect, stream) = (Dialect::ALL[(n % 3) as usize], n / 3 % 2 == 0);
+    let (dialect, stream) = (Dialect::ALL[(n % 3) as usize], (n / 3).is_multiple_of(2));
     let mut request = dialect.request(&format!("v/{n}"), "x");
     request["stream"] = json!(stream);
     let request = client.request(http::Method::POST, dialect.path()).header("x-request-id", format!("race-{n}")).body(request.to_string());
