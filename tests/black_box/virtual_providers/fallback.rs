@@ -33,9 +33,9 @@ async fn the_next_one_answers_whatever_the_formats() {
 
 #[tokio::test]
 async fn an_error_inside_of_a_success_is_none() {
+    type Make = fn(String) -> Reply;
     // Before the first valid event of a stream: an error event, comments and then an error, nothing at all, a page.
     let overloaded = || format!("data: {}\n\n", error(Dialect::OpenAi, "overloaded_error", "no"));
-    type Make = fn(String) -> Reply;
     let bad: [(&str, Make); 5] = [
         ("error", |e| Reply::stream([e])),
         ("late", |e| Reply::stream([": wait\n\n".to_owned(), ": still\n\n".into(), e])),

@@ -198,7 +198,7 @@ async fn one_answer_or_one_error_whatever_the_targets_do() {
             tokio::spawn(async move {
                 let mut ends = BTreeMap::new();
                 for n in (worker..REQUESTS).step_by(AT_ONCE as usize) {
-                    let (dialect, stream) = (Dialect::ALL[(n % 3) as usize], n / 3 % 2 == 0);
+                    let (dialect, stream) = (Dialect::ALL[(n % 3) as usize], (n / 3).is_multiple_of(2));
                     let answer = super::ask(&client, dialect, &format!("v/{n}"), stream).await;
                     let (found, expected) = (end(dialect, stream, &answer), expected(n, stream));
                     // On a machine that is slow, good ones may be late.
