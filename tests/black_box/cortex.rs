@@ -177,12 +177,12 @@ async fn rules_send_requests_by_what_is_in_them() {
         setup::named_provider("openai", Dialect::OpenAi, &openai.url()),
         setup::named_provider("anthropic", Dialect::Anthropic, &anthropic.url())
     );
-    let rules = "{rules: [{when: {header: {x-tier: gold}}, to: smart}, {when: {model: gpt-4o, tools: true}, to: openai/gpt-tools}], slots: {background: fast, think: openai/o3, web_search: openai/searcher, vision: openai/seer, long_context: openai/long, long_context_tokens: 500}}";
+    let rules = "{rules: [{when: {header: {x-tier: gold}}, to: smart}, {when: {model: gpt-4o, tools: true}, to: openai/gpt-tools}], slots: {background: fast, think: openai/o3, web_search: openai/searcher, vision: openai/seer, long_context: openai/long, long_context_tokens: 3000}}";
     let config = setup::config(&providers, "aliases: {fast: gpt-4o-mini, smart: gpt-5}\n")
         .replace("  routing: {}", &format!("  routing: {{config: {rules}}}"));
     let gateway = Gateway::start(&config).await;
     let client = Client::new(&gateway);
-    let long = "word ".repeat(1000);
+    let long = "word ".repeat(5000);
     let tool = json!([{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]);
     let image =
         json!([{"role": "user", "content": [{"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk="}}]}]);

@@ -31,7 +31,7 @@ fn post(client: &Client, path: &str, key: &str, body: &Value) -> reqwest::Reques
 async fn rows(client: &Client, query: &str) -> Vec<Value> {
     let (mut all, mut cursor) = (Vec::new(), String::new());
     loop {
-        let answer = client.get(&format!("/usage?limit=250&{query}{cursor}")).await;
+        let answer = client.get(&format!("/usage?limit=100&{query}{cursor}")).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
         let page = answer.json()["data"].clone();
         all.extend(page["rows"].as_array().expect("rows").iter().cloned());
@@ -213,7 +213,7 @@ async fn a_full_page_is_within_the_limits_of_an_extension() {
     }
     row(&client, "r259").await;
     soon("all rows", async { while rows(&client, "").await.len() < 260 {} }).await;
-    assert_eq!(client.get("/usage?limit=250&format=csv").await.text().lines().count(), 251);
+    assert_eq!(client.get("/usage?limit=100&format=csv").await.text().lines().count(), 101);
 }
 
 /// Requests of the randomised run.
@@ -271,9 +271,11 @@ async fn the_ledger_of_two_thousand_requests_is_what_the_upstream_delivered() {
     let config = format!("default_provider: up\n{}{keys}", setup::config(&provider, ""));
     let gateway = Gateway::builder(&config).set("logging.level=warn,wasmgate::cli=info").start().await;
     let client = Arc::new(Client::new(&gateway));
+    // What each client saw.
+    let seen: Arc<Mutex<BTreeMap<u64, u16>>> = Arc::default();
     let workers: Vec<_> = (0..AT_ONCE)
         .map(|worker| {
-            let client = Arc::clone(&client);
+            let (client, seen) = (Arc::clone(&client), Arc::clone(&seen));
             tokio::spawn(async move {
                 for n in (worker..REQUESTS).step_by(AT_ONCE as usize) {
                     let dialect = Dialect::ALL[(mixed(n) >> 16) as usize % 3];
@@ -281,11 +283,17 @@ async fn the_ledger_of_two_thousand_requests_is_what_the_upstream_delivered() {
                     let body = if stream { dialect.stream_request(&model, "x") } else { dialect.request(&model, "x") };
                     let key = if fate(n) == "denied" { "b" } else { "a" };
                     let request = post(&client, dialect.path(), key, &body).header("x-request-id", format!("r{n}"));
-                    let whole = async { request.send().await.expect("the gateway answers").bytes().await };
+                    let whole = async {
+                        let response = request.send().await.expect("the gateway answers");
+                        let status = response.status().as_u16();
+                        response.bytes().await.expect("the body is complete");
+                        status
+                    };
                     if fate(n) == "hang" {
                         let _ = tokio::time::timeout(Duration::from_millis(30), whole).await;
                     } else {
-                        whole.await.expect("the body is complete");
+                        let status = whole.await;
+                        seen.lock().unwrap().insert(n, status);
                     }
                 }
             })
@@ -313,6 +321,7 @@ async fn the_ledger_of_two_thousand_requests_is_what_the_upstream_delivered() {
         assert!(by_id.insert(id.clone(), row).is_none(), "{id} is there twice");
     }
     let delivered = delivered.lock().unwrap().clone();
+    let seen = seen.lock().unwrap().clone();
     let (mut input, mut output) = (0, 0);
     for n in 0..REQUESTS {
         let id = format!("r{n}");
@@ -322,6 +331,9 @@ async fn the_ledger_of_two_thousand_requests_is_what_the_upstream_delivered() {
         };
         let status = row["status"].as_str().unwrap();
         let stream = row["stream"] == true;
+        if let Some(status) = seen.get(&n) {
+            assert_eq!(row["http_status"], *status, "{row}");
+        }
         match fate(n) {
             "ok" => {
                 let (input_tokens, output_tokens) = delivered[&id];
@@ -335,7 +347,6 @@ async fn the_ledger_of_two_thousand_requests_is_what_the_upstream_delivered() {
             }
             "fail" | "busy" => {
                 assert_eq!((status, &row["total_tokens"]), ("error", &Value::Null), "{row}");
-                assert_eq!(row["http_status"], if fate(n) == "fail" { 500 } else { 429 }, "{row}");
             }
             "cut" => assert_eq!((status, &row["output_tokens"]), ("error", &Value::Null), "{row}"),
             "denied" => assert_eq!((status, &row["http_status"]), ("rejected", &json!(403)), "{row}"),

@@ -169,9 +169,9 @@ fn rotate(keys: &ApiKeys, id: &str, request: &HttpRequest) -> Done {
     (record.hash, record.masked, record.updated_ms) = (hash.hex(), masked(&secret), now);
     store::write(&record)?;
     if grace > 0 {
-        store::write(&old)?
+        store::write(&old)?;
     } else {
-        store::forget_hash(&old.hash)?
+        store::forget_hash(&old.hash)?;
     }
     let mut data = with_secret(&record, &secret);
     if grace > 0 {

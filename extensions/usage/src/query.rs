@@ -37,8 +37,8 @@ pub const GROUPS: [(&str, Option<&str>); 9] = [
     ("day", None),
 ];
 
-/// Most rows of a page, and how many there are when nobody says.
-const MAX_LIMIT: u32 = 250;
+/// Most rows of a page, which is also how many there are when nobody says. A page has to be made in the few milliseconds that the gateway gives
+/// a call.
 const LIMIT: u32 = 100;
 
 /// A question.
@@ -72,8 +72,8 @@ pub fn read(query: &str, summary: bool) -> Result<Query, String> {
                 if name == "since" { read.selection.since_ms = Some(at) } else { read.selection.until_ms = Some(at) }
             }
             "limit" if !summary => {
-                let limit = value.parse().ok().filter(|n| (1..=MAX_LIMIT).contains(n));
-                read.limit = limit.ok_or_else(|| format!("`limit` is `{shown}`; write a number from 1 to {MAX_LIMIT}."))?;
+                let limit = value.parse().ok().filter(|n| (1..=LIMIT).contains(n));
+                read.limit = limit.ok_or_else(|| format!("`limit` is `{shown}`; write a number from 1 to {LIMIT}."))?;
             }
             "cursor" if !summary => read.cursor = Some(value),
             "format" if value == "csv" || value == "json" => read.csv = value == "csv",
@@ -153,7 +153,7 @@ mod tests {
         let filters: Vec<_> = read.selection.filters.iter().map(|f| format!("{}={:?}", f.field, f.value)).collect();
         assert_eq!(filters, ["api_key_name=Value::Text(\"a b\")", "status=Value::Text(\"error\")", "http_status=Value::Integer(429)"]);
         for (query, summary, expect) in [
-            ("limit=0", false, "`limit` is `0`; write a number from 1 to 250."),
+            ("limit=0", false, "`limit` is `0`; write a number from 1 to 100."),
             ("limit=10", true, "no parameter `limit`"),
             ("since=x", false, "`since` is `x`"),
             ("by=key", false, "no parameter `by`"),

@@ -115,6 +115,12 @@ impl Deploy {
             Ok((checked, detail))
         };
         let Checked { config, candidates, pinned, .. } = progress.step("read", read).await?;
+        if let Some(name) = gone(&config, &candidates, before.extensions.all()) {
+            let message = format!(
+                "the component of the extension `{name}` is gone, and what runs is not taken out for that; put its file back, or take `{name}` out of the configuration"
+            );
+            return Err(Refusal(message));
+        }
         let bases = bases(&candidates);
         let (candidates, overrides) =
             with_overrides(candidates, &before.overrides, &self.kept, before.extensions.all()).map_err(Refusal)?;
@@ -161,6 +167,14 @@ impl Deploy {
         keep_previous(&mut plan, &changed, same_providers);
         Ok(plan)
     }
+}
+
+/// A running extension that the configuration names and whose component is not found any more. At a start that may be a warning, but what runs
+/// may be what keeps people out.
+fn gone<'a>(config: &'a Config, candidates: &[Candidate], running: &[Arc<Extension>]) -> Option<&'a str> {
+    let wanted = config.extensions.iter().filter(|(_, e)| e.enabled).map(|(name, _)| name.as_str());
+    let found = |name: &str| candidates.iter().any(|c| c.manifest.name == name);
+    wanted.filter(|name| !found(name)).find(|name| running.iter().any(|e| e.name() == *name))
 }
 
 /// A version that was replaced can be returned to as long as everything else is as it was, and as long as it can, the new one is watched.

@@ -136,8 +136,11 @@ pub fn plan(config: &Config, folder: Option<&Path>, source: &config::Source, pro
     let mut report = |severity, path: String, message: String| {
         problems.push(Problem { severity, place: source.place(&path), path, message });
     };
-    let mut available =
-        available(folder, &mut |file, reason| report(Severity::Warning, String::new(), format!("`{}` {reason}", file.display())));
+    let mut broken = BTreeSet::new();
+    let mut available = available(folder, &mut |file, reason| {
+        broken.extend(file.file_stem().map(|stem| stem.to_string_lossy().into_owned()));
+        report(Severity::Warning, String::new(), format!("`{}` {reason}", file.display()));
+    });
     let mut candidates = Vec::new();
     for (name, extension) in &config.extensions {
         let path = format!("extensions.{name}");
@@ -160,10 +163,11 @@ pub fn plan(config: &Config, folder: Option<&Path>, source: &config::Source, pro
                 let place =
                     folder.map_or("no components folder was found".to_owned(), |f| format!("`{}` has no such component", f.display()));
                 let hint = suggestion(name, available.keys().map(String::as_str));
-                // A name that is nearly another one is a slip of the pen, and where nothing is there at all the folder is wrong. Otherwise the
-                // extension may just not be there yet.
-                let slip = !hint.is_empty() || available.is_empty() && candidates.is_empty() || extension.required;
-                let severity = if slip { Severity::Error } else { Severity::Warning };
+                // A name that is nearly another one is a slip of the pen, where nothing is there at all the folder is wrong, and a file that
+                // cannot be read is there. Otherwise the extension may just not be there yet.
+                let nothing = available.is_empty() && candidates.is_empty();
+                let wrong = extension.required || !hint.is_empty() || nothing || broken.contains(name);
+                let severity = if wrong { Severity::Error } else { Severity::Warning };
                 report(
                     severity,
                     path,
