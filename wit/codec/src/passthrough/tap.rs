@@ -133,7 +133,9 @@ impl StreamTap {
         self.broken = true;
         let held = self.splitter.held().to_vec();
         let (mut parser, mut whole) = (parser(self.reader.inside), false);
-        let mut sink = |e: Event<'_>| whole = e.data.trim_ascii() == b"[DONE]" || Document::parse(e.data).is_ok();
+        // In the other formats that word is no event, and readers fail on it.
+        let has_done = matches!(self.reader.format, Format::OpenaiChat | Format::OpenaiResponses);
+        let mut sink = |e: Event<'_>| whole = has_done && e.data.trim_ascii() == b"[DONE]" || Document::parse(e.data).is_ok();
         let _ = parser.push(&held, &mut sink);
         parser.finish(&mut sink);
         if whole && self.reader.passes(&held) {
@@ -445,6 +447,15 @@ mod tests {
         let sse = "data: {\"candidates\":[{\"finishReason\":\"STOP\"}],\"responseId\":\"r\"}\ndata:\n";
         let (answer, facts) = both(Format::GeminiGenerate, sse);
         assert_eq!((facts.ended, facts.finish), (true, answer.choices[0].finish.clone()));
+    }
+
+    #[test]
+    fn a_last_word_that_is_no_event_of_the_format_does_not_go_on() {
+        let event = "data: {\"candidates\":[{\"finishReason\":\"STOP\"}],\"responseId\":\"r\"}\n\n";
+        let (mut tap, mut out) = (StreamTap::new(Format::GeminiGenerate, false), Vec::new());
+        tap.push(format!("{event}data: [DONE]\n").as_bytes(), &mut out);
+        tap.finish(&mut out);
+        assert_eq!((String::from_utf8(out).unwrap(), tap.facts().ended), (event.to_owned(), true));
     }
 
     #[test]
