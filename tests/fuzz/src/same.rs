@@ -114,9 +114,11 @@ fn difference(path: &str, a: &Value, b: &Value, may_grow: bool) -> Option<String
             x.iter().zip(y).enumerate().find_map(|(i, (x, y))| difference(&format!("{path}[{i}]"), x, y, may_grow))
         }
         (Value::Object(x), Value::Object(y)) => {
-            // What begins with a dollar is a note of the codec to itself, and is never written.
-            let missing =
-                x.iter().find(|(k, _)| !k.starts_with('$') && !y.contains_key(*k)).map(|(k, v)| format!("{path}.{k} is missing: {v}"));
+            // What begins with a dollar is a note of the codec to itself, and is never written; nor is an object of nothing else.
+            let is_note = |k: &str, v: &Value| {
+                k.starts_with('$') || v.as_object().is_some_and(|o| !o.is_empty() && o.keys().all(|k| k.starts_with('$')))
+            };
+            let missing = x.iter().find(|(k, v)| !y.contains_key(*k) && !is_note(k, v)).map(|(k, v)| format!("{path}.{k} is missing: {v}"));
             let added = || y.iter().find(|(k, _)| !may_grow && !x.contains_key(*k)).map(|(k, v)| format!("{path}.{k} was added: {v}"));
             let inside = || x.iter().find_map(|(k, v)| difference(&format!("{path}.{k}"), v, y.get(k)?, may_grow));
             missing.or_else(added).or_else(inside)
