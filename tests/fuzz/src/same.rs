@@ -1,5 +1,6 @@
 //! When two JSON documents say the same: members in any order, numbers by value.
 
+use llm_codec::json::MAX_DEPTH;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -80,6 +81,28 @@ fn paired(text: &str) -> String {
     out + rest
 }
 
+/// Whether it nests so deep that, told in another way, it may be deeper than the limit. Lines are documents of their own.
+pub fn is_deep(body: &[u8]) -> bool {
+    body.split(|byte| *byte == b'\n').any(|line| {
+        let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
+        for byte in line {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' => escaped = true,
+                b'"' => in_string = !in_string,
+                b'{' | b'[' if !in_string => depth += 1,
+                b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            deepest = depth.max(deepest);
+        }
+        deepest + ROOM > MAX_DEPTH
+    })
+}
+
+/// Levels that a format may put around something.
+const ROOM: usize = 16;
+
 /// Without members that are `null`.
 pub fn without_nulls(value: Value) -> Value {
     match value {
@@ -139,6 +162,14 @@ mod tests {
             written(text.as_bytes()).to_string(),
             "{\"\u{fffd}\":\"a\\\"\\\\\u{fffd}\u{1f600}\",\"n\":[1e308,1e308,1.5,1.8446744073709552e19],\"s\":\"1e400\"}"
         );
+    }
+
+    #[test]
+    fn deep_is_what_is_near_the_limit_outside_of_strings() {
+        let lists = |count: usize| format!("data: {{\"a\":{}{}}}", "[".repeat(count), "]".repeat(count));
+        assert!(!is_deep(lists(100).as_bytes()) && is_deep(lists(115).as_bytes()));
+        assert!(!is_deep(format!("{}\n{}", lists(100), lists(100)).as_bytes()));
+        assert!(!is_deep(format!("{{\"a\":\"\\\"{}\"}}", "[".repeat(200)).as_bytes()));
     }
 
     #[test]
