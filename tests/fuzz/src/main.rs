@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 use std::{panic, thread};
 
@@ -120,10 +121,13 @@ fn made_up(target: &'static Target, options: &Options, panicked: &Arc<AtomicBool
     let trying = Arc::new(Trying::open(&options.artifacts)?);
     // The number of the input that is tried, from one; all of them and one more at the end.
     let position = Arc::new(AtomicU64::new(0));
+    let (alive, ended) = channel();
     let worker = {
         let (trying, position, panicked) = (Arc::clone(&trying), Arc::clone(&position), Arc::clone(panicked));
         let (number, inputs) = (options.number, options.inputs);
         let work = move || -> Result<Option<u64>> {
+            // Gone with the thread, however that ends.
+            let _alive = alive;
             let mut digest = 0xcbf2_9ce4_8422_2325;
             for index in 0..inputs {
                 let bytes = maker.input(number, index);
@@ -138,7 +142,7 @@ fn made_up(target: &'static Target, options: &Options, panicked: &Arc<AtomicBool
         };
         thread::Builder::new().stack_size(STACK).spawn(work)?
     };
-    let reason = watch(options, &position, || worker.is_finished());
+    let reason = watch(options, &position, &ended);
     let tried = position.load(Ordering::SeqCst);
     let failed = |reason: &str| -> Result<ExitCode> {
         println!("ERROR: {reason}: input {} of number {}", tried.saturating_sub(1), options.number);
@@ -158,11 +162,10 @@ fn made_up(target: &'static Target, options: &Options, panicked: &Arc<AtomicBool
 }
 
 /// Waits for the end. Returns why it was not waited for.
-fn watch(options: &Options, position: &AtomicU64, is_finished: impl Fn() -> bool) -> Option<String> {
+fn watch(options: &Options, position: &AtomicU64, ended: &Receiver<()>) -> Option<String> {
     let began = Instant::now();
     let (mut seen, mut since) = (0, began);
-    while !is_finished() {
-        thread::sleep(LOOK);
+    while ended.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
         let now = position.load(Ordering::SeqCst);
         if now != seen {
             (seen, since) = (now, Instant::now());

@@ -1,5 +1,6 @@
 //! When two JSON documents say the same: members in any order, numbers by value.
 
+use llm_codec::json::MAX_DEPTH;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -80,6 +81,28 @@ fn paired(text: &str) -> String {
     out + rest
 }
 
+/// Whether it nests so deep that, told in another way, it may be deeper than the limit. Lines are documents of their own.
+pub fn is_deep(body: &[u8]) -> bool {
+    body.split(|byte| *byte == b'\n').any(|line| {
+        let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
+        for byte in line {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' => escaped = true,
+                b'"' => in_string = !in_string,
+                b'{' | b'[' if !in_string => depth += 1,
+                b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            deepest = depth.max(deepest);
+        }
+        deepest + ROOM > MAX_DEPTH
+    })
+}
+
+/// Levels that a format may put around something.
+const ROOM: usize = 16;
+
 /// Without members that are `null`.
 pub fn without_nulls(value: Value) -> Value {
     match value {
@@ -114,9 +137,11 @@ fn difference(path: &str, a: &Value, b: &Value, may_grow: bool) -> Option<String
             x.iter().zip(y).enumerate().find_map(|(i, (x, y))| difference(&format!("{path}[{i}]"), x, y, may_grow))
         }
         (Value::Object(x), Value::Object(y)) => {
-            // What begins with a dollar is a note of the codec to itself, and is never written.
-            let missing =
-                x.iter().find(|(k, _)| !k.starts_with('$') && !y.contains_key(*k)).map(|(k, v)| format!("{path}.{k} is missing: {v}"));
+            // What begins with a dollar is a note of the codec to itself, and is never written; nor is an object of nothing else.
+            let is_note = |k: &str, v: &Value| {
+                k.starts_with('$') || v.as_object().is_some_and(|o| !o.is_empty() && o.keys().all(|k| k.starts_with('$')))
+            };
+            let missing = x.iter().find(|(k, v)| !y.contains_key(*k) && !is_note(k, v)).map(|(k, v)| format!("{path}.{k} is missing: {v}"));
             let added = || y.iter().find(|(k, _)| !may_grow && !x.contains_key(*k)).map(|(k, v)| format!("{path}.{k} was added: {v}"));
             let inside = || x.iter().find_map(|(k, v)| difference(&format!("{path}.{k}"), v, y.get(k)?, may_grow));
             missing.or_else(added).or_else(inside)
@@ -135,8 +160,16 @@ mod tests {
         let text = r#"{"\ud83d":"a\"\\\ude00\ud83d\ude00","n":[1e400,-1e400,1.50,18446744073709551616],"s":"1e400"}"#;
         assert_eq!(
             written(text.as_bytes()).to_string(),
-            "{\"\u{fffd}\":\"a\\\"\\\\\u{fffd}\u{1f600}\",\"n\":[1e308,1e308,1.5,1.8446744073709552e19],\"s\":\"1e400\"}"
+            "{\"\u{fffd}\":\"a\\\"\\\\\u{fffd}\u{1f600}\",\"n\":[1e+308,1e+308,1.5,1.8446744073709552e+19],\"s\":\"1e400\"}"
         );
+    }
+
+    #[test]
+    fn deep_is_what_is_near_the_limit_outside_of_strings() {
+        let lists = |count: usize| format!("data: {{\"a\":{}{}}}", "[".repeat(count), "]".repeat(count));
+        assert!(!is_deep(lists(100).as_bytes()) && is_deep(lists(115).as_bytes()));
+        assert!(!is_deep(format!("{}\n{}", lists(100), lists(100)).as_bytes()));
+        assert!(!is_deep(format!("{{\"a\":\"\\\"{}\"}}", "[".repeat(200)).as_bytes()));
     }
 
     #[test]

@@ -18,6 +18,9 @@ pub fn check(format: Format, bytes: &[u8]) {
     assert!(whole.last().is_some_and(is_end), "something follows the end: {whole:?}");
 
     let answer = collect(format, &whole);
+    if same::is_deep(bytes) {
+        return;
+    }
     for target in Format::ALL {
         let out = encode(target, &whole);
         let there = collected(target, &out);

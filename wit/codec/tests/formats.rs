@@ -646,6 +646,20 @@ fn a_signature_in_a_chunk_of_its_own_is_kept() {
 }
 
 #[test]
+fn what_stands_beside_a_piece_is_told_once() {
+    let thoughts = r#"{"reasoning_details":[{"type":"reasoning.text","text":"a"},{"type":"reasoning.text","text":"b"}]}"#;
+    let call = delta(r#"{"tool_calls":[{"index":0,"id":"c","function":{"arguments":"{}"}}]}"#);
+    let stop = chunk(r#"{"index":0,"delta":{},"finish_reason":"tool_calls","native_finish_reason":"x"}"#);
+    let sse = format!("{}{call}{stop}data: [DONE]\n\n", delta(thoughts));
+    let mut again = Vec::new();
+    OPENAI.event_encoder(StreamOptions::default()).events(&decode(OPENAI, &sse), &mut again);
+    let told = |sse: &str| -> Value {
+        serde_json::from_slice(&OPENAI.encode_answer(&collect(OPENAI, sse).unwrap(), &StreamOptions::default()).body).unwrap()
+    };
+    assert_eq!(told(std::str::from_utf8(&again).unwrap())["choices"], told(&sse)["choices"]);
+}
+
+#[test]
 fn a_document_in_place_of_a_stream() {
     let check = |body: &str, expect: Result<&str, ErrorClass>| {
         for size in [1, 7, 10_000] {

@@ -15,6 +15,9 @@ use crate::{Format, anthropic_messages, error_body, gemini_generate, openai_chat
 /// Most comments before an answer that are kept, in bytes.
 const MAX_PRELUDE: usize = 16 << 10;
 
+/// The byte order mark.
+const MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// Forwards the raw bytes of a stream and takes down its [`StreamFacts`].
 #[derive(Debug)]
 pub struct StreamTap {
@@ -26,6 +29,8 @@ pub struct StreamTap {
     last: Fate,
     /// It ended with a CR: the LF behind it, which may come by itself, is the rest of its line end.
     cut: bool,
+    /// Something was forwarded.
+    begun: bool,
     /// An event was too long: nothing more is forwarded.
     broken: bool,
 }
@@ -89,7 +94,7 @@ impl StreamTap {
             calls: false,
             told: Default::default(),
         };
-        Self { splitter: Splitter::default(), reader, prelude: Vec::new(), last: Fate::Dropped, cut: false, broken: false }
+        Self { splitter: Splitter::default(), reader, prelude: Vec::new(), last: Fate::Dropped, cut: false, begun: false, broken: false }
     }
 
     /// Takes bytes, cut anywhere, and appends the raw bytes of the events that they complete; the beginning of the next event is held back.
@@ -97,8 +102,9 @@ impl StreamTap {
         if self.broken {
             return;
         }
-        let Self { splitter, reader, prelude, last, cut, .. } = self;
+        let Self { splitter, reader, prelude, last, cut, begun, .. } = self;
         let result = splitter.push(chunk, &mut |raw| {
+            let inside = reader.inside;
             if !(*cut && raw == b"\n") {
                 *last = if reader.passes(raw) {
                     Fate::Forwarded
@@ -112,6 +118,10 @@ impl StreamTap {
             match last {
                 Fate::Forwarded => {
                     out.append(prelude);
+                    if !std::mem::replace(begun, true) && inside && raw.starts_with(MARK) {
+                        // It stood inside, where it is no mark, and would be one at the beginning.
+                        out.push(b'\n');
+                    }
                     out.extend_from_slice(raw);
                 }
                 Fate::Kept => prelude.extend_from_slice(raw),
@@ -133,10 +143,16 @@ impl StreamTap {
         self.broken = true;
         let held = self.splitter.held().to_vec();
         let (mut parser, mut whole) = (parser(self.reader.inside), false);
-        let mut sink = |e: Event<'_>| whole = e.data.trim_ascii() == b"[DONE]" || Document::parse(e.data).is_ok();
+        // In the other formats that word is no event, and readers fail on it.
+        let has_done = matches!(self.reader.format, Format::OpenaiChat | Format::OpenaiResponses);
+        let mut sink = |e: Event<'_>| whole = has_done && e.data.trim_ascii() == b"[DONE]" || Document::parse(e.data).is_ok();
         let _ = parser.push(&held, &mut sink);
         parser.finish(&mut sink);
+        let inside = self.reader.inside;
         if whole && self.reader.passes(&held) {
+            if !self.begun && inside && held.starts_with(MARK) {
+                out.push(b'\n');
+            }
             out.extend_from_slice(&held);
             out.extend_from_slice(if held.ends_with(b"\n") { b"\n" } else { b"\n\n" });
         }
@@ -156,7 +172,7 @@ pub(super) fn one_data(raw: &[u8]) -> Option<&[u8]> {
     let mut rest = raw;
     while !rest.is_empty() {
         let end = memchr::memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
-        if found.is_none() && (rest.starts_with(b"{") || rest.starts_with(b"\xef\xbb\xbf")) {
+        if found.is_none() && (rest.starts_with(b"{") || rest.starts_with(MARK)) {
             return None;
         }
         let data = rest[..end].strip_prefix(b"data:");
@@ -342,10 +358,14 @@ impl Reader {
 
     // === Anthropic ===
 
-    /// Its kind, and that of what it holds. Were there another `type`, the last one would count.
+    /// It has one kind, and perhaps that of what it holds, which begins there. Of several kinds the last one counts.
     fn is_plain_delta(&self, data: &[u8]) -> bool {
-        let w = &self.words;
-        data.starts_with(br#"{"type":"content_block_delta""#) && w.kind.find_iter(data).nth(2).is_none() && !spells_letters(&w.escape, data)
+        if !data.starts_with(br#"{"type":"content_block_delta""#) {
+            return false;
+        }
+        let mut kinds = self.words.kind.find_iter(data).skip(1);
+        let inside = kinds.next().is_none_or(|at| data[..at].trim_ascii_end().ends_with(b"{"));
+        inside && kinds.next().is_none() && !spells_letters(&self.words.escape, data)
     }
 
     fn read_anthropic(&mut self, raw: &[u8], data: &[u8]) {
@@ -448,6 +468,15 @@ mod tests {
     }
 
     #[test]
+    fn a_last_word_that_is_no_event_of_the_format_does_not_go_on() {
+        let event = "data: {\"candidates\":[{\"finishReason\":\"STOP\"}],\"responseId\":\"r\"}\n\n";
+        let (mut tap, mut out) = (StreamTap::new(Format::GeminiGenerate, false), Vec::new());
+        tap.push(format!("{event}data: [DONE]\n").as_bytes(), &mut out);
+        tap.finish(&mut out);
+        assert_eq!((String::from_utf8(out).unwrap(), tap.facts().ended), (event.to_owned(), true));
+    }
+
+    #[test]
     fn a_usage_that_is_none_takes_nothing_away() {
         let sse = [
             r#"{"type":"message_start","message":{"id":"i","model":"m","usage":{"input_tokens":9,"output_tokens":1}}}"#,
@@ -467,10 +496,12 @@ mod tests {
         let block = r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#;
         let end = r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":-1}}"#;
         let stop = delta.replace("\"delta\":", "\"type\":\"message_stop\",\"delta\":");
-        let sse = [start, block, delta, end, &stop].map(|data| format!("data: {data}\n\n")).concat();
-        let (answer, facts) = both(Format::AnthropicMessages, &sse);
-        assert_eq!((facts.ended, facts.usage.as_ref().map(|usage| usage.input_tokens)), (true, Some(9)));
-        assert_eq!(facts.usage, answer.usage);
+        for stop in [stop.as_str(), r#"{"type":"content_block_delta","type":"message_stop"}"#] {
+            let sse = [start, block, delta, end, stop].map(|data| format!("data: {data}\n\n")).concat();
+            let (answer, facts) = both(Format::AnthropicMessages, &sse);
+            assert_eq!((facts.ended, facts.usage.as_ref().map(|usage| usage.input_tokens)), (true, Some(9)), "{stop}");
+            assert_eq!(facts.usage, answer.usage);
+        }
     }
 
     #[test]
@@ -478,6 +509,17 @@ mod tests {
         let chunk = |rest: &str| format!("data: {{\"id\":\"i\",\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"a\"}}{rest}}}]}}\n\n");
         let (answer, facts) = both(Format::OpenaiChat, &(chunk("") + &chunk(r#","fin\u0069sh_reason":"stop""#)));
         assert_eq!((facts.ended, facts.finish), (true, answer.choices[0].finish.clone()));
+    }
+
+    #[test]
+    fn a_byte_order_mark_from_inside_does_not_become_the_first() {
+        let chunk = |text: &str| {
+            format!("data: {{\"candidates\":[{{\"content\":{{\"parts\":[{{\"text\":\"{text}\"}}]}},\"finishReason\":\"STOP\"}}]}}\n")
+        };
+        let sse = format!("\r\n\u{feff}{}{}\n", chunk("a"), chunk("b"));
+        let (mut tap, mut out) = (StreamTap::new(Format::GeminiGenerate, false), Vec::new());
+        tap.push(sse.as_bytes(), &mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), format!("\n{}", &sse[2..]));
     }
 
     #[test]
