@@ -7,7 +7,7 @@ use wasmgate_tests::{Client, Dialect, Gateway, repo};
 use crate::setup;
 
 /// Whether there are virtual providers. Until then those of the plan's files are left out; with them the files are read as they are.
-const VIRTUAL_PROVIDERS: bool = false;
+const VIRTUAL_PROVIDERS: bool = true;
 
 /// One of the plan's files.
 fn plan(name: &str) -> String {
