@@ -127,7 +127,7 @@ const CCR: &str = r#"{
   ],
   "Router": {"default": "openrouter,anthropic/claude-sonnet-4", "background": "deepseek,deepseek-chat", "think": "nowhere,x",
     "longContext": "gemini,gemini-2.5-flash", "longContextThreshold": 60000, "image": ""},
-  "CUSTOM_ROUTER_PATH": "/home/me/router.js"
+  "CUSTOM_ROUTER_PATH": "/etc/ccr/router.js"
 }
 "#;
 

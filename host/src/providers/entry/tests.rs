@@ -49,6 +49,7 @@ impl Provider for Scripted {
             Does::Streams(steps) => {
                 let steps = steps.clone();
                 let chunks = stream::iter(steps).then(|(after, chunk)| async move {
+                    // tidy: allow(sleep) because the clock is paused
                     tokio::time::sleep(Duration::from_secs(after)).await;
                     chunk.map(|text| Bytes::from_static(text.as_bytes())).map_err(|class| ChatError::new(class, "broke"))
                 });
