@@ -39,9 +39,11 @@ const ENVIRONMENT: [(&str, &str); 2] = [("OPENAI_API_KEY", "key-of-openai"), ("A
 
 #[test]
 fn the_plans_files_are_read_as_they_are_and_what_is_not_there_yet_is_a_warning() {
-    for (name, warnings) in
-        [("cortex.yaml", &[][..]), ("velocitycode.yaml", &["extensions.validation", "extensions.best-of-n"]), ("ai-provider-kit.yaml", &[])]
-    {
+    for (name, warnings) in [
+        ("cortex.yaml", &[][..]),
+        ("velocitycode.yaml", &["extensions.validation", "extensions.best-of-n"]),
+        ("ai-provider-kit.yaml", &["providers.fallback-reliable"]),
+    ] {
         let file = ConfigFile::new(&plan(name));
         let check = |args: &[&str]| {
             let (path, components, cache) = (file.path(), repo::components(), format!("cache={}", repo::cache().display()));

@@ -185,12 +185,14 @@ impl Sent {
 }
 
 async fn read_events(
-    mut events: ByteStream,
+    events: ByteStream,
     mut tap: StreamTap,
     attempt: &mut Try,
     enough: impl Fn(&StreamTap) -> bool,
     most: usize,
 ) -> Result<(Vec<Bytes>, ByteStream), ChatError> {
+    // It is read once more after its end.
+    let mut events: ByteStream = Box::pin(events.fuse());
     let (mut read, mut bytes, mut passed) = (Vec::new(), 0, Vec::new());
     loop {
         let chunk = events.next().await;

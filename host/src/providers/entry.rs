@@ -297,7 +297,9 @@ impl Entry {
         }
     }
 
-    async fn first_event(&self, mut events: ByteStream) -> Result<Upstream, ChatError> {
+    async fn first_event(&self, events: ByteStream) -> Result<Upstream, ChatError> {
+        // It is read once more after its end.
+        let mut events = events.fuse();
         let mut held = BytesMut::new();
         while !has_event(&held) && held.len() < MAX_PRELUDE {
             match events.next().await {
