@@ -15,7 +15,7 @@ use llm_codec::hub::{ChatError, ErrorClass};
 use serde::{Deserialize, Serialize};
 
 use super::{Caller, Context, HttpCaller, Incoming, guest_http};
-use crate::extensions::{Access, Extension};
+use crate::extensions::{Access, Extension, imports};
 
 /// Tells a handler who the caller is: a JSON object with at least a `name`, as the extension that knows keys gave it.
 const CALLER: HeaderName = HeaderName::from_static("x-wasmgate-caller");
@@ -138,13 +138,15 @@ async fn identify(
 /// The models that a caller may use. Extensions are asked in reverse order: the first to see a request has the last word, as it has of answers.
 async fn offered(context: &Context, id: &str, caller: Option<&HeaderValue>) -> Result<Vec<Offered>, ChatError> {
     let mut models: Vec<Offered> = Vec::new();
-    for entry in context.generation.providers.entries() {
-        let listed = entry.listed_models();
-        let names = if listed.is_empty() { entry.default_model.as_slice() } else { &listed };
+    for provider in imports::providers::all(&context.generation.providers) {
+        let names = if provider.models.is_empty() { provider.default_model.into_iter().collect() } else { provider.models };
+        let prefix = format!("{}/", provider.name);
         for name in names {
-            let taken = models.iter().any(|m| m.id == *name);
-            let id = if taken { format!("{}/{name}", entry.name) } else { name.clone() };
-            models.push(Offered { id, provider: entry.name.clone(), model: name.clone() });
+            let taken = models.iter().any(|m| m.id == name);
+            let id = if taken { format!("{prefix}{name}") } else { name.clone() };
+            // A virtual provider's models bear its name already.
+            let model = name.strip_prefix(&prefix).unwrap_or(&name).to_owned();
+            models.push(Offered { id, provider: provider.name.clone(), model });
         }
     }
     let caller = caller.and_then(|c| serde_json::from_slice(c.as_bytes()).ok()).unwrap_or(serde_json::Value::Null);

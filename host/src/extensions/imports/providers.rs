@@ -20,7 +20,7 @@ impl Host for &mut StoreState {
 }
 
 /// All of them: first those that are asked themselves, so that a model's plain name means one of them.
-fn all(providers: &Directory) -> Vec<ProviderInfo> {
+pub fn all(providers: &Directory) -> Vec<ProviderInfo> {
     providers.entries().map(info).chain(providers.virtuals().nodes().map(|node| virtual_info(providers, node))).collect()
 }
 
