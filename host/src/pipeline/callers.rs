@@ -138,14 +138,16 @@ async fn identify(
 /// The models that a caller may use. Extensions are asked in reverse order: the first to see a request has the last word, as it has of answers.
 async fn offered(context: &Context, id: &str, caller: Option<&HeaderValue>) -> Result<Vec<Offered>, ChatError> {
     let mut models: Vec<Offered> = Vec::new();
-    for provider in imports::providers::all(&context.generation.providers) {
+    let providers = &context.generation.providers;
+    for provider in imports::providers::all(providers) {
+        let is_virtual = providers.virtuals().find(&provider.name).is_some();
         let names = if provider.models.is_empty() { provider.default_model.into_iter().collect() } else { provider.models };
         let prefix = format!("{}/", provider.name);
         for name in names {
             let taken = models.iter().any(|m| m.id == name);
             let id = if taken { format!("{prefix}{name}") } else { name.clone() };
             // A virtual provider's models bear its name already.
-            let model = name.strip_prefix(&prefix).unwrap_or(&name).to_owned();
+            let model = name.strip_prefix(&prefix).filter(|_| is_virtual).unwrap_or(&name).to_owned();
             models.push(Offered { id, provider: provider.name.clone(), model });
         }
     }
