@@ -5,6 +5,7 @@ mod bad_input;
 mod cancel;
 mod capabilities;
 mod cli;
+mod completions;
 mod deploy;
 mod errors;
 mod exactly_once;

@@ -182,7 +182,7 @@ fn unary(
 /// content) is read whole, which finds out what is wrong with it.
 fn usage(format: Format, body: &Bytes) -> Result<Option<hub::Usage>, ChatError> {
     let content = match format {
-        Format::OpenaiChat => "choices",
+        Format::OpenaiChat | Format::OpenaiCompletions => "choices",
         Format::AnthropicMessages => "content",
         Format::OpenaiResponses => "output",
         Format::GeminiGenerate => "candidates",

@@ -21,7 +21,7 @@ use llm_codec::hub::{ChatError, ErrorClass};
 
 use crate::config::problems::suggestion;
 use crate::config::reader::Cursor;
-use crate::config::{Config, OnUnsupported, ProviderConfig};
+use crate::config::{Completions, Config, OnUnsupported, ProviderConfig};
 
 pub use transport::Client;
 
@@ -40,6 +40,8 @@ pub fn types_of_family(family: &str) -> Vec<&'static str> {
 /// One request to a provider.
 #[derive(Debug, Clone)]
 pub struct Outgoing {
+    /// The format of the body: one that the provider speaks, see [`Provider::format_for`].
+    pub format: Format,
     /// The model, for a format that has it in the path. Where the body has it, it says the same.
     pub model: String,
     /// The body, in the provider's format, with model and stream flag set.
@@ -90,6 +92,12 @@ pub struct Forwarded {
 pub trait Provider: Send + Sync {
     /// The wire format that it speaks.
     fn format(&self) -> Format;
+
+    /// The wire format that it is asked in for a client of the format with this name. It is [`Self::format`] unless the provider speaks the
+    /// client's besides.
+    fn format_for(&self, _client: &str) -> Format {
+        self.format()
+    }
 
     /// What of an error that the provider reported in an answer may be told: without the gateway's key, and not as the caller's
     /// fault when it is the gateway's. Errors that `send` returns are like that already.
@@ -207,6 +215,12 @@ pub fn check(config: &ProviderConfig, at: &mut Cursor<'_>) {
         at.error(reason);
     }
     gemini::check(config, at);
+    if config.completions != Completions::Forward
+        && types_of_family(openai::FAMILY).iter().all(|known| *known != kind)
+        && let Some(mut at) = at.member("completions")
+    {
+        at.error(format!("a provider of type `{kind}` has no legacy completions, and always gets conversations; leave it out."));
+    }
     // Whoever wrote a key that could not be read was told so already.
     let key = format!("{}.api_key", at.path);
     if kind != "echo" && config.base_url.is_none() && config.api_key.is_none() && at.problems.iter().all(|p| p.path != key) {

@@ -6,7 +6,7 @@ use llm_codec::Format;
 use llm_codec::hub::ChatError;
 
 use super::{Client, Forward, Forwarded, Outgoing, Provider, Upstream};
-use crate::config::ProviderConfig;
+use crate::config::{Completions, ProviderConfig};
 
 /// Where OpenAI is.
 pub(super) const DEFAULT_URL: &str = "https://api.openai.com/v1";
@@ -17,12 +17,37 @@ pub(super) const FAMILY: &str = "openai";
 /// The provider.
 pub struct OpenAi {
     client: Client,
+    completions: Option<Completing>,
 }
 
 impl OpenAi {
     /// Connects nothing yet.
     pub fn new(name: &str, config: &ProviderConfig) -> anyhow::Result<Self> {
-        Ok(Self { client: Client::new(name, config, Format::OpenaiChat, DEFAULT_URL, "/chat/completions", headers(name, config)?)? })
+        let client = Client::new(name, config, Format::OpenaiChat, DEFAULT_URL, "/chat/completions", headers(name, config)?)?;
+        Ok(Self { completions: Completing::new(config, &client)?, client })
+    }
+}
+
+/// Legacy completions, which a host has beside its conversations.
+pub(super) struct Completing {
+    url: reqwest::Url,
+}
+
+impl Completing {
+    /// None when the configuration says that they become conversations.
+    pub fn new(config: &ProviderConfig, client: &Client) -> anyhow::Result<Option<Self>> {
+        let forwards = config.completions == Completions::Forward;
+        forwards.then(|| Ok(Self { url: client.below("/completions")? })).transpose()
+    }
+
+    /// The format for a client's, where it is this one.
+    pub fn format_for(this: Option<&Self>, client: &str) -> Option<Format> {
+        this.and(Format::from_name(client)).filter(|format| *format == Format::OpenaiCompletions)
+    }
+
+    /// Where a body of this format goes.
+    pub fn url_for(this: Option<&Self>, format: Format) -> Option<reqwest::Url> {
+        this.filter(|_| format == Format::OpenaiCompletions).map(|completing| completing.url.clone())
     }
 }
 
@@ -43,6 +68,10 @@ impl Provider for OpenAi {
         Format::OpenaiChat
     }
 
+    fn format_for(&self, client: &str) -> Format {
+        Completing::format_for(self.completions.as_ref(), client).unwrap_or_else(|| self.format())
+    }
+
     fn family(&self) -> Option<&'static str> {
         Some(FAMILY)
     }
@@ -56,6 +85,7 @@ impl Provider for OpenAi {
     }
 
     fn send(&self, outgoing: Outgoing) -> BoxFuture<'_, Result<Upstream, ChatError>> {
-        Box::pin(self.client.send(outgoing))
+        let url = Completing::url_for(self.completions.as_ref(), outgoing.format);
+        Box::pin(self.client.post(url.unwrap_or_else(|| self.client.url().clone()), outgoing))
     }
 }

@@ -10,19 +10,25 @@ use crate::config::ProviderConfig;
 /// The provider.
 pub struct OpenAiResponses {
     client: Client,
+    completions: Option<openai::Completing>,
 }
 
 impl OpenAiResponses {
     /// Connects nothing yet.
     pub fn new(name: &str, config: &ProviderConfig) -> anyhow::Result<Self> {
         let headers = openai::headers(name, config)?;
-        Ok(Self { client: Client::new(name, config, Format::OpenaiResponses, openai::DEFAULT_URL, "/responses", headers)? })
+        let client = Client::new(name, config, Format::OpenaiResponses, openai::DEFAULT_URL, "/responses", headers)?;
+        Ok(Self { completions: openai::Completing::new(config, &client)?, client })
     }
 }
 
 impl Provider for OpenAiResponses {
     fn format(&self) -> Format {
         Format::OpenaiResponses
+    }
+
+    fn format_for(&self, client: &str) -> Format {
+        openai::Completing::format_for(self.completions.as_ref(), client).unwrap_or_else(|| self.format())
     }
 
     fn family(&self) -> Option<&'static str> {
@@ -38,6 +44,7 @@ impl Provider for OpenAiResponses {
     }
 
     fn send(&self, outgoing: Outgoing) -> BoxFuture<'_, Result<Upstream, ChatError>> {
-        Box::pin(self.client.send(outgoing))
+        let url = openai::Completing::url_for(self.completions.as_ref(), outgoing.format);
+        Box::pin(self.client.post(url.unwrap_or_else(|| self.client.url().clone()), outgoing))
     }
 }

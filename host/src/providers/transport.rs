@@ -80,6 +80,11 @@ impl Client {
         self.post(self.url.clone(), outgoing).await
     }
 
+    /// The address of a path below the base URL.
+    pub fn below(&self, path: &str) -> anyhow::Result<reqwest::Url> {
+        Ok(format!("{}{path}", self.base).parse()?)
+    }
+
     /// The address of requests.
     pub fn url(&self) -> &reqwest::Url {
         &self.url
