@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -16,8 +16,11 @@ use crate::extensions::{Candidate, Extension, Hook, Registry, Runtime, plan};
 use crate::pipeline::{Recent, Routes};
 use crate::providers::Directory;
 use crate::storage::{self, Store};
-use crate::telemetry::ExtensionCosts;
 use crate::telemetry::metrics::{ExtensionSeries, Page};
+use crate::telemetry::process::Process;
+use crate::telemetry::served::{Served, ServedPage};
+use crate::telemetry::{ExtensionCosts, ProviderHealth, Stored};
+use crate::virtual_providers::{Performance, persist};
 
 /// The process. There is one; everything that may change while it runs is in its [`Generation`]s.
 pub struct Gateway {
@@ -33,6 +36,10 @@ pub struct Gateway {
     pub started: Instant,
     /// Numbers for the operator's monitoring.
     pub metrics: Page,
+    /// What was served.
+    pub served: Arc<Served>,
+    /// The process itself.
+    pub process: Arc<Process>,
     store: Store,
 }
 
@@ -58,6 +65,8 @@ pub struct Generation {
     /// In order.
     pub provider_events: Vec<Arc<Extension>>,
     /// In order.
+    pub attempts: Vec<Arc<Extension>>,
+    /// In order.
     pub on_complete: Vec<Arc<Extension>>,
     /// Who compares answers: the first extension that can.
     pub judge: Option<Arc<Extension>>,
@@ -75,37 +84,76 @@ impl Gateway {
     /// Loads everything that a configuration asks for. It must run inside the runtime that will serve.
     pub async fn start(sources: Sources, checked: Checked) -> anyhow::Result<Arc<Self>> {
         let store = storage::open(&checked.config.storage)?;
+        store.limits.ready().await;
         let cache = checked.config.cache.clone().or_else(default_cache);
         let runtime = Runtime::start(cache.as_deref())?;
         let series = Arc::clone(&runtime.series);
         let deploy = Deploy::start(runtime, store.clone(), sources, checked).await?;
-        Ok(Arc::new_cyclic(|gateway| Self {
-            metrics: metrics(gateway, series),
+        let (served, process) = (Arc::<Served>::default(), Arc::<Process>::default());
+        let gateway = Arc::new_cyclic(|gateway| Self {
+            metrics: metrics(gateway, series, &served, &process, store.clone()),
+            served,
+            process,
             deploy,
             recent: Recent::default(),
             background: TaskTracker::new(),
             handle: Handle::current(),
             started: Instant::now(),
             store,
-        }))
+        });
+        tokio::spawn(keep_performance(Arc::downgrade(&gateway)));
+        Ok(gateway)
+    }
+
+    /// What is known of the members of virtual providers.
+    pub fn performance(&self) -> &Performance {
+        &self.store.performance
+    }
+
+    /// Keeps that, beside those who serve: it may wait for the disk.
+    async fn save_performance(&self) {
+        let (config, store) = (Arc::clone(&self.deploy.live().stable.config), self.store.clone());
+        // A panic was logged, and costs what was learnt since the last time.
+        let _ = tokio::task::spawn_blocking(move || persist::save(&config, &store)).await;
     }
 
     /// Ends what runs in the background, then the extensions, in reverse order, then the store.
     pub async fn shut_down(&self) {
         self.background.close();
         self.background.wait().await;
+        self.save_performance().await;
         self.deploy.shut_down().await;
-        let kv = Arc::clone(&self.store.kv);
+        let store = self.store.clone();
         // The store's last write may wait for the disk.
-        let _ = tokio::task::spawn_blocking(move || kv.flush()).await;
+        let flush = move || {
+            store.kv.flush();
+            store.records.flush();
+        };
+        let _ = tokio::task::spawn_blocking(flush).await;
+    }
+}
+
+/// How often what is known of members of virtual providers is kept, if it changed.
+const KEPT_EVERY: Duration = Duration::from_secs(10);
+
+/// Keeps it for as long as the gateway is there.
+async fn keep_performance(gateway: Weak<Gateway>) {
+    loop {
+        tokio::time::sleep(KEPT_EVERY).await;
+        let Some(gateway) = gateway.upgrade() else { return };
+        gateway.save_performance().await;
     }
 }
 
 /// The page of metrics.
-fn metrics(gateway: &Weak<Gateway>, series: Arc<ExtensionSeries>) -> Page {
+fn metrics(gateway: &Weak<Gateway>, series: Arc<ExtensionSeries>, served: &Arc<Served>, process: &Arc<Process>, store: Store) -> Page {
     let mut page = Page::default();
+    page.register(Box::new(ServedPage(Arc::clone(served))));
+    page.register(Box::new(Arc::clone(process)));
     page.register(Box::new(ExtensionCosts(Weak::clone(gateway))));
+    page.register(Box::new(ProviderHealth(Weak::clone(gateway))));
     page.register(Box::new(series));
+    page.register(Box::new(Stored(store)));
     page
 }
 
@@ -130,6 +178,7 @@ impl Generation {
             after_generate,
             stream_filters: extensions.with(Hook::StreamFilter),
             provider_events: extensions.with(Hook::ProviderEvents),
+            attempts: extensions.with(Hook::Attempts),
             on_complete: extensions.with(Hook::OnComplete),
             judge: extensions.with(Hook::Judge).into_iter().next(),
             switchable: extensions.all().iter().any(|e| e.toggle.is_some()),
@@ -163,7 +212,7 @@ pub struct Checked {
 
 /// Reads a configuration and finds its components. Reports everything that is wrong at once.
 pub fn read(file: &Path, set: &[String], components: Option<&Path>) -> Result<Checked, Rejected> {
-    let Reading { config, mut problems, source } = Reading::file(file, set);
+    let Reading { mut config, mut problems, source } = Reading::file(file, set);
     // What cannot be read at all would only cause follow-up messages.
     if problems.iter().any(|p| p.severity == Severity::Error && p.path.is_empty() && p.place != "--set") {
         return Err(Rejected(problems));
@@ -177,6 +226,7 @@ pub fn read(file: &Path, set: &[String], components: Option<&Path>) -> Result<Ch
         problems.push(Problem { severity: Severity::Error, place: source.place(&path), path, message: message.into() });
     }
     let candidates = plan(&config, folder.as_deref(), &source, &mut problems);
+    storage::choose(&mut config, &candidates, &source, &mut problems);
     let pinned = pins::find(&config, folder.as_deref(), &source, &candidates, &mut problems);
     if problems.iter().any(|p| p.severity == Severity::Error) {
         return Err(Rejected(problems));

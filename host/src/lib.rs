@@ -12,3 +12,4 @@ pub mod pipeline;
 pub mod providers;
 pub mod storage;
 mod telemetry;
+pub mod virtual_providers;

@@ -110,7 +110,7 @@ fn refusals() -> Vec<Refusal> {
         ("a file that is cut off", good[..good.len() / 2].to_vec(), "format", &["damaged"]),
         ("no manifest", component::without_manifest(&good), "", &["wasmgate:manifest"]),
         ("another extension", Vec::from(&Version::of_fixture("probe")), "", &["`probe`", "`swaps`"]),
-        ("another contract", future, "contract", &["1.0.0", "0.1.1"]),
+        ("another contract", future, "contract", &["1.0.0", "0.1.2"]),
         (
             "no hook",
             component::with_manifest(component::EMPTY, &json!({"name": "swaps", "version": "0.2.0", "description": "d"})),
@@ -283,7 +283,7 @@ async fn an_attempt_tells_what_was_done() {
     let details = client.get("/api/extensions/swaps").await.json()["data"].clone();
     let names = |member: &str| details[member].to_string();
     assert!(names("imports").contains("wasi:keyvalue/atomics"), "{details}");
-    assert!(names("exports").contains("wasmgate:extension/before-generate@0.1.1"), "{details}");
+    assert!(names("exports").contains("wasmgate:extension/before-generate@0.1.2"), "{details}");
     assert!(details["limits"].is_object(), "{details}");
 
     let all = client.generations().await;

@@ -66,14 +66,14 @@ fn a_file_is_shown_without_a_gateway() {
     for (label, words) in [
         ("name", &["swaps"][..]),
         ("version", &["0.1.0"]),
-        ("contract", &["wasmgate:extension@0.1.1"]),
+        ("contract", &["wasmgate:extension@0.1.2"]),
         ("hooks", &["before-generate,", "stream-filter"]),
         ("asks", &["for", "kv,", "log"]),
         ("digest", &[&digest]),
     ] {
         assert_eq!(row(&shown.stdout, label)[1..], *words, "{}", shown.stdout);
     }
-    for part in ["Fixture: leaves its mark", "wasi:keyvalue/atomics@", "wasmgate:extension/stream-filter@0.1.1", " KiB"] {
+    for part in ["Fixture: leaves its mark", "wasi:keyvalue/atomics@", "wasmgate:extension/stream-filter@0.1.2", " KiB"] {
         assert!(shown.stdout.contains(part), "`{part}` is not in:\n{}", shown.stdout);
     }
     let document = cli::run(&["ext", "inspect", file, "--json"]);

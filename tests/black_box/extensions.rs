@@ -437,7 +437,7 @@ fn a_file_that_is_no_component_is_refused() {
     refused_bytes(&whole[..whole.len() / 2], &["mine.wasm", "damaged"]);
     refused_bytes(&component::with_manifest(component::EMPTY, &json!({"name": "mine"})), &["mine.wasm", "manifest", "version"]);
     refused(|_| "  mine: {component: no-such-file.wasm}\n".into(), &["no-such-file.wasm", "cannot be read"]);
-    refused(|_| "  no-such-extension: {}\n".into(), &["no-such-extension", "has no such component"]);
+    refused(|_| "  no-such-extension: {required: true}\n".into(), &["no-such-extension", "has no such component"]);
 }
 
 #[test]

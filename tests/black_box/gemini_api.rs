@@ -276,7 +276,7 @@ async fn models_are_listed() {
     let client = Client::new(&gateway);
     let listed = client.get("/v1beta/models").await.json();
     let names: Vec<&str> = listed["models"].as_array().unwrap().iter().filter_map(|m| m["name"].as_str()).collect();
-    assert_eq!(names, ["models/a", "models/b/c"]);
+    assert_eq!(names, ["models/a", "models/b/c", "models/fast"]);
     assert_eq!(client.get("/v1beta/models/b%2Fc").await.json()["name"], "models/b/c");
     let missing = client.get("/v1beta/models/zz").await;
     assert_eq!((missing.status, error(&missing.json()).1.as_str()), (404, "NOT_FOUND"));

@@ -72,7 +72,7 @@ async fn what_is_not_granted_is_refused_with_the_line_to_write() {
     assert_eq!(run.code, 2, "{}", run.stderr);
     for part in [
         "was not granted",
-        "`wasmgate:extension/generate@0.1.1` needs the capability `generate`",
+        "`wasmgate:extension/generate@0.1.2` needs the capability `generate`",
         "extensions.asks.grant: [generate, wasi]",
     ] {
         assert!(run.stderr.contains(part), "{part}: {}", run.stderr);

@@ -40,7 +40,7 @@ fn broken(base: &str) -> [(String, &'static [&'static str]); 5] {
         (format!("{base}server: {{prot: 80}}\n"), &["prot", "there is no such setting"]),
         (base.replace("routing: {}", "routing: {component: no-such-file.wasm}"), &["no-such-file.wasm", "cannot be read"]),
         (format!("{base}aliases: {{a: b, b: a}}\n"), &["routing", "`aliases` go in a circle"]),
-        (base.replace("routing: {}", "routing: {}\n  nobody: {}"), &["nobody", "has no such component"]),
+        (base.replace("routing: {}", "routing: {}\n  nobody: {required: true}"), &["nobody", "has no such component"]),
     ]
 }
 
@@ -81,6 +81,25 @@ async fn a_signal_with_a_broken_configuration_changes_nothing() {
             assert!(reason.contains(word), "`{word}` is not in: {reason}");
         }
         assert_eq!(fast(&client, &upstream).await, "first");
+    }
+}
+
+#[tokio::test]
+async fn what_runs_is_not_taken_out_because_its_component_is_gone_or_broken() {
+    let upstream = setup::friendly(Dialect::OpenAi).await;
+    let base = setup::config(&setup::provider(Dialect::OpenAi, &upstream), "");
+    let gateway = Gateway::builder(&with_alias(&base, "first")).own_components(&[]).start().await;
+    let client = Client::new(&gateway);
+    let file = gateway.folder().join("components/anthropic-api.wasm");
+    std::fs::write(&file, b"hello").unwrap();
+    for word in ["anthropic-api", "is gone"] {
+        let known = newest(&client).await;
+        gateway.hang_up();
+        let attempt = next_attempt(&client, known, "reload").await;
+        assert_eq!(attempt["outcome"], "refused", "{attempt}");
+        assert!(attempt["reason"].as_str().is_some_and(|r| r.contains(word)), "{attempt}");
+        setup::assert_serves(&client, Dialect::Anthropic).await;
+        let _ = std::fs::remove_file(&file);
     }
 }
 

@@ -86,7 +86,7 @@ impl Host {
         let (head, ()) = http::Request::get(path).header("host", "localhost").body(()).expect("a request").into_parts();
         let incoming = Incoming::opaque(head, Vec::new(), Instant::now(), bytes::Bytes::new());
         self.runtime.block_on(async {
-            let response = serve_guest_http(self.context(), "test".into(), self.extension(), incoming).await;
+            let response = serve_guest_http(self.context(), "test".into(), self.extension(), incoming, false).await;
             let status = response.status().as_u16();
             let body = http_body_util::BodyExt::collect(response.into_body()).await.expect("it is complete").to_bytes();
             (status, String::from_utf8_lossy(&body).into_owned())

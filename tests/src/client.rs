@@ -65,9 +65,30 @@ impl Client {
         Self::build(gateway, reqwest::Client::builder().http1_only())
     }
 
+    /// The same for an address, for a gateway that listens on all of them.
+    pub fn at(base: &str) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = reqwest::Client::builder().http1_only().no_proxy().build().expect("a client");
+        Self { http, base: base.to_owned() }
+    }
+
     /// HTTP/2 without TLS, known beforehand.
     pub fn h2c(gateway: &Gateway) -> Self {
         Self::build(gateway, reqwest::Client::builder().http2_prior_knowledge())
+    }
+
+    /// Encrypted, with the protocol that both sides agree on. Only this certificate (PEM) is believed.
+    pub fn encrypted(gateway: &Gateway, certificate: &str) -> Self {
+        let only = reqwest::Certificate::from_pem(certificate.as_bytes()).expect("a certificate");
+        let client = Self::build(gateway, reqwest::Client::builder().tls_certs_only([only]));
+        Self { base: gateway.url().replace("http://", "https://"), ..client }
+    }
+
+    /// The same without HTTP/2.
+    pub fn encrypted_http1(gateway: &Gateway, certificate: &str) -> Self {
+        let only = reqwest::Certificate::from_pem(certificate.as_bytes()).expect("a certificate");
+        let client = Self::build(gateway, reqwest::Client::builder().tls_certs_only([only]).http1_only());
+        Self { base: gateway.url().replace("http://", "https://"), ..client }
     }
 
     fn build(gateway: &Gateway, builder: reqwest::ClientBuilder) -> Self {

@@ -7,6 +7,7 @@ pub mod answers;
 pub mod cli;
 pub mod client;
 pub mod component;
+pub mod databases;
 pub mod dialect;
 pub mod gateway;
 pub mod model;

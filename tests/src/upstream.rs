@@ -28,6 +28,8 @@ pub struct Received {
     pub headers: Vec<(String, String)>,
     /// Content.
     pub body: Bytes,
+    /// When it was there.
+    pub at: Instant,
     /// When the gateway closed the connection while it was being answered.
     closed: watch::Receiver<Option<Instant>>,
 }
@@ -384,7 +386,7 @@ async fn request(
     let body = buffer.split_to(length).freeze();
     // Replaced by the caller; a request outside of a connection is never closed.
     let closed = watch::channel(None).1;
-    Ok(Some((Received { method, path, headers, body, closed }, close)))
+    Ok(Some((Received { method, path, headers, body, at: Instant::now(), closed }, close)))
 }
 
 fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {

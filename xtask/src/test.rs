@@ -11,7 +11,7 @@ use lexopt::prelude::*;
 
 use crate::repo::Repo;
 use crate::step::{Plan, Step, seconds};
-use crate::{Finish, build, command, components, deny, fuzz, model, node, python, tidy, toolchain, wit};
+use crate::{Finish, build, command, components, databases, deny, fuzz, model, monitoring, node, python, tidy, toolchain, wit};
 
 use counts::Counts;
 
@@ -19,23 +19,25 @@ pub const HELP: &str = "\
 Usage: cargo xtask test [--quick] [FILTER…]
 
 Runs, in this order: cargo fmt, clippy, cargo-deny, tidy, wit, build (gateway and components), the installation of the
-real model and of the Python and Node SDKs, all tests (with cargo-nextest where it is installed), doc tests, each fuzz
-target on some thousand inputs (`cargo xtask fuzz --help`). A failed step does not stop the others, except that nothing is tested
-that could not be built. It closes with a table of the steps and the line `N passed, N failed`; a step that is not a test
+real model, of the Python and Node SDKs, of Prometheus and of the databases, all tests (with cargo-nextest where it is
+installed), doc tests, each fuzz target on some thousand inputs, the same ones on every machine (`cargo xtask fuzz --help`).
+A failed step does not stop the others, except that nothing is tested that could not be built. It closes with a table of the
+steps and the line `N passed, N failed`; a step that is not a test
 run counts as one.
 
 With a FILTER only the tests whose name contains it run, and the checks before the build are left out.
 
 Options:
   --quick  what a change of a few lines needs: without cargo-deny, the model, the SDKs, doc tests and fuzzing; tests with
-           `sdk_` or `real_model` in their names are left out
+           `sdk_`, `real_model`, `prometheus_`, `postgres_` or `redis_` in their names are left out
 
 The tests find what they need in the environment: WASMGATE_BIN, WASMGATE_COMPONENTS, CORPUS_DIR, WASMGATE_PYTHON,
-MODEL_PYTHON, WASMGATE_NODE_DIR; CORPUS_DIR may be set to another corpus than ../shared/corpus.
+MODEL_PYTHON, WASMGATE_NODE_DIR, WASMGATE_MONITORING, WASMGATE_DATABASES; CORPUS_DIR may be set to another corpus
+than ../shared/corpus.
 ";
 
 /// Parts of the names of tests that need more than the two builds.
-const NEEDS_ENVIRONMENT: [&str; 2] = ["sdk_", "real_model"];
+const NEEDS_ENVIRONMENT: [&str; 5] = ["sdk_", "real_model", "prometheus_", "postgres_", "redis_"];
 
 struct Options {
     quick: bool,
@@ -62,7 +64,7 @@ struct Session<'a> {
 pub fn main(repo: &Repo, args: Parser) -> Result<Finish> {
     let options = read_options(args)?;
     let checks = options.filters.is_empty();
-    let steps = 5 + if checks { if options.quick { 4 } else { 7 } } else { 0 } + if options.quick { 0 } else { 3 };
+    let steps = 5 + if checks { if options.quick { 4 } else { 7 } } else { 0 } + if options.quick { 0 } else { 5 };
     let mut session = Session { repo, plan: Plan::new(steps), outcomes: Vec::new(), tested: false };
     if checks {
         session.check_sources(options.quick);
@@ -100,9 +102,10 @@ impl Session<'_> {
         let repo = self.repo;
         self.check("fmt", |_| cargo_shown(repo, &["fmt", "--all", "--check"]));
         self.check("clippy", |step| {
-            let gateway = ["clippy", "--locked", "--workspace", "--exclude", "xtask", "--all-targets", "--release", "--", "-D", "warnings"];
+            let gateway = ["clippy", "--locked", "--workspace", "--exclude", "xtask", "--all-targets", "--release"];
             let mut gateway = repo.cargo(&gateway);
-            fuzz::without_compiler(&mut gateway);
+            fuzz::with_targets(&mut gateway);
+            gateway.args(["--", "-D", "warnings"]);
             command::quietly(step, &mut gateway, "clippy")?;
             let xtask = ["clippy", "--locked", "--package", "xtask", "--all-targets", "--", "-D", "warnings"];
             command::quietly(step, &mut repo.cargo(&xtask), "clippy on xtask").map(drop)
@@ -134,6 +137,8 @@ impl Session<'_> {
         self.check("real model", |step| model::prepare(repo, step));
         self.check("Python SDKs", |step| python::prepare_sdks(repo, step));
         self.check("Node SDKs", |step| node::prepare_sdks(repo, step));
+        self.check("monitoring", |step| monitoring::prepare(repo, step));
+        self.check("databases", |step| databases::prepare(repo, step));
     }
 
     fn run_tests(&mut self, options: &Options) {
@@ -160,8 +165,7 @@ impl Session<'_> {
         let repo = self.repo;
         let started = Instant::now();
         let (counts, note) = match self.plan.step("fuzz", |step| fuzz::check(repo, step)) {
-            Ok(fuzz::Run::Ran(outcomes)) => (outcomes.iter().fold(Counts::default(), |sum, run| sum + Counts::one(run.passed())), ""),
-            Ok(fuzz::Run::Skipped(why)) => (Counts::default(), why),
+            Ok(outcomes) => (outcomes.iter().fold(Counts::default(), |sum, run| sum + Counts::one(run.passed())), ""),
             Err(error) => {
                 println!("error: {error:#}\n");
                 (Counts::one(false), "did not run")
@@ -252,6 +256,8 @@ fn environment(repo: &Repo, command: &mut Command) {
     command.env("WASMGATE_PYTHON", python::interpreter(repo));
     command.env("MODEL_PYTHON", python::interpreter(repo));
     command.env("WASMGATE_NODE_DIR", node::folder(repo));
+    command.env("WASMGATE_MONITORING", monitoring::folder(repo));
+    command.env("WASMGATE_DATABASES", databases::folder(repo));
     command.env("CORPUS_DIR", repo.corpus());
 }
 

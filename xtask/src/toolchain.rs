@@ -4,7 +4,7 @@
 //! Debian, a private toolchain from its packages (`toolchain/debian.rs`). Nothing here needs root or touches the system
 //! outside of what rustup manages.
 
-mod debian;
+pub mod debian;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -117,8 +117,8 @@ impl Http for AnthropicApi {
     fn handle(&self, request: HttpRequest) -> Reply {
         let rest = request.path.strip_prefix(&self.config.path_prefix).unwrap_or(&request.path);
         match rest.strip_prefix("/models/") {
-            Some(model) => models::one(&format::percent_decoded(model)),
-            None => models::list(),
+            Some(model) => models::one(&request, &format::percent_decoded(model)),
+            None => models::list(&request),
         }
     }
 }

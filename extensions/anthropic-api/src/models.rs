@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 use wasmgate_sdk::codec::formats::AnthropicMessages;
-use wasmgate_sdk::format;
 use wasmgate_sdk::prelude::*;
+use wasmgate_sdk::{HttpRequest, format};
 
 /// Everything that can be asked for, on one page.
-pub fn list() -> Reply {
-    let models = format::models();
+pub fn list(request: &HttpRequest) -> Reply {
+    let models = format::models(request);
     let data: Vec<Value> = models.iter().map(|m| object(&m.id)).collect();
     let (first, last) = (models.first().map(|m| &m.id), models.last().map(|m| &m.id));
     let page = json!({"data": data, "has_more": false, "first_id": first, "last_id": last});
@@ -15,8 +15,8 @@ pub fn list() -> Reply {
 }
 
 /// One model.
-pub fn one(id: &str) -> Reply {
-    match format::models().iter().find(|m| m.id == id) {
+pub fn one(request: &HttpRequest, id: &str) -> Reply {
+    match format::models(request).iter().find(|m| m.id == id) {
         Some(model) => Reply::json(200, object(&model.id).to_string().into_bytes()),
         None => format::encode_error::<AnthropicMessages>(&format::no_such_model(id)),
     }
@@ -34,10 +34,10 @@ mod tests {
     #[test]
     fn one_page_of_models() {
         FakeHost::default().provider("a", "anthropic", &["m1", "m2"]).install();
-        let page: Value = serde_json::from_slice(&list().body).unwrap();
+        let page: Value = serde_json::from_slice(&list(&HttpRequest::default()).body).unwrap();
         assert_eq!((page["first_id"].as_str(), page["last_id"].as_str()), (Some("m1"), Some("m2")));
         assert_eq!(page["data"][0]["type"], "model");
-        let missing = one("m9");
+        let missing = one(&HttpRequest::default(), "m9");
         assert_eq!(missing.status, 404);
         let error: Value = serde_json::from_slice(&missing.body).unwrap();
         assert_eq!(error["error"]["type"], "not_found_error");

@@ -139,10 +139,10 @@ impl Http for GeminiApi {
     fn handle(&self, request: HttpRequest) -> Reply {
         match self.lists().find_map(|prefix| request.path.strip_prefix(prefix)?.strip_prefix("/models/")) {
             Some(model) => match plain(&format::percent_decoded(model)) {
-                Ok(model) => models::one(model),
+                Ok(model) => models::one(&request, model),
                 Err(e) => self.encode_error(&e),
             },
-            None => models::list(),
+            None => models::list(&request),
         }
     }
 }

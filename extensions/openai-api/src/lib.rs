@@ -136,8 +136,8 @@ impl Http for OpenAiApi {
             return format::encode_error::<OpenaiResponses>(&not_kept());
         }
         match rest.strip_prefix("/models/") {
-            Some(model) => models::one(&format::percent_decoded(model)),
-            None => models::list(),
+            Some(model) => models::one(&request, &format::percent_decoded(model)),
+            None => models::list(&request),
         }
     }
 }

@@ -1,22 +1,32 @@
 //! Sends each request to a provider. In this order, the first that says something wins:
 //!
-//! 1. aliases of the configuration, followed to their end;
-//! 2. `provider/model`, when the first part is a provider's name;
-//! 3. a provider that lists the model;
-//! 4. patterns of the configuration, then the built-in ones (`gpt-*` goes to a provider of type `openai`, …).
+//! 1. rules of the configuration, on more than the model's name (`rules.rs`), and slots, which are rules for Claude Code; where they lead is
+//!    a name for what follows;
+//! 2. aliases of the configuration, followed to their end;
+//! 3. `provider/model`, when the first part is a provider's name;
+//! 4. a provider that lists the model;
+//! 5. patterns of the configuration, then the built-in ones (`gpt-*` goes to a provider of type `openai`, …).
 //!
 //! When nothing says anything the request keeps the gateway's default provider, if there is one.
 //!
 //! A call that names no model (files, batches, some forms) goes to the provider that the header field `x-wasmgate-provider` names; LiteLLM's
 //! `custom-llm-provider` says the same.
 
-mod pattern;
+mod rules;
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use rules::{Rule, Slots, Subject};
+use serde::{Deserialize, Serialize};
 use wasmgate_sdk::prelude::*;
 use wasmgate_sdk::providers::{self, ProviderInfo};
+use wasmgate_sdk::{Http, HttpRequest, pattern};
+
+/// Path of the manifest, where the host asks for models that there are by other names.
+const CATALOGUE: &str = "/routing/catalogue";
+
+/// Says to other extensions that the caller used an alias.
+const ALIAS: &str = "routing.alias";
 
 /// Names that say which type of provider a model is of.
 const BUILT_IN: &[(&str, &str)] = &[
@@ -34,6 +44,7 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("babbage-*", "openai"),
     ("davinci-*", "openai"),
     ("claude-*", "anthropic"),
+    ("gemini-*", "gemini"),
 ];
 
 /// Header fields that name a provider, for calls that name no model.
@@ -49,6 +60,12 @@ pub struct Config {
     /// Rules tried in order before the built-in ones.
     #[serde(default)]
     patterns: Vec<Pattern>,
+    /// Rules on more than the model's name, tried in order before everything else.
+    #[serde(default)]
+    rules: Vec<Rule>,
+    /// The same for what Claude Code asks for, tried after them.
+    #[serde(default)]
+    slots: Option<Slots>,
 }
 
 /// Models of this name go to this provider.
@@ -63,7 +80,24 @@ struct Pattern {
 
 /// The extension.
 pub struct Routing {
-    config: Config,
+    aliases: BTreeMap<String, String>,
+    patterns: Vec<Pattern>,
+    rules: Vec<Rule>,
+}
+
+/// A model that can be asked for.
+#[derive(Debug, Serialize, Deserialize)]
+struct Offered {
+    id: String,
+    #[serde(default)]
+    provider: String,
+    model: String,
+}
+
+/// What the host asks, and what it is answered.
+#[derive(Serialize, Deserialize)]
+struct Catalogue {
+    models: Vec<Offered>,
 }
 
 impl Extension for Routing {
@@ -73,7 +107,12 @@ impl Extension for Routing {
         for alias in config.aliases.keys() {
             follow(&config.aliases, alias)?;
         }
-        Ok(Self { config })
+        let Config { aliases, patterns, mut rules, slots } = config;
+        if let Some(at) = rules.iter().position(|r| r.to.is_empty()) {
+            return Err(format!("`rules[{at}].to` is empty; write a model, an alias, or `provider/model`"));
+        }
+        rules.extend(slots.into_iter().flat_map(Slots::rules));
+        Ok(Self { aliases, patterns, rules })
     }
 
     fn before_generate(&self, call: &CallInfo, request: &Request) -> Decision {
@@ -88,13 +127,30 @@ impl Extension for Routing {
                 None => Decision::Continue,
             };
         }
-        // `configure` refused cycles.
-        let model = follow(&self.config.aliases, &call.model).unwrap_or(&call.model);
-        match self.target(model) {
-            Some(target) => Decision::Edit(vec![Edit::Target(target)]),
-            None if model != call.model => Decision::Edit(vec![Edit::Model(model.to_owned())]),
-            None => Decision::Continue,
+        let subject = Subject::new(call, request);
+        let mut asked = call.model.as_str();
+        for rule in &self.rules {
+            match subject.fulfils(&rule.when) {
+                Ok(true) => {
+                    asked = &rule.to;
+                    break;
+                }
+                Ok(false) => {}
+                Err(error) => return Decision::Reject(error),
+            }
         }
+        // `configure` refused cycles.
+        let model = follow(&self.aliases, asked).unwrap_or(asked);
+        let mut edits = match self.target(model) {
+            Some(target) => vec![Edit::Target(target)],
+            None if model != call.model => vec![Edit::Model(model.to_owned())],
+            None => return Decision::Continue,
+        };
+        // Only of the caller's own word: what a rule made of it, nobody asked for.
+        if self.aliases.contains_key(&call.requested_model) && asked == call.model {
+            edits.push(Edit::Note(Note { key: ALIAS.into(), value: "true".into() }));
+        }
+        Decision::Edit(edits)
     }
 }
 
@@ -111,7 +167,7 @@ impl Routing {
         if let Some(provider) = all.iter().find(|p| p.models.iter().any(|m| m == model)) {
             return to(&provider.name, model);
         }
-        if let Some(rule) = self.config.patterns.iter().find(|r| pattern::matches(&r.r#match, model)) {
+        if let Some(rule) = self.patterns.iter().find(|r| pattern::matches(&r.r#match, model)) {
             return to(&rule.provider, model);
         }
         let (_, kind) = BUILT_IN.iter().find(|(p, _)| pattern::matches(p, model))?;
@@ -136,7 +192,23 @@ fn follow<'a>(aliases: &'a BTreeMap<String, String>, name: &'a str) -> Result<&'
     Ok(name)
 }
 
-wasmgate_sdk::export!(Routing: before_generate);
+impl Http for Routing {
+    /// Aliases that lead somewhere are models too.
+    fn handle(&self, request: HttpRequest) -> Reply {
+        let Some(Catalogue { mut models }) = serde_json::from_slice(&request.body).ok().filter(|_| request.path == CATALOGUE) else {
+            return Reply::json(404, Vec::new());
+        };
+        for alias in self.aliases.keys().filter(|alias| !alias.contains('*')) {
+            let Some(target) = follow(&self.aliases, alias).ok().and_then(|model| self.target(model)) else { continue };
+            // An alias goes before a model of the same name.
+            models.retain(|m| m.id != *alias);
+            models.push(Offered { id: alias.clone(), provider: target.provider, model: target.model });
+        }
+        Reply::json(200, serde_json::to_vec(&Catalogue { models }).unwrap_or_default())
+    }
+}
+
+wasmgate_sdk::export!(Routing: before_generate, http);
 
 #[cfg(test)]
 mod tests {
@@ -155,8 +227,8 @@ mod tests {
         match routing.before_generate(&request.call(), &request.handle()) {
             Decision::Continue => "-".to_owned(),
             Decision::Edit(edits) => match &edits[..] {
-                [Edit::Target(t)] => format!("{}/{}", t.provider, t.model),
-                [Edit::Model(m)] => format!("={m}"),
+                [Edit::Target(t), ..] => format!("{}/{}", t.provider, t.model),
+                [Edit::Model(m), ..] => format!("={m}"),
                 other => format!("{other:?}"),
             },
             other => format!("{other:?}"),
@@ -213,6 +285,60 @@ mod tests {
             request.chat.model = "gpt-4o".into();
             assert_eq!(decided(&routing, &request), "openai/gpt-4o", "{field}: {value}");
         }
+    }
+
+    #[test]
+    fn a_rule_goes_before_everything_else_and_leads_to_a_name() {
+        FakeHost::default().provider("openai", "openai", &[]).provider("racing", "racing", &[]).install();
+        let routing = configure(serde_json::json!({
+            "aliases": {"fast": "gpt-4o-mini", "gpt-4o": "o3"},
+            "rules": [
+                {"when": {"model": "gpt-4o", "min_tokens": 1000}, "to": "fast"},
+                {"when": {"header": {"x-race": "*"}}, "to": "racing/gpt-4o"},
+            ],
+            "slots": {"background": "fast"},
+        }))
+        .unwrap();
+        check(&routing, "gpt-4o", "openai/o3");
+        check(&routing, "claude-3-5-haiku-latest", "openai/gpt-4o-mini");
+        let mut race = FakeRequest::new("gpt-4o");
+        race.headers.insert("x-race".into(), "yes".into());
+        assert_eq!(decided(&routing, &race), "racing/gpt-4o");
+        let mut long = FakeRequest::new("gpt-4o");
+        long.chat.messages = std::iter::repeat_n(long.chat.messages[0].clone(), 500).collect();
+        assert_eq!(decided(&routing, &long), "openai/gpt-4o-mini");
+        assert!(configure(serde_json::json!({"rules": [{"to": ""}]})).err().unwrap().contains("`rules[0].to` is empty"));
+    }
+
+    #[test]
+    fn only_the_callers_own_alias_is_noted_as_one() {
+        FakeHost::default().provider("openai", "openai", &[]).install();
+        let routing =
+            configure(serde_json::json!({"aliases": {"fast": "gpt-4o-mini"}, "rules": [{"when": {"key": "ci"}, "to": "gpt-4o"}]})).unwrap();
+        let noted = |request: &FakeRequest| match routing.before_generate(&request.call(), &request.handle()) {
+            Decision::Edit(edits) => edits.iter().any(|e| matches!(e, Edit::Note(n) if n.key == ALIAS && n.value == "true")),
+            _ => false,
+        };
+        assert!(noted(&FakeRequest::new("fast")));
+        assert!(!noted(&FakeRequest::new("gpt-4o-mini")));
+        let mut ruled = FakeRequest::new("fast");
+        ruled.notes.insert("apikeys.name".into(), "\"ci\"".into());
+        assert!(!noted(&ruled));
+    }
+
+    #[test]
+    fn aliases_are_listed_with_what_they_stand_for() {
+        FakeHost::default().provider("openai", "openai", &["m"]).install();
+        let routing = configure(serde_json::json!({"aliases": {"fast": "m", "nowhere": "unheard-of", "m": "openai/n"}})).unwrap();
+        let body = br#"{"caller": {"name": "x"}, "models": [{"id": "m", "provider": "openai", "model": "m"}]}"#.to_vec();
+        let reply = routing.handle(HttpRequest { path: CATALOGUE.into(), body, ..HttpRequest::default() });
+        let models: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
+        let expect = serde_json::json!([
+            {"id": "fast", "provider": "openai", "model": "n"},
+            {"id": "m", "provider": "openai", "model": "n"},
+        ]);
+        assert_eq!(models["models"], expect);
+        assert_eq!(routing.handle(HttpRequest::default()).status, 404);
     }
 
     #[test]

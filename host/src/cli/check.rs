@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use super::{SourceArgs, USAGE, reject};
+use crate::config::Storage;
 use crate::gateway::{Checked, Gateway};
 use crate::telemetry;
 
@@ -25,7 +26,7 @@ pub fn run(source: &SourceArgs, strict: bool) -> ExitCode {
         runtime.block_on(async {
             // Checking must not touch what a running gateway stores.
             let mut config = checked.config;
-            config.storage.path = None;
+            config.storage = Storage::default();
             config.deploy.state = None;
             config.deploy.watch = false;
             let gateway = Gateway::start(sources, Checked { config, ..checked }).await?;

@@ -17,6 +17,7 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::{FAILURE, USAGE};
+use crate::config::Secret;
 use server::Server;
 
 /// Looks at the extensions of a running gateway, swaps them, and takes a swap back.
@@ -25,9 +26,12 @@ use server::Server;
 pub struct ExtArgs {
     #[command(subcommand)]
     command: Command,
-    /// Address of the gateway. It answers programs of its own machine only.
+    /// Address of the gateway. Without a password it answers programs of its own machine only.
     #[arg(long, global = true, value_name = "URL", env = "WASMGATE_SERVER_URL", default_value = "http://127.0.0.1:8080")]
     server: String,
+    /// File with the operators' password (`auth.api_password`). The environment variable `WASMGATE_PASSWORD` may hold the password itself.
+    #[arg(long, global = true, value_name = "FILE")]
+    password_file: Option<PathBuf>,
     /// Prints the document as the gateway sends it, for other programs.
     #[arg(long, global = true)]
     json: bool,
@@ -166,24 +170,39 @@ fn end(ended: Result<(), Failure>, json: bool) -> ExitCode {
 async fn command(args: &ExtArgs) -> Result<(), Failure> {
     let json = args.json;
     match &args.command {
-        Command::List => show(json, Server::at(&args.server)?.get(&["api", "extensions"]).await?, |d| report::extensions(data(d))),
+        Command::List => show(json, args.server()?.get(&["api", "extensions"]).await?, |d| report::extensions(data(d))),
         Command::Inspect { what } => match inspect::file(what)? {
             Some(found) => show(json, found.to_string(), |d| report::details(data(d))),
-            None => show(json, Server::at(&args.server)?.get(&["api", "extensions", what]).await?, |d| report::details(data(d))),
+            None => show(json, args.server()?.get(&["api", "extensions", what]).await?, |d| report::details(data(d))),
         },
-        Command::Swap(swap) => swap::run(&Server::at(&args.server)?, swap, json).await,
+        Command::Swap(swap) => swap::run(&args.server()?, swap, json).await,
         Command::Promote { name } => {
-            let document = Server::at(&args.server)?.post(&["api", "extensions", name, "promote"]).await?;
+            let document = args.server()?.post(&["api", "extensions", name, "promote"]).await?;
             show(json, document, |d| report::closing(data(d)))
         }
         Command::Rollback { name } => {
-            let document = Server::at(&args.server)?.post(&["api", "extensions", name, "rollback"]).await?;
+            let document = args.server()?.post(&["api", "extensions", name, "rollback"]).await?;
             show(json, document, |d| report::closing(data(d)))
         }
         Command::History { name } => {
-            let document = Server::at(&args.server)?.get(&["api", "generations"]).await?;
+            let document = args.server()?.get(&["api", "generations"]).await?;
             show(json, document, |d| report::history(data(d), name.as_deref()))
         }
+    }
+}
+
+impl ExtArgs {
+    /// The gateway that is asked, with the password if there is one. It is no argument: everybody on the machine sees those.
+    fn server(&self) -> Result<Server, Failure> {
+        let password = match &self.password_file {
+            Some(file) => {
+                let read = std::fs::read_to_string(file);
+                let text = read.map_err(|e| Failure::Usage(format!("the password's file `{}` cannot be read: {e}", file.display())))?;
+                Some(text.trim_end().to_owned())
+            }
+            None => std::env::var("WASMGATE_PASSWORD").ok(),
+        };
+        Server::at(&self.server, password.filter(|p| !p.is_empty()).map(Secret::new))
     }
 }
 

@@ -1,8 +1,12 @@
 //! The command line.
 
 mod check;
+mod config;
 mod ext;
+mod health;
+mod import;
 mod serve;
+mod usage;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -49,8 +53,19 @@ enum Command {
         #[arg(long)]
         strict: bool,
     },
+    /// Shows the configuration that is in effect, and what could be in one.
+    Config(config::ConfigArgs),
     /// Looks at the extensions of a running gateway, swaps them, and takes a swap back.
     Ext(ext::ExtArgs),
+    /// Asks a running gateway whether it lives; exit code 0 when it does. For probes.
+    Health(health::HealthArgs),
+    /// Converts another gateway's configuration into one of this.
+    ///
+    /// What cannot be converted is listed on standard error, line by line with the reason, and at the head of the result. Keys that stand in
+    /// the file are not copied: an environment variable takes their place.
+    Import(import::ImportArgs),
+    /// Moves rows (usage, audits, history) out of the store of a configuration, or into it.
+    Usage(usage::UsageArgs),
     /// Prints all settings of the configuration with their defaults, as Markdown.
     ConfigReference,
 }
@@ -93,7 +108,11 @@ pub fn run() -> ExitCode {
     match cli.command {
         Command::Serve { source } => serve::run(&source),
         Command::Check { source, strict } => check::run(&source, strict),
+        Command::Config(args) => config::run(&args),
         Command::Ext(args) => ext::run(&args),
+        Command::Health(args) => health::run(&args),
+        Command::Import(args) => import::run(&args),
+        Command::Usage(args) => usage::run(&args),
         Command::ConfigReference => {
             print!("{}", crate::config::reference());
             ExitCode::SUCCESS

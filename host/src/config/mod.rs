@@ -3,9 +3,12 @@
 //! Settings that are not listed here belong to an extension, which claims them in its manifest (`sections`); a setting that
 //! nobody claims is an error.
 
+mod front;
 pub mod problems;
 pub mod reader;
+pub mod schema;
 mod secret;
+pub mod shown;
 pub mod source;
 
 use std::collections::BTreeMap;
@@ -14,15 +17,21 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+pub use front::{Auth, Cors, Tls};
+use ipnet::IpNet;
 pub use problems::{Problem, Rejected, Severity};
 use reader::{Cursor, Section as _, Setting};
+pub use schema::{reference as reference_file, schema};
 pub use secret::Secret;
+use shown::Shown;
+pub use shown::print;
 pub use source::Source;
 
 use crate::extensions::limits::Limits;
 use crate::extensions::outbound::HostRule;
 use crate::extensions::{Capability, Hook};
 use crate::section;
+use virtual_providers::{FallbackConfig, LoadBalanceConfig, RacingConfig, VirtualConfig};
 
 section! {
     /// The listener.
@@ -47,6 +56,12 @@ section! {
         shutdown_timeout: Duration = Duration::from_secs(30),
         /// Threads that serve requests; 0 is one for each processor.
         threads: usize = 0,
+        /// What connections are encrypted with; without it they are not.
+        tls: Option<Tls> = None,
+        /// Which web pages may ask from a browser; without it none may.
+        cors: Option<Cors> = None,
+        /// Proxies in front of the gateway, as addresses or networks. What they say in `x-forwarded-for` is believed.
+        trusted_proxies: Vec<IpNet> = Vec::new(),
     }
 }
 
@@ -57,16 +72,71 @@ section! {
         level: String = "info".into(),
         /// `text` or `json`.
         format: LogFormat = LogFormat::Text,
+        /// Whether a line is written for every request.
+        access: bool = false,
+        /// File that these lines are added to; without it they are in the log.
+        access_file: Option<PathBuf> = None,
     }
 }
 
 section! {
     /// What outlives a restart.
     pub struct Storage {
-        /// File of the store; without it, everything is forgotten at the end.
+        /// File of the store: keys and values, and rows too unless `records` keeps them elsewhere. Without it, they are forgotten at the end.
         path: Option<PathBuf> = None,
         /// How long rows that extensions append (usage, audits, history) are kept; `0s` keeps them for ever.
         retain_records: Duration = Duration::from_secs(90 * 24 * 3600),
+        /// Longest time from an accepted write to where it lasts: what a killed process loses at most.
+        flush_interval: Duration = Duration::from_millis(200),
+        /// Where rows are kept.
+        records: RecordsConfig = RecordsConfig::default(),
+        /// Where limits on rates are counted.
+        limits: LimitsStoreConfig = LimitsStoreConfig::default(),
+    }
+}
+
+section! {
+    /// Where rows are kept.
+    pub struct RecordsConfig {
+        /// `redb` and `sqlite` are files, `postgres` is shared by several gateways, `memory` forgets. Without it, rows are in the file of
+        /// `storage.path`, or in memory.
+        r#type: Option<RecordsStore> = None,
+        /// The file, for `redb` (default: that of `storage.path`) and `sqlite`.
+        path: Option<PathBuf> = None,
+        /// Where PostgreSQL is: `postgres://USER:PASSWORD@HOST:PORT/DATABASE`; with `?sslmode=require` encrypted and verified, else not encrypted.
+        url: Option<Secret> = None,
+        /// Rows of one extension that may wait to be written; they may also have 64 MiB at most.
+        queue: usize = crate::storage::records::MAX_WAITING_ROWS,
+        /// What happens to one row more: `drop_oldest` forgets the oldest that waits, `refuse` tells the extension that it cannot be
+        /// taken. Nobody ever waits, and what is lost is counted on `/metrics`.
+        when_full: WhenFull = WhenFull::DropOldest,
+    }
+}
+
+section! {
+    /// Where limits on rates are counted.
+    pub struct LimitsStoreConfig {
+        /// `memory`: each gateway for itself. `redis`: several gateways keep one limit together.
+        r#type: LimitsStore = LimitsStore::Memory,
+        /// Where Redis is: `redis://USER:PASSWORD@HOST:PORT/DATABASE`, or `unix:PATH`.
+        url: Option<Secret> = None,
+        /// How long a request waits for Redis at most.
+        timeout: Duration = Duration::from_millis(100),
+        /// What decides while Redis is away: `local` counts in each gateway, `fail_open` lets everything pass, `fail_closed` nothing.
+        when_away: WhenAway = WhenAway::Local,
+    }
+}
+
+impl RecordsConfig {
+    /// Where rows are kept.
+    pub fn store(&self, storage: &Storage) -> RecordsStore {
+        let default = if self.path.is_some() || storage.path.is_some() { RecordsStore::Redb } else { RecordsStore::Memory };
+        self.r#type.unwrap_or(default)
+    }
+
+    /// Whether rows are in the same file as keys, if there is one.
+    pub fn kept_with_keys(&self) -> bool {
+        self.path.is_none() && matches!(self.r#type, None | Some(RecordsStore::Redb))
     }
 }
 
@@ -119,14 +189,26 @@ section! {
 section! {
     /// Where requests are sent.
     pub struct ProviderConfig {
-        /// What it speaks: `openai` (chat completions, of OpenAI or any compatible host), `openai-responses`, `anthropic`, `gemini` (the Gemini API, or Vertex AI with `project` and `location`), or `echo` (built in, for trying out).
+        /// What it speaks: `openai` (chat completions of OpenAI), `openai-responses`, `anthropic`, `gemini` (the Gemini API, or Vertex AI
+        /// with `project` and `location`), `echo` (built in, for trying out), `openai-compatible` (any host that speaks OpenAI's chat
+        /// completions, at `base_url`), or a vendor that does: they are listed in [providers.md](../providers.md). Or how it uses other
+        /// providers: `racing`, `fallback`, `loadbalance`; see `config`.
         r#type: String = String::new(),
         /// Whether it is used.
         enabled: bool = true,
         /// The key that it wants.
         api_key: Option<Secret> = None,
+        /// Several keys, in the place of `api_key`: they take turns, and one that is refused rests.
+        api_keys: Vec<Secret> = Vec::new(),
         /// Where it is, up to and with the version, for example `https://api.openai.com/v1`.
         base_url: Option<String> = None,
+        /// Header fields for each of its requests, by name. Values are not shown anywhere.
+        headers: BTreeMap<String, Secret> = BTreeMap::new(),
+        /// Name of the resource, for Azure OpenAI: its host is `NAME.openai.azure.com`.
+        resource: Option<String> = None,
+        /// Version of Azure OpenAI's interface: a date such as `2024-10-21` has the deployment in the path; without it, or with `preview`, it is
+        /// the v1 API.
+        api_version: Option<String> = None,
         /// Project at Google Cloud, for Gemini models on Vertex AI. `api_key` is then an access token.
         project: Option<String> = None,
         /// Location of that project, for example `europe-west4` or `global`.
@@ -135,6 +217,8 @@ section! {
         default_model: Option<String> = None,
         /// Its models. When the list is given, others are refused before anything is sent.
         models: Vec<String> = Vec::new(),
+        /// How often it is asked for the list of its models, in the background; `0s` never asks, and with `models` nobody has to.
+        models_refresh: Duration = Duration::ZERO,
         /// `max_tokens` for formats that require it, when the client's format does not.
         default_max_tokens: u64 = 4096,
         /// What is done when its format cannot express something of a request: `warn` leaves it out and says so in the response header
@@ -147,8 +231,60 @@ section! {
         connect_timeout: Duration = Duration::from_secs(10),
         /// How long the first byte of an answer may take.
         first_byte_timeout: Duration = Duration::from_secs(300),
+        /// How long the first event of a stream may take, from when the request was sent; `0s` does not look. Hosts may send the head of an
+        /// answer long before they have anything to say.
+        first_event_timeout: Duration = Duration::ZERO,
         /// How long a stream may be silent.
         idle_timeout: Duration = Duration::from_secs(120),
+        /// How long a request may take with everything: waiting in the queue, retries, and the answer to its end; `0s` does not look.
+        timeout: Duration = Duration::ZERO,
+        /// How often a request that failed is sent again, as long as nothing of an answer came. Off, because clients retry themselves, and
+        /// their tries would be multiplied with these.
+        max_retries: u32 = 0,
+        /// How those retries are spaced and bounded.
+        retry: RetryConfig = RetryConfig::default(),
+        /// When it is left alone for a while because it fails.
+        breaker: BreakerConfig = BreakerConfig::default(),
+        /// Requests that may run at once, streams to their end; 0 does not limit them.
+        max_in_flight: usize = 0,
+        /// Requests that may wait for one of those places; one more is refused at once.
+        queue_limit: usize = 64,
+        /// How long a request may wait for a place before it is refused.
+        queue_timeout: Duration = Duration::from_secs(10),
+        /// How often it is tried without a caller, to know how it is; `0s` never tries.
+        probe_interval: Duration = Duration::ZERO,
+        /// Of a virtual provider: whom it uses, and how. Its settings are below, type by type.
+        config: Value = Value::Object(serde_json::Map::new()),
+    }
+}
+
+section! {
+    /// Retries of requests to a provider.
+    pub struct RetryConfig {
+        /// About how long the first retry waits; each one after it twice as long. Half of it is random, so that many callers do not come back
+        /// together.
+        backoff: Duration = Duration::from_millis(500),
+        /// Longest wait. A provider that asks for more is not retried: the caller gets its error, with the time.
+        max_backoff: Duration = Duration::from_secs(8),
+        /// Retries for each request, on average, that a provider may get: with 0.2, one for five requests. A few more are allowed at once. So an
+        /// outage is not multiplied.
+        budget: f64 = 0.2,
+    }
+}
+
+section! {
+    /// When a provider's model is left alone.
+    pub struct BreakerConfig {
+        /// Failures one after the other that open it; 0 does not count them.
+        failures: u32 = 0,
+        /// Share of failures in the window that opens it, from 0 to 1; 0 does not look.
+        failure_rate: f64 = 0.0,
+        /// Length of that window.
+        window: Duration = Duration::from_secs(30),
+        /// Requests that the window must have before its share means anything.
+        min_requests: u32 = 20,
+        /// How long it stays open before one request tries.
+        cooldown: Duration = Duration::from_secs(30),
     }
 }
 
@@ -157,6 +293,9 @@ section! {
     pub struct ExtensionConfig {
         /// Whether it is loaded.
         enabled: bool = true,
+        /// Whether the gateway starts without it when its component is nowhere: without this there is a warning, with it an error. For what
+        /// keeps people out.
+        required: bool = false,
         /// File of the component; without it, `NAME.wasm` in the components folder.
         component: Option<PathBuf> = None,
         /// Paths that it answers, for a component that knows nothing of this gateway: any that exports `wasi:http/incoming-handler`.
@@ -274,6 +413,13 @@ macro_rules! words {
                     _ => None,
                 }
             }
+
+            /// Its word.
+            pub fn word(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word,)*
+                }
+            }
         }
 
         impl Setting for $name {
@@ -286,13 +432,17 @@ macro_rules! words {
             }
 
             fn show(&self) -> String {
-                match self {
-                    $(Self::$variant => $word.into(),)*
-                }
+                self.word().into()
+            }
+
+            fn schema() -> Value {
+                serde_json::json!({"enum": [$($word),*]})
             }
         }
     };
 }
+
+pub mod virtual_providers;
 
 words! {
     /// How log lines look.
@@ -301,6 +451,52 @@ words! {
         Text = "text",
         /// One JSON object a line.
         Json = "json",
+    }
+}
+
+words! {
+    /// Where rows are kept.
+    pub enum RecordsStore {
+        /// In a file of redb.
+        Redb = "redb",
+        /// In a file of SQLite.
+        Sqlite = "sqlite",
+        /// In PostgreSQL.
+        Postgres = "postgres",
+        /// In memory.
+        Memory = "memory",
+    }
+}
+
+words! {
+    /// What happens when too many rows wait.
+    pub enum WhenFull {
+        /// The oldest of them are forgotten.
+        DropOldest = "drop_oldest",
+        /// More are not taken.
+        Refuse = "refuse",
+    }
+}
+
+words! {
+    /// Where limits are counted.
+    pub enum LimitsStore {
+        /// In each gateway.
+        Memory = "memory",
+        /// In Redis.
+        Redis = "redis",
+    }
+}
+
+words! {
+    /// What decides about limits while Redis is away.
+    pub enum WhenAway {
+        /// Each gateway counts.
+        Local = "local",
+        /// Everything passes.
+        FailOpen = "fail_open",
+        /// Nothing passes.
+        FailClosed = "fail_closed",
     }
 }
 
@@ -396,6 +592,18 @@ impl Setting for OnErrors {
     fn show(&self) -> String {
         self.default.show()
     }
+
+    fn shown(&self) -> Shown {
+        if self.hooks.is_empty() {
+            return Shown::text(&self.show());
+        }
+        Shown::Names(self.hooks.iter().map(|(hook, word)| (hook.name().to_owned(), word.shown())).collect())
+    }
+
+    fn schema() -> Value {
+        let hooks: serde_json::Map<_, _> = Hook::SKIPPABLE.iter().map(|h| (h.name().to_owned(), OnError::schema())).collect();
+        serde_json::json!({"anyOf": [OnError::schema(), {"type": "object", "properties": hooks, "additionalProperties": false}]})
+    }
 }
 
 impl Setting for Capability {
@@ -410,6 +618,10 @@ impl Setting for Capability {
 
     fn show(&self) -> String {
         self.name().into()
+    }
+
+    fn schema() -> Value {
+        serde_json::json!({"enum": Self::ALL.iter().map(|c| c.name()).collect::<Vec<_>>()})
     }
 }
 
@@ -428,6 +640,8 @@ words! {
 pub struct Config {
     /// The listener.
     pub server: Server,
+    /// Who may use the operators' interface.
+    pub auth: Auth,
     /// The log.
     pub logging: Logging,
     /// What outlives a restart.
@@ -442,6 +656,8 @@ pub struct Config {
     pub default_provider: Option<String>,
     /// Where requests are sent.
     pub providers: BTreeMap<String, ProviderConfig>,
+    /// Those of them that are virtual and enabled, with the members that exist.
+    pub virtual_providers: BTreeMap<String, VirtualConfig>,
     /// Extensions that the configuration names.
     pub extensions: BTreeMap<String, ExtensionConfig>,
     /// Settings that belong to extensions.
@@ -449,7 +665,8 @@ pub struct Config {
 }
 
 /// Names at the top that are the host's own.
-const OWN: [&str; 9] = ["server", "logging", "storage", "deploy", "components", "cache", "default_provider", "providers", "extensions"];
+const OWN: [&str; 10] =
+    ["server", "auth", "logging", "storage", "deploy", "components", "cache", "default_provider", "providers", "extensions"];
 
 /// A configuration that was read, with what is wrong with it so far.
 pub struct Reading {
@@ -474,8 +691,9 @@ impl Reading {
         let readable = !problems.iter().any(|p| p.severity == Severity::Error && p.path.is_empty() && p.place != "--set");
         let mut at = Cursor { source: &source, value: &source.value, path: String::new(), problems: &mut problems };
         let extensions: BTreeMap<String, ExtensionConfig> = at.field("extensions", BTreeMap::new);
-        let config = Config {
+        let mut config = Config {
             server: at.field("server", Server::default),
+            auth: at.field("auth", Auth::default),
             logging: at.field("logging", Logging::default),
             storage: at.field("storage", Storage::default),
             deploy: at.field("deploy", Deploy::default),
@@ -483,14 +701,20 @@ impl Reading {
             cache: at.field("cache", || None),
             default_provider: at.field("default_provider", || None),
             providers: at.field("providers", BTreeMap::new),
+            virtual_providers: BTreeMap::new(),
             extensions,
             sections: own_sections(&source.value),
         };
         if readable {
+            if let Some(mut at) = at.member("providers") {
+                config.virtual_providers = virtual_providers::read(&config.providers, &mut at);
+            }
             check_providers(&config, &mut at);
             check_limits(&config, &mut at);
             check_http(&config, &mut at);
             check_pins(&config, &mut at);
+            front::check(&config, &mut at);
+            check_storage(&config.storage, &mut at);
         }
         Self { config, problems, source }
     }
@@ -527,9 +751,11 @@ fn check_providers(config: &Config, at: &mut Cursor<'_>) {
         return;
     };
     for (name, provider) in &config.providers {
-        let Some(mut at) = providers.member(name) else { continue };
+        // Virtual ones were checked when they were read.
+        let Some(mut at) = providers.member(name).filter(|_| !virtual_providers::is_virtual(&provider.r#type)) else { continue };
         crate::providers::check(provider, &mut at);
     }
+    crate::providers::check_loops(config, &mut providers);
     if !usable {
         providers.error("every provider is disabled, so no request could be answered.".into());
     }
@@ -583,17 +809,83 @@ fn check_pins(config: &Config, at: &mut Cursor<'_>) {
     }
 }
 
+/// What is missing or wrong in where things are stored.
+fn check_storage(storage: &Storage, at: &mut Cursor<'_>) {
+    let Some(mut at) = at.member("storage") else { return };
+    if let Some(mut at) = at.member("records") {
+        check_records(storage, &mut at);
+    }
+    if let Some(mut at) = at.member("limits") {
+        let LimitsStoreConfig { r#type, url, timeout, .. } = &storage.limits;
+        if timeout.is_zero() {
+            at.error("`timeout` is 0, and then Redis could never answer; set for example `100ms`.".into());
+        }
+        check_url(&mut at, url.as_ref(), *r#type == LimitsStore::Redis, r#type.word(), &|url| {
+            crate::storage::limits::parse_url(url).map(drop)
+        });
+    }
+}
+
+/// What is missing or wrong in where rows are kept, reported in the section that says it.
+pub fn check_records(storage: &Storage, at: &mut Cursor<'_>) {
+    let RecordsConfig { path, url, queue, .. } = &storage.records;
+    let store = storage.records.store(storage);
+    let file = match store {
+        RecordsStore::Redb => path.is_some() || storage.path.is_some(),
+        RecordsStore::Sqlite => path.is_some(),
+        RecordsStore::Postgres | RecordsStore::Memory => true,
+    };
+    if !file {
+        at.error(format!("rows in `{}` need a file: set `path`, for example `path: usage.db`.", store.word()));
+    }
+    if path.is_some() && matches!(store, RecordsStore::Postgres | RecordsStore::Memory) {
+        at.error(format!("rows in `{}` have no file: remove `path`, or set `type` to `redb` or `sqlite`.", store.word()));
+    }
+    if path.is_some() && *path == storage.path {
+        at.error("`path` is the file of `storage.path`; leave it out, then rows are in that file.".into());
+    }
+    if *queue == 0 {
+        at.error("`queue` is 0, and then no row could ever be written; set at least 1.".into());
+    }
+    check_url(at, url.as_ref(), store == RecordsStore::Postgres, store.word(), &|url| crate::storage::records::parse_url(url).map(drop));
+}
+
+fn check_url(at: &mut Cursor<'_>, url: Option<&Secret>, wanted: bool, store: &str, parse: &dyn Fn(&str) -> Result<(), String>) {
+    match url {
+        None if wanted => at.error(format!("`{store}` needs a `url`.")),
+        Some(_) if !wanted => at.error(format!("`{store}` has no `url`: remove it, or set another `type`.")),
+        Some(url) => {
+            if let Err(reason) = parse(url.expose())
+                && let Some(mut at) = at.member("url")
+            {
+                at.error(format!("{reason}."));
+            }
+        }
+        None => {}
+    }
+}
+
 /// The reference of all settings, as Markdown.
 pub fn reference() -> String {
     let top = "\nAt the top: `components` (folder of the components), `cache` (folder for compiled code), `default_provider` (where requests go that no \
                extension sent anywhere; the only provider when there is one), and the sections below. Other names belong to extensions.\n";
-    let groups: [(&str, Vec<reader::FieldDoc>); 9] = [
+    let groups: [(&str, Vec<reader::FieldDoc>); 19] = [
         ("server", Server::fields()),
+        ("server.tls", Tls::fields()),
+        ("server.cors", Cors::fields()),
+        ("auth", Auth::fields()),
         ("logging", Logging::fields()),
         ("storage", Storage::fields()),
+        ("storage.records", RecordsConfig::fields()),
+        ("storage.limits", LimitsStoreConfig::fields()),
         ("deploy", Deploy::fields()),
         ("deploy.pins", Pin::fields()),
         ("providers.NAME", ProviderConfig::fields()),
+        ("providers.NAME.retry", RetryConfig::fields()),
+        ("providers.NAME.breaker", BreakerConfig::fields()),
+        ("providers.NAME.config (type racing)", RacingConfig::fields()),
+        ("providers.NAME.config (type fallback)", FallbackConfig::fields()),
+        ("providers.NAME.config (type loadbalance)", LoadBalanceConfig::fields()),
         ("extensions.NAME", ExtensionConfig::fields()),
         ("extensions.NAME.limits", LimitsConfig::fields()),
         ("extensions.NAME.http", HttpGrant::fields()),

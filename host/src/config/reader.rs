@@ -6,10 +6,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::problems::{Problem, Severity};
+use super::schema::or_besides;
 use super::secret::Secret;
+use super::shown::Shown;
 use super::source::{Source, unknown};
 
 /// What a field looks like, for the reference.
@@ -22,6 +24,16 @@ pub struct FieldDoc {
     pub expected: String,
     /// The default, as the file would write it; empty when there is none.
     pub default: String,
+    /// The default in one line of YAML; none when there is no default, or no line has room for it.
+    pub yaml: Option<String>,
+    /// JSON Schema of what is expected.
+    pub schema: Value,
+    /// The settings in it, when it is a section, or holds some.
+    pub inner: Option<Vec<Self>>,
+    /// Whether it is a section that is always there.
+    pub is_section: bool,
+    /// Whether it is a list.
+    pub is_list: bool,
 }
 
 /// A group of settings.
@@ -42,6 +54,22 @@ pub trait Setting: Sized {
     fn show(&self) -> String;
     /// Whether values must not be printed, wrong ones included.
     fn is_secret() -> bool {
+        false
+    }
+    /// The value as `config print` shows it.
+    fn shown(&self) -> Shown {
+        Shown::text(&self.show())
+    }
+    /// JSON Schema of the values; anything when it is not said.
+    fn schema() -> Value {
+        json!({})
+    }
+    /// The settings in it, when it is a section, or holds some.
+    fn inner() -> Option<Vec<FieldDoc>> {
+        None
+    }
+    /// Whether it is a list.
+    fn is_list() -> bool {
         false
     }
 }
@@ -146,6 +174,11 @@ macro_rules! section {
                     doc: &[$($doc),*],
                     expected: <$ty as $crate::config::reader::Setting>::expected(),
                     default: <$ty as $crate::config::reader::Setting>::show(&$default),
+                    yaml: <$ty as $crate::config::reader::Setting>::shown(&$default).inline(),
+                    schema: <$ty as $crate::config::reader::Setting>::schema(),
+                    inner: <$ty as $crate::config::reader::Setting>::inner(),
+                    is_section: <$ty as $crate::config::reader::Setting>::shown(&$default).has_names(),
+                    is_list: <$ty as $crate::config::reader::Setting>::is_list(),
                 }),*]
             }
         }
@@ -168,6 +201,21 @@ macro_rules! section {
             fn show(&self) -> String {
                 String::new()
             }
+
+            fn shown(&self) -> $crate::config::shown::Shown {
+                $crate::config::shown::Shown::Names(vec![$((
+                    $crate::config::reader::name(stringify!($field)).to_owned(),
+                    $crate::config::reader::Setting::shown(&self.$field),
+                )),*])
+            }
+
+            fn schema() -> serde_json::Value {
+                $crate::config::schema::section(<Self as $crate::config::reader::Section>::fields())
+            }
+
+            fn inner() -> Option<Vec<$crate::config::reader::FieldDoc>> {
+                Some(<Self as $crate::config::reader::Section>::fields())
+            }
         }
     };
 }
@@ -188,6 +236,14 @@ impl Setting for bool {
     fn show(&self) -> String {
         self.to_string()
     }
+
+    fn shown(&self) -> Shown {
+        Shown::Plain(self.to_string())
+    }
+
+    fn schema() -> Value {
+        json!({"type": "boolean"})
+    }
 }
 
 impl Setting for String {
@@ -205,6 +261,10 @@ impl Setting for String {
 
     fn show(&self) -> String {
         self.clone()
+    }
+
+    fn schema() -> Value {
+        json!({"type": ["string", "number"]})
     }
 }
 
@@ -229,6 +289,14 @@ macro_rules! numbers {
             fn show(&self) -> String {
                 self.to_string()
             }
+
+            fn shown(&self) -> Shown {
+                Shown::Plain(self.to_string())
+            }
+
+            fn schema() -> Value {
+                json!({"type": "integer", "minimum": 0, "maximum": <$ty>::MAX})
+            }
         }
     )*};
 }
@@ -251,6 +319,14 @@ impl Setting for f64 {
     fn show(&self) -> String {
         self.to_string()
     }
+
+    fn shown(&self) -> Shown {
+        Shown::Plain(self.to_string())
+    }
+
+    fn schema() -> Value {
+        json!({"type": "number", "minimum": 0})
+    }
 }
 
 impl Setting for PathBuf {
@@ -264,6 +340,15 @@ impl Setting for PathBuf {
 
     fn show(&self) -> String {
         self.display().to_string()
+    }
+
+    fn shown(&self) -> Shown {
+        // A path that was not given is none.
+        if self.as_os_str().is_empty() { Shown::Nothing } else { Shown::text(&self.show()) }
+    }
+
+    fn schema() -> Value {
+        json!({"type": "string", "minLength": 1})
     }
 }
 
@@ -292,6 +377,14 @@ impl Setting for Duration {
             seconds if seconds > 0 && seconds.is_multiple_of(3600) => format!("{}h", seconds / 3600),
             seconds => format!("{seconds}s"),
         }
+    }
+
+    fn shown(&self) -> Shown {
+        Shown::Plain(self.show())
+    }
+
+    fn schema() -> Value {
+        json!({"type": "string", "pattern": "^[0-9]+(\\.[0-9]+)? *(ms|s|m|h)$"})
     }
 }
 
@@ -326,6 +419,10 @@ impl Setting for Secret {
         "***".into()
     }
 
+    fn schema() -> Value {
+        json!({"type": ["string", "number"]})
+    }
+
     fn is_secret() -> bool {
         true
     }
@@ -342,6 +439,10 @@ impl Setting for Value {
 
     fn show(&self) -> String {
         self.to_string()
+    }
+
+    fn shown(&self) -> Shown {
+        Shown::undescribed("", self)
     }
 }
 
@@ -360,6 +461,22 @@ impl<T: Setting> Setting for Option<T> {
 
     fn show(&self) -> String {
         self.as_ref().map_or_else(String::new, T::show)
+    }
+
+    fn shown(&self) -> Shown {
+        self.as_ref().map_or(Shown::Nothing, T::shown)
+    }
+
+    fn schema() -> Value {
+        T::schema()
+    }
+
+    fn inner() -> Option<Vec<FieldDoc>> {
+        T::inner()
+    }
+
+    fn is_list() -> bool {
+        T::is_list()
     }
 }
 
@@ -381,6 +498,22 @@ impl<T: Setting> Setting for Vec<T> {
     fn show(&self) -> String {
         format!("[{}]", self.iter().map(T::show).collect::<Vec<_>>().join(", "))
     }
+
+    fn shown(&self) -> Shown {
+        Shown::List(self.iter().map(T::shown).collect())
+    }
+
+    fn schema() -> Value {
+        json!({"type": "array", "items": or_besides(T::schema())})
+    }
+
+    fn inner() -> Option<Vec<FieldDoc>> {
+        T::inner()
+    }
+
+    fn is_list() -> bool {
+        true
+    }
 }
 
 impl<T: Setting> Setting for BTreeMap<String, T> {
@@ -401,5 +534,13 @@ impl<T: Setting> Setting for BTreeMap<String, T> {
 
     fn show(&self) -> String {
         String::new()
+    }
+
+    fn shown(&self) -> Shown {
+        Shown::Names(self.iter().map(|(name, value)| (name.clone(), value.shown())).collect())
+    }
+
+    fn schema() -> Value {
+        json!({"type": "object", "additionalProperties": or_besides(T::schema())})
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::reader::{Cursor, Setting};
+
 /// A key or password. It shows as `***` wherever it is printed; only [`Secret::expose`] gives it away.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
@@ -20,6 +22,40 @@ impl Secret {
     /// Removes every occurrence of the secret from a text that others will see.
     pub fn mask(&self, text: &str) -> String {
         if self.0.is_empty() { text.to_owned() } else { text.replace(&self.0, "***") }
+    }
+}
+
+/// A secret in an environment variable that the configuration names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Variable {
+    /// Name of the variable.
+    pub name: String,
+    /// What is in it.
+    pub value: Secret,
+}
+
+impl Setting for Variable {
+    fn expected() -> String {
+        "the name of an environment variable".into()
+    }
+
+    fn read(at: &mut Cursor<'_>) -> Option<Self> {
+        let name = at.value.as_str().filter(|n| !n.is_empty() && !n.contains(['=', '\0']))?.to_owned();
+        match std::env::var(&name).ok().filter(|v| !v.is_empty()) {
+            Some(value) => Some(Self { name, value: Secret::new(value) }),
+            None => {
+                at.error(format!("the environment variable `{name}` is not set; set it, or leave this setting out."));
+                None
+            }
+        }
+    }
+
+    fn show(&self) -> String {
+        self.name.clone()
+    }
+
+    fn schema() -> serde_json::Value {
+        serde_json::json!({"type": "string", "minLength": 1})
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The layers are merged by `figment`. The YAML layer is our own so that every setting keeps its line.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use figment::providers::{Env, Serialized};
@@ -11,6 +11,7 @@ use figment::{Figment, Metadata, Profile, Provider};
 use saphyr::{LoadableYamlNode as _, MarkedYamlOwned, ScalarOwned, YamlDataOwned};
 
 use super::problems::{Problem, Severity, suggestion};
+use super::shown::is_secret;
 
 /// Environment variables that are settings: `WASMGATE_SERVER__PORT` is `server.port`. A name without `__` is none.
 const ENV_PREFIX: &str = "WASMGATE_";
@@ -24,7 +25,10 @@ pub struct Source {
     pub problems: Vec<Problem>,
     file: String,
     lines: HashMap<String, usize>,
-    overrides: Vec<String>,
+    /// Settings that were made elsewhere, and where; later ones win.
+    overrides: Vec<(String, String)>,
+    /// Settings whose text has a secret of the environment in it.
+    secrets: HashSet<String>,
 }
 
 impl Source {
@@ -48,24 +52,31 @@ impl Source {
                 return failed;
             }
         };
-        let mut layer = YamlLayer { file, env, lines: HashMap::new(), problems: Vec::new() };
+        let mut layer = YamlLayer { file, env, lines: HashMap::new(), problems: Vec::new(), secrets: HashSet::new() };
         let root = match documents.as_slice() {
             [] => Value::from(Dict::new()),
             [only] => layer.value(only, "").unwrap_or_else(|| Value::from(Dict::new())),
             _ => return Self::failed(file.into(), "holds more than one YAML document".into()),
         };
-        let YamlLayer { lines, mut problems, .. } = layer;
+        let YamlLayer { lines, mut problems, secrets, .. } = layer;
         let Value::Dict(_, dict) = root else {
             return Self::failed(file.into(), "must hold settings (`name: value`) at its top".into());
         };
         let mut figment = Figment::new().merge(Layer(dict)).merge(environment());
-        let mut overrides: Vec<String> = environment().iter().map(|(k, _)| k.as_str().to_lowercase()).collect();
+        let mut overrides: Vec<(String, String)> = environment()
+            .iter()
+            .map(|(k, _)| {
+                let path = k.as_str().to_lowercase();
+                let variable = path.replace('.', ENV_SEPARATOR).replace('-', "_").to_uppercase();
+                (path, format!("environment variable {ENV_PREFIX}{variable}"))
+            })
+            .collect();
         for pair in set {
             match pair.split_once('=') {
                 Some((path, value)) => {
                     let path = setting_path(path);
                     figment = figment.merge(Serialized::default(&path, command_line_value(value)));
-                    overrides.push(path);
+                    overrides.push((path, "--set".into()));
                 }
                 None => problems.push(Problem {
                     severity: Severity::Error,
@@ -79,7 +90,7 @@ impl Source {
             Ok(value) => value,
             Err(e) => return Self::failed(file.into(), e.to_string()),
         };
-        Self { value, problems, file: file.into(), lines, overrides }
+        Self { value, problems, file: file.into(), lines, overrides, secrets }
     }
 
     fn failed(place: String, message: String) -> Self {
@@ -89,13 +100,20 @@ impl Source {
             file: String::new(),
             lines: HashMap::new(),
             overrides: Vec::new(),
+            secrets: HashSet::new(),
         }
+    }
+
+    /// Whether a setting has something of the environment in it that is called like a secret there.
+    pub fn is_secret(&self, path: &str) -> bool {
+        self.secrets.contains(path)
     }
 
     /// Where a setting was made; for one that was not made, where its parent was.
     pub fn place(&self, path: &str) -> String {
-        if self.overrides.iter().any(|o| o == path) {
-            return "command line or environment".into();
+        let is_in = |whole: &str| path.strip_prefix(whole).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
+        if let Some((_, place)) = self.overrides.iter().rev().find(|(whole, _)| is_in(whole)) {
+            return place.clone();
         }
         let mut path = path;
         loop {
@@ -157,6 +175,7 @@ struct YamlLayer<'a> {
     env: &'a dyn Fn(&str) -> Option<String>,
     lines: HashMap<String, usize>,
     problems: Vec<Problem>,
+    secrets: HashSet<String>,
 }
 
 impl YamlLayer<'_> {
@@ -235,6 +254,9 @@ impl YamlLayer<'_> {
             };
             let inner = &rest[at + 2..at + end];
             let (name, default) = inner.split_once(":-").map_or((inner, None), |(n, d)| (n, Some(d)));
+            if is_secret(name) {
+                self.secrets.insert(path.to_owned());
+            }
             match (self.env)(name).filter(|v| !v.is_empty()).or_else(|| default.map(str::to_owned)) {
                 Some(value) => {
                     out.push_str(&rest[..at]);

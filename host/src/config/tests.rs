@@ -77,7 +77,7 @@ fn command_line_wins() {
     let reading = read(OK, &["server.port=many", "oops"]);
     let found: Vec<String> = reading.problems.iter().map(ToString::to_string).collect();
     assert_eq!(found.len(), 2, "{found:?}");
-    assert!(found.iter().any(|f| f.starts_with("command line or environment: error: `server.port`")), "{found:?}");
+    assert!(found.iter().any(|f| f.starts_with("--set: error: `server.port`")), "{found:?}");
     assert!(found.iter().any(|f| f.starts_with("--set: error: `oops` is not of the form")), "{found:?}");
 }
 
@@ -147,5 +147,49 @@ fn on_error_is_said_once_or_for_each_hook() {
     check(
         "providers: {a: {type: echo}}\nextensions:\n  x: {on_error: {on-complet: skip}, grant: [kv, files]}\n",
         &["there is no hook `on-complet` that could be skipped. Did you mean `on-complete`?", "`extensions.x.grant[1]`: "],
+    );
+}
+
+#[test]
+fn providers_are_checked_with_lines() {
+    let one = |settings: &str, expect: &[&str]| check(&format!("providers:\n  a:\n    {}\n", settings.replace("; ", "\n    ")), expect);
+    one("type: groqq; api_key: k", &["gateway.yaml:3: error: `providers.a.type`: there is no provider type `groqq`. Did you mean `groq`?"]);
+    one("type: groq; api_key: k", &[]);
+    one("type: groq", &["warning: `providers.a`: `api_key` is not set, so groq will refuse every request."]);
+    one("type: ollama", &[]);
+    one(
+        "type: openai; api_key: k; api_keys: [x, y]",
+        &["gateway.yaml:5: error: `providers.a.api_keys`: `api_key` is set too; put all keys into `api_keys`."],
+    );
+    one("type: openai; api_keys: [x, y, x]", &["`providers.a.api_keys`: key 3 is there already"]);
+    one("type: openai; api_keys: [x, \"\"]", &["`providers.a.api_keys`: key 2 is empty; leave it out."]);
+    one("type: openai-compatible", &["gateway.yaml:2: error: `providers.a`: a provider of type `openai-compatible` needs `base_url`"]);
+    one("type: azure-openai; api_key: k", &["`providers.a`: a provider of type `azure-openai` needs `resource`"]);
+    one("type: azure-openai; api_key: k; resource: a.b", &["gateway.yaml:5: error: `providers.a.resource`: `a.b` is no name"]);
+    one(
+        "type: azure-openai; api_key: k; resource: r; api_version: new",
+        &["gateway.yaml:6: error: `providers.a.api_version`: `new` is no"],
+    );
+    one(
+        "type: azure-openai; api_key: k; base_url: http://h/openai/v1; api_version: 2024-10-21",
+        &["gateway.yaml:5: error: `providers.a.base_url`: `http://h/openai/v1` is of the v1 API"],
+    );
+    one("type: groq; api_key: k; resource: r", &["`providers.a.resource`: only a provider of type `azure-openai` has that."]);
+    one("type: openai; api_key: k; headers: {Host: x}", &["`providers.a.headers.Host`: the gateway makes `Host` itself"]);
+    one("type: openai; api_key: k; headers: {authorization: x}", &["`providers.a.headers.authorization`: the key is sent in this field"]);
+    one("type: openai; api_key: k; headers: {\"a b\": x}", &["`providers.a.headers.a b`: `a b` is no name of a header field."]);
+    one(
+        "type: perplexity; api_key: k; models_refresh: 1h",
+        &["gateway.yaml:5: error: `providers.a.models_refresh`: perplexity has no list"],
+    );
+    one("type: openai; api_key: k; models: [m]; models_refresh: 1h", &["warning: `providers.a.models_refresh`: the list `models` stands"]);
+    one("type: openai; api_key: k; breaker: {failure_rate: 50}", &["`providers.a.breaker.failure_rate`: `50` is no share"]);
+    one("type: openai; api_key: k; breaker: {cooldown: 0s}", &["`providers.a.breaker.cooldown`: `0s` is no time to wait"]);
+    one("type: openai; api_key: k; queue_limit: 5", &["warning: `providers.a.queue_limit`: nobody waits without `max_in_flight`"]);
+    one("type: openai; api_key: k; max_retries: 2; retry: {budget: 0}", &["warning: `providers.a`: `retry.budget` is 0"]);
+    one("type: llama-cpp", &["gateway.yaml:2: error: `providers.a`: `http://127.0.0.1:8080/v1` is where the gateway itself listens"]);
+    one(
+        "type: ollama; base_url: http://localhost:8080/v1",
+        &["gateway.yaml:4: error: `providers.a.base_url`: `http://localhost:8080/v1` is"],
     );
 }

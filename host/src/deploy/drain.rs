@@ -15,6 +15,7 @@ pub struct Draining {
     pub number: u64,
     /// Its extensions.
     pub extensions: Vec<Arc<Extension>>,
+    expired: tokio_util::sync::CancellationToken,
 }
 
 impl Deploy {
@@ -24,9 +25,17 @@ impl Deploy {
         let replaced = old.generations().filter(|g| !live.generations().any(|l| Arc::ptr_eq(g, l)));
         for generation in replaced {
             let (number, extensions) = (generation.number, generation.extensions.all().to_vec());
-            self.draining_generations().push(Draining { number, extensions });
+            let expired = generation.expired.clone();
+            self.draining_generations().push(Draining { number, extensions, expired });
             tokio::spawn(until_gone(Arc::clone(self), number, Ending::of(generation)));
         }
+    }
+
+    /// Ends all requests with an error, on whatever generation they are: the gateway stops, and their time is up.
+    pub fn expire(&self) {
+        let live = self.live();
+        live.generations().for_each(|g| g.expired.cancel());
+        self.draining_generations().iter().for_each(|d| d.expired.cancel());
     }
 
     /// Shuts down the extensions that nobody needs any more.

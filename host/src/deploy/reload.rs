@@ -14,7 +14,6 @@ use crate::config::{Config, ExtensionConfig};
 use crate::extensions::registry;
 use crate::extensions::{Candidate, Capability, Extension, Registry, Surroundings};
 use crate::gateway::Checked;
-use crate::providers::Directory;
 
 /// How often a reload begins again when what serves was taken back meanwhile.
 const AGAIN: usize = 3;
@@ -116,6 +115,12 @@ impl Deploy {
             Ok((checked, detail))
         };
         let Checked { config, candidates, pinned, .. } = progress.step("read", read).await?;
+        if let Some(name) = gone(&config, &candidates, before.extensions.all()) {
+            let message = format!(
+                "the component of the extension `{name}` is gone, and what runs is not taken out for that; put its file back, or take `{name}` out of the configuration"
+            );
+            return Err(Refusal(message));
+        }
         let bases = bases(&candidates);
         let (candidates, overrides) =
             with_overrides(candidates, &before.overrides, &self.kept, before.extensions.all()).map_err(Refusal)?;
@@ -123,7 +128,8 @@ impl Deploy {
         let providers = if before.config.providers == config.providers {
             Arc::clone(&before.providers)
         } else {
-            Arc::new(Directory::build(&config).map_err(|e| Refusal(format!("{e:#}")))?)
+            let native = before.providers.rebuild(&config).map_err(|e| Refusal(format!("{e:#}")))?;
+            Arc::new(native.with_virtual(&config, &self.store))
         };
         let into = Surroundings { runtime: &self.runtime, config: &config, providers: &providers, store: &self.store };
         let mut extensions = Vec::new();
@@ -161,6 +167,14 @@ impl Deploy {
         keep_previous(&mut plan, &changed, same_providers);
         Ok(plan)
     }
+}
+
+/// A running extension that the configuration names and whose component is not found any more. At a start that may be a warning, but what runs
+/// may be what keeps people out.
+fn gone<'a>(config: &'a Config, candidates: &[Candidate], running: &[Arc<Extension>]) -> Option<&'a str> {
+    let wanted = config.extensions.iter().filter(|(_, e)| e.enabled).map(|(name, _)| name.as_str());
+    let found = |name: &str| candidates.iter().any(|c| c.manifest.name == name);
+    wanted.filter(|name| !found(name)).find(|name| running.iter().any(|e| e.name() == *name))
 }
 
 /// A version that was replaced can be returned to as long as everything else is as it was, and as long as it can, the new one is watched.
@@ -261,6 +275,7 @@ fn after_a_restart(running: &Config, read: &Config) -> Vec<&'static str> {
         ("server.max_connections", a.max_connections != b.max_connections),
         ("server.shutdown_timeout", a.shutdown_timeout != b.shutdown_timeout),
         ("server.threads", a.threads != b.threads),
+        ("server.tls", a.tls.is_some() != b.tls.is_some()),
         ("logging", running.logging != read.logging),
         ("storage", running.storage != read.storage),
         ("cache", running.cache != read.cache),

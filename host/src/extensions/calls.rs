@@ -5,6 +5,7 @@ use llm_codec::hub::{ChatAnswer, ChatError, ChatRequest, StreamEvent};
 use wasmtime::component::{Resource, ResourceAny};
 
 use super::bindings::exports::wasmgate::extension::after_generate::Verdict;
+use super::bindings::exports::wasmgate::extension::attempts::Tried;
 use super::bindings::exports::wasmgate::extension::before_generate::Decision;
 use super::bindings::exports::wasmgate::extension::dialect::{Accepted, EncodeOptions};
 use super::bindings::exports::wasmgate::extension::judge::{Candidate, Score};
@@ -142,6 +143,16 @@ impl Instance {
         let scores = guest.call_judge(&mut self.store, call, borrow, candidates).await?;
         self.store.data_mut().table.delete(handle)?;
         Ok(scores)
+    }
+
+    /// `attempts`.
+    pub async fn on_attempts(&mut self, request: RequestHandle, call: &CallInfo, tries: &[Tried]) -> wasmtime::Result<()> {
+        let handle = self.store.data_mut().table.push(request)?;
+        let borrow = Resource::new_borrow(handle.rep());
+        let guest = self.guests.attempts.as_ref().ok_or_else(missing)?;
+        guest.call_on_attempts(&mut self.store, call, borrow, tries).await?;
+        self.store.data_mut().table.delete(handle)?;
+        Ok(())
     }
 
     /// `on-complete`.

@@ -6,6 +6,7 @@ use llm_codec::hub::{ChatAnswer, ChatError, ChatRequest, ErrorClass, StreamEvent
 use wasmtime::component::ResourceAny;
 
 use super::bindings::exports::wasmgate::extension::after_generate::Verdict;
+use super::bindings::exports::wasmgate::extension::attempts::Tried;
 use super::bindings::exports::wasmgate::extension::before_generate::Decision;
 use super::bindings::exports::wasmgate::extension::dialect::{Accepted, EncodeOptions};
 use super::bindings::exports::wasmgate::extension::judge::{Candidate, Score};
@@ -202,6 +203,15 @@ impl Extension {
         instance.store.data_mut().given(bytes);
         let result = bounds.run(instance.judge(exchange.into(), &call, candidates)).await;
         settle(lease, &exchange.trace, Hook::Judge, result)
+    }
+
+    /// `attempts`.
+    pub async fn on_attempts(self: &Arc<Self>, exchange: &Arc<Exchange>, call: &CallInfo, tries: &[Tried]) -> HookResult<()> {
+        let mut lease = self.check_out().await?;
+        lease.record_of(Hook::Attempts, 0, exchange, || Given::Attempts { call: call.clone(), tries: tries.to_vec() });
+        let (instance, bounds) = lease.begin(Hook::Attempts, 0, Some(exchange.into()));
+        let result = bounds.run(instance.on_attempts(exchange.into(), call, tries)).await;
+        settle(lease, &exchange.trace, Hook::Attempts, result)
     }
 
     /// `on-complete`.

@@ -32,7 +32,7 @@ use crate::pipeline::Caller;
 /// Package of the contract that this host speaks.
 pub const CONTRACT: &str = "wasmgate:extension";
 /// Its version.
-pub const CONTRACT_VERSION: &str = "0.1.1";
+pub const CONTRACT_VERSION: &str = "0.1.2";
 
 /// Why a component was refused.
 #[derive(Debug, thiserror::Error)]
@@ -161,6 +161,7 @@ pub struct Exports {
     stream_filter: Option<own::stream_filter::GuestIndices>,
     provider_events: Option<own::provider_events::GuestIndices>,
     judge: Option<own::judge::GuestIndices>,
+    attempts: Option<own::attempts::GuestIndices>,
     on_complete: Option<own::on_complete::GuestIndices>,
     handover: Option<own::handover::GuestIndices>,
     http: Option<incoming_handler::GuestIndices>,
@@ -176,6 +177,7 @@ pub struct Guests {
     pub stream_filter: Option<own::stream_filter::Guest>,
     pub provider_events: Option<own::provider_events::Guest>,
     pub judge: Option<own::judge::Guest>,
+    pub attempts: Option<own::attempts::Guest>,
     pub on_complete: Option<own::on_complete::Guest>,
     pub handover: Option<own::handover::Guest>,
     pub http: Option<incoming_handler::Guest>,
@@ -217,6 +219,7 @@ impl Exports {
             stream_filter: one(component, name("stream-filter"), || own::stream_filter::GuestIndices::new(pre))?,
             provider_events: one(component, name("provider-events"), || own::provider_events::GuestIndices::new(pre))?,
             judge: one(component, name("judge"), || own::judge::GuestIndices::new(pre))?,
+            attempts: one(component, name("attempts"), || own::attempts::GuestIndices::new(pre))?,
             on_complete: one(component, name("on-complete"), || own::on_complete::GuestIndices::new(pre))?,
             handover: one(component, name("handover"), || own::handover::GuestIndices::new(pre))?,
             http: one(component, "wasi:http/incoming-handler@0.2.0".into(), || incoming_handler::GuestIndices::new(pre))?,
@@ -227,6 +230,7 @@ impl Exports {
             || exports.stream_filter.is_some()
             || exports.provider_events.is_some()
             || exports.judge.is_some()
+            || exports.attempts.is_some()
             || exports.on_complete.is_some()
             || exports.http.is_some();
         if any { Ok(exports) } else { Err(LoadError::NoHook) }
@@ -242,6 +246,7 @@ impl Exports {
             stream_filter: self.stream_filter.as_ref().map(|i| i.load(&mut *store, instance)).transpose()?,
             provider_events: self.provider_events.as_ref().map(|i| i.load(&mut *store, instance)).transpose()?,
             judge: self.judge.as_ref().map(|i| i.load(&mut *store, instance)).transpose()?,
+            attempts: self.attempts.as_ref().map(|i| i.load(&mut *store, instance)).transpose()?,
             on_complete: self.on_complete.as_ref().map(|i| i.load(&mut *store, instance)).transpose()?,
             handover: self.handover.as_ref().map(|i| i.load(&mut *store, instance)).transpose()?,
             http: self.http.as_ref().map(|i| i.load(&mut *store, instance)).transpose()?,
@@ -348,6 +353,7 @@ impl Extension {
             Hook::StreamFilter => self.exports.stream_filter.is_some(),
             Hook::ProviderEvents => self.exports.provider_events.is_some(),
             Hook::Judge => self.exports.judge.is_some(),
+            Hook::Attempts => self.exports.attempts.is_some(),
             Hook::OnComplete => self.exports.on_complete.is_some(),
             Hook::Http => self.exports.http.is_some(),
         }

@@ -36,6 +36,25 @@ pub struct Manifest {
     /// (`.` merges the section's keys into the top).
     #[serde(default)]
     pub sections: BTreeMap<String, String>,
+    /// One of these sections whose `storage`, `path` and `url` say where the gateway keeps the rows of all extensions, for operators who
+    /// think of the store as part of the extension that fills it. `storage.records` says the same and comes first.
+    #[serde(default)]
+    pub storage: Option<String>,
+    /// Sections of another extension that it reads too, and where they go. They do not call for it.
+    #[serde(default)]
+    pub shares: BTreeMap<String, String>,
+    /// Who may use its `http` routes.
+    #[serde(default)]
+    pub access: Access,
+    /// Path of its `http` export where it says who a caller is, for the routes of others. The host asks there; it is no route.
+    #[serde(default)]
+    pub identity: Option<String>,
+    /// Path of its `http` export where it adds to the list of models, or takes away from it. The host asks there; it is no route.
+    #[serde(default)]
+    pub catalogue: Option<String>,
+    /// Its `http` routes are given the list of models that the caller may use, as the body of a GET.
+    #[serde(default)]
+    pub models: bool,
     /// Callers may switch it on or off for one request; this is what holds when they say nothing. Absent means that they may not.
     #[serde(default)]
     pub toggle: Option<Toggle>,
@@ -57,10 +76,29 @@ impl Manifest {
             after: Vec::new(),
             capabilities: vec![Capability::Wasi],
             sections: BTreeMap::new(),
+            storage: None,
+            shares: BTreeMap::new(),
+            access: Access::Open,
+            identity: None,
+            catalogue: None,
+            models: false,
             toggle: None,
             config: None,
         }
     }
+}
+
+/// Who may use the `http` routes of an extension.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Access {
+    /// Everybody.
+    #[default]
+    Open,
+    /// Callers with a key, where there is an extension that knows keys, and the operator. The handler is told which of them it is.
+    Caller,
+    /// Who may use the operators' interface.
+    Operator,
 }
 
 /// What holds for a request when its caller says nothing.
@@ -204,8 +242,16 @@ fn check(manifest: &Manifest) -> Result<(), ManifestError> {
     if !shaped {
         return Err(ManifestError::Invalid(format!("`name` is `{name}`; use lower case letters, digits and hyphens")));
     }
+    for (field, path) in [("identity", &manifest.identity), ("catalogue", &manifest.catalogue)] {
+        if let Some(path) = path.as_ref().filter(|p| !p.starts_with('/') || p.parse::<http::uri::PathAndQuery>().is_err()) {
+            return Err(ManifestError::Invalid(format!("`{field}` is `{path}`; write a path, for example `/{field}`")));
+        }
+    }
     if manifest.dependencies.contains(name) || manifest.after.contains(name) {
         return Err(ManifestError::Invalid(format!("`{name}` depends on itself")));
+    }
+    if let Some(section) = manifest.storage.as_ref().filter(|s| !manifest.sections.contains_key(*s)) {
+        return Err(ManifestError::Invalid(format!("`storage` is `{section}`, which is not one of the `sections`")));
     }
     Ok(())
 }
@@ -248,6 +294,7 @@ mod tests {
         check(&component(&[(SECTION, "{")]), "not valid");
         check(&component(&[(SECTION, r#"{"name":"A","version":"1","description":"d"}"#)]), "`name` is `A`");
         check(&component(&[(SECTION, r#"{"name":"a","version":"1","description":"d","dependencies":["a"]}"#)]), "depends on itself");
+        check(&component(&[(SECTION, r#"{"name":"a","version":"1","description":"d","storage":"usage"}"#)]), "not one of the `sections`");
         check(
             &component(&[(SECTION, r#"{"name":"a","version":"1","description":"d","capabilities":["root"]}"#)]),
             "unknown variant `root`",

@@ -14,6 +14,7 @@ use http::request::Parts;
 use llm_codec::hub::{ChatAnswer, ChatError, StreamEvent};
 use tokio::sync::mpsc;
 
+use super::bindings::exports::wasmgate::extension::attempts::Tried;
 use super::bindings::exports::wasmgate::extension::dialect::EncodeOptions;
 use super::bindings::exports::wasmgate::extension::judge::Candidate;
 use super::bindings::exports::wasmgate::extension::on_complete::Outcome;
@@ -109,6 +110,7 @@ pub enum Given {
     StreamFilter { call: CallInfo },
     ProviderEvent { call: CallInfo, attempt: AttemptInfo, error: Option<ChatError> },
     Judge { call: CallInfo, candidates: Vec<Candidate> },
+    Attempts { call: CallInfo, tries: Vec<Tried> },
     OnComplete { call: CallInfo, outcome: Outcome },
 }
 
@@ -304,6 +306,7 @@ impl Given {
             | Self::StreamFilter { call }
             | Self::ProviderEvent { call, .. }
             | Self::Judge { call, .. }
+            | Self::Attempts { call, .. }
             | Self::OnComplete { call, .. } => Some(call),
             Self::Accept
             | Self::Decode { .. }

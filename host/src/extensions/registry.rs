@@ -136,8 +136,11 @@ pub fn plan(config: &Config, folder: Option<&Path>, source: &config::Source, pro
     let mut report = |severity, path: String, message: String| {
         problems.push(Problem { severity, place: source.place(&path), path, message });
     };
-    let mut available =
-        available(folder, &mut |file, reason| report(Severity::Warning, String::new(), format!("`{}` {reason}", file.display())));
+    let mut broken = BTreeSet::new();
+    let mut available = available(folder, &mut |file, reason| {
+        broken.extend(file.file_stem().map(|stem| stem.to_string_lossy().into_owned()));
+        report(Severity::Warning, String::new(), format!("`{}` {reason}", file.display()));
+    });
     let mut candidates = Vec::new();
     for (name, extension) in &config.extensions {
         let path = format!("extensions.{name}");
@@ -160,8 +163,13 @@ pub fn plan(config: &Config, folder: Option<&Path>, source: &config::Source, pro
                 let place =
                     folder.map_or("no components folder was found".to_owned(), |f| format!("`{}` has no such component", f.display()));
                 let hint = suggestion(name, available.keys().map(String::as_str));
+                // A name that is nearly another one is a slip of the pen, where nothing is there at all the folder is wrong, and a file that
+                // cannot be read is there. Otherwise the extension may just not be there yet.
+                let nothing = available.is_empty() && candidates.is_empty();
+                let wrong = extension.required || !hint.is_empty() || nothing || broken.contains(name);
+                let severity = if wrong { Severity::Error } else { Severity::Warning };
                 report(
-                    Severity::Error,
+                    severity,
                     path,
                     format!(
                         "{place}, so the extension `{name}` cannot be loaded.{hint} Set `component` to its file, `components` to its folder, or `enabled: false`."
@@ -178,8 +186,8 @@ pub fn plan(config: &Config, folder: Option<&Path>, source: &config::Source, pro
     candidates.extend(called.map(|(_, (file, bytes, manifest))| Candidate::new(manifest, bytes, file, ExtensionConfig::default())));
 
     for (name, value) in &config.sections {
-        let mut owned = candidates.iter().flat_map(|c| c.manifest.sections.keys()).filter_map(|s| s.split('.').next());
-        if owned.any(|s| s == name) {
+        let mut owned = candidates.iter().flat_map(|c| c.manifest.sections.keys().chain(c.manifest.shares.keys()));
+        if owned.any(|s| s.split('.').next() == Some(name)) {
             for message in unclaimed(name, value, &candidates) {
                 report(Severity::Error, name.clone(), message);
             }
@@ -195,7 +203,8 @@ pub fn plan(config: &Config, folder: Option<&Path>, source: &config::Source, pro
 
 /// Members of a section of which only parts are owned (`endpoints.openai`) that nobody owns.
 fn unclaimed(name: &str, value: &Value, candidates: &[Candidate]) -> Vec<String> {
-    let owners: Vec<&str> = candidates.iter().flat_map(|c| c.manifest.sections.keys()).map(String::as_str).collect();
+    let owners: Vec<&str> =
+        candidates.iter().flat_map(|c| c.manifest.sections.keys().chain(c.manifest.shares.keys())).map(String::as_str).collect();
     if owners.contains(&name) {
         return Vec::new();
     }
@@ -435,7 +444,7 @@ pub fn load(
         records: Arc::clone(&store.records),
         series: runtime.series.of(&manifest.name),
         outbound,
-        limiter: Arc::clone(&store.limiter),
+        rates: store.limits.clone(),
         providers: Arc::clone(providers),
         log: LogGate::new(limits.log_lines_per_second),
     });
@@ -467,7 +476,7 @@ fn settings(manifest: &Manifest, own: &ExtensionConfig, sections: &BTreeMap<Stri
     if !settings.is_object() {
         settings = Value::Object(serde_json::Map::new());
     }
-    for (path, place) in &manifest.sections {
+    for (path, place) in manifest.sections.iter().chain(&manifest.shares) {
         let Some(value) = section(sections, path) else { continue };
         match (place.as_str(), value) {
             (".", Value::Object(members)) => members.iter().for_each(|(k, v)| settings[k] = v.clone()),

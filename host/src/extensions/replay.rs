@@ -191,6 +191,7 @@ async fn step(instance: &mut Instance, case: &Case, n: usize, stream: &mut Optio
             text(&instance.provider_event(RequestHandle::Replayed, call, attempt, error.as_ref()).await?)
         }
         Given::Judge { call, candidates } => text(&instance.judge(RequestHandle::Replayed, call, candidates).await?),
+        Given::Attempts { call, tries } => text(&instance.on_attempts(RequestHandle::Replayed, call, tries).await?),
         Given::OnComplete { call, outcome } => text(&instance.on_complete(RequestHandle::Replayed, call, outcome).await?),
         Given::Encoder { options } => {
             *stream = Some(instance.open_encoder(options).await?);

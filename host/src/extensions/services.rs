@@ -11,7 +11,7 @@ use super::stats::Stats;
 use crate::config::Secret;
 use crate::providers::Directory;
 use crate::storage::records::Records;
-use crate::storage::{Kv, Limiter};
+use crate::storage::{self, Kv};
 use crate::telemetry::metrics::Series;
 
 /// The services of one extension.
@@ -35,7 +35,7 @@ pub struct Services {
     /// What it may reach in the network; nothing when that was not granted.
     pub outbound: Option<Arc<Outbound>>,
     /// The rate counters of the gateway.
-    pub limiter: Arc<Limiter>,
+    pub rates: storage::Limits,
     /// The providers of its generation.
     pub providers: Arc<Directory>,
     /// Its log lines.

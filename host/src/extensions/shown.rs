@@ -100,7 +100,7 @@ pub fn noun(hook: Hook, step: usize) -> String {
         Hook::Encoder | Hook::StreamFilter if step == 0 => "opened",
         Hook::Encoder => return format!("bytes of batch {step}"),
         Hook::StreamFilter => return format!("edits of batch {step}"),
-        Hook::Configure | Hook::OnComplete | Hook::Http => "result",
+        Hook::Configure | Hook::Attempts | Hook::OnComplete | Hook::Http => "result",
     };
     noun.to_owned()
 }

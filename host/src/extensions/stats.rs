@@ -39,6 +39,8 @@ pub enum Hook {
     ProviderEvents,
     /// `judge`.
     Judge,
+    /// `attempts`.
+    Attempts,
     /// `on-complete`.
     OnComplete,
     /// `wasi:http/incoming-handler`.
@@ -47,7 +49,7 @@ pub enum Hook {
 
 impl Hook {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Configure,
         Self::Accept,
         Self::Decode,
@@ -61,13 +63,14 @@ impl Hook {
         Self::StreamFilter,
         Self::ProviderEvents,
         Self::Judge,
+        Self::Attempts,
         Self::OnComplete,
         Self::Http,
     ];
 
     /// Those without which a request can go on.
-    pub const SKIPPABLE: [Self; 5] =
-        [Self::BeforeGenerate, Self::AfterGenerate, Self::StreamFilter, Self::ProviderEvents, Self::OnComplete];
+    pub const SKIPPABLE: [Self; 6] =
+        [Self::BeforeGenerate, Self::AfterGenerate, Self::StreamFilter, Self::ProviderEvents, Self::Attempts, Self::OnComplete];
 
     /// The name that operators see.
     pub fn name(self) -> &'static str {
@@ -85,6 +88,7 @@ impl Hook {
             Self::StreamFilter => "stream-filter",
             Self::ProviderEvents => "provider-events",
             Self::Judge => "judge",
+            Self::Attempts => "attempts",
             Self::OnComplete => "on-complete",
             Self::Http => "http",
         }

@@ -17,8 +17,8 @@ pub struct Surface {
 }
 
 /// Interfaces that the host calls for a request, in the order in which it does; `lifecycle` is none.
-const HOOKS: [&str; 8] =
-    ["dialect", "operations", "before-generate", "provider-events", "stream-filter", "after-generate", "judge", "on-complete"];
+const HOOKS: [&str; 9] =
+    ["dialect", "operations", "before-generate", "provider-events", "stream-filter", "after-generate", "judge", "attempts", "on-complete"];
 
 /// The standard interface that is a hook, and how operators call it.
 const HTTP: (&str, &str) = ("wasi:http/incoming-handler", "http");

@@ -1,9 +1,13 @@
-//! Accepts connections: HTTP/1.1 and h2c on one port, `TCP_NODELAY`, and a shutdown that lets running requests finish.
+//! Accepts connections: HTTP/1.1 and HTTP/2 on one port, with TLS or without, `TCP_NODELAY`, and a shutdown that lets running requests
+//! finish.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -11,13 +15,18 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_io_timeout::TimeoutStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::serve;
+use super::tls::Certificates;
 use crate::config::Server;
 use crate::gateway::Gateway;
 
@@ -27,26 +36,41 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Streams of one HTTP/2 connection.
 const H2_STREAMS: u32 = 1024;
 
+/// How long requests that get an error at the end of a shutdown have to hand it on. Whoever does not read would hold the process for ever.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
 /// A bound port.
 pub struct Listener {
     tcp: TcpListener,
+    certificates: Option<Arc<Certificates>>,
     /// Where it listens.
     pub address: SocketAddr,
 }
 
 /// Binds the port.
-pub async fn bind(server: &Server) -> std::io::Result<Listener> {
+pub async fn bind(server: &Server) -> io::Result<Listener> {
+    let certificates = server.tls.as_ref().map(Certificates::open).transpose().map_err(|e| io::Error::other(e.message))?;
     let tcp = TcpListener::bind((server.host.as_str(), server.port)).await?;
     let address = tcp.local_addr()?;
-    Ok(Listener { tcp, address })
+    Ok(Listener { tcp, certificates, address })
 }
 
 impl Listener {
     /// Serves until `stop` resolves, then lets running requests finish for as long as the configuration allows.
     pub async fn serve(self, gateway: Arc<Gateway>, stop: impl Future<Output = ()>) {
-        let settings = gateway.deploy.live().stable.config.server.clone();
+        let config = Arc::clone(&gateway.deploy.live().stable.config);
+        let settings = config.server.clone();
         let connections = GracefulShutdown::new();
-        let site = serve::Site { gateway, local_only: self.address.ip().is_loopback() };
+        let certificates =
+            self.certificates.map(|c| (Arc::clone(&c), AbortOnDropHandle::new(tokio::spawn(c.follow(Arc::clone(&gateway))))));
+        let deploy = Arc::clone(&gateway.deploy);
+        let local_only = self.address.ip().is_loopback();
+        if !local_only && config.auth.credentials().next().is_none() {
+            tracing::info!(
+                "the operators' interface is closed: others can connect, and neither `auth.api_password` nor `auth.api_key_env` is set"
+            );
+        }
+        let site = serve::Site { gateway, local_only, guesses: Arc::default(), access: config.logging.access };
         let protocols = Arc::new(Protocols::new(&settings));
         tokio::pin!(stop);
         let (tasks, stopping, cut) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
@@ -57,10 +81,10 @@ impl Listener {
                 let slot = Arc::clone(&slots).acquire_owned().await;
                 (self.tcp.accept().await, slot)
             };
-            let (stream, slot) = tokio::select! {
+            let (stream, peer, slot) = tokio::select! {
                 () = &mut stop => break,
                 (accepted, slot) = accepted => match accepted {
-                    Ok((stream, _)) => (stream, slot),
+                    Ok((stream, peer)) => (stream, peer, slot),
                     Err(e) => {
                         tracing::warn!(error = %e, "a connection could not be accepted");
                         tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -68,7 +92,14 @@ impl Listener {
                     }
                 },
             };
-            let client = Client { stream, protocols: Arc::clone(&protocols), watcher: connections.watcher(), _slot: slot.ok() };
+            let client = Client {
+                stream,
+                peer: peer.ip(),
+                certificates: certificates.as_ref().map(|(c, _)| c.current()),
+                protocols: Arc::clone(&protocols),
+                watcher: connections.watcher(),
+                _slot: slot.ok(),
+            };
             let (site, stopping, cut) = (site.clone(), stopping.clone(), cut.clone());
             let patience = Patience { first: settings.header_timeout, send: settings.send_timeout };
             tasks.spawn(client.serve(site, patience, stopping, cut));
@@ -76,8 +107,12 @@ impl Listener {
         drop(self.tcp);
         stopping.cancel();
         tasks.close();
-        if tokio::time::timeout(settings.shutdown_timeout, connections.shutdown()).await.is_err() {
+        let ended = connections.shutdown();
+        tokio::pin!(ended);
+        if tokio::time::timeout(settings.shutdown_timeout, &mut ended).await.is_err() {
             tracing::warn!(timeout = ?settings.shutdown_timeout, "requests were still running at the end of shutdown_timeout; they are cut off");
+            deploy.expire();
+            let _ = tokio::time::timeout(LAST_WORDS, ended).await;
         }
         // Whoever waits for the end of a request that is cut off is told of it before anything else ends.
         cut.cancel();
@@ -137,6 +172,9 @@ struct Patience {
 /// A connection that was accepted.
 struct Client {
     stream: TcpStream,
+    peer: IpAddr,
+    /// With what it is encrypted.
+    certificates: Option<Arc<ServerConfig>>,
     protocols: Arc<Protocols>,
     watcher: Watcher,
     _slot: Option<OwnedSemaphorePermit>,
@@ -145,7 +183,7 @@ struct Client {
 impl Client {
     /// Serves the connection to its end.
     async fn serve(self, site: serve::Site, patience: Patience, stopping: CancellationToken, cut: CancellationToken) {
-        let Self { stream, protocols, watcher, _slot } = self;
+        let Self { stream, peer, certificates, protocols, watcher, _slot } = self;
         // Without it the kernel holds small writes back, up to 40 ms for a stream's first token.
         if let Err(e) = stream.set_nodelay(true) {
             tracing::debug!(error = %e, "TCP_NODELAY was refused");
@@ -159,8 +197,25 @@ impl Client {
             }
         };
         tokio::pin!(silent);
-        let builder = tokio::select! {
-            builder = protocols.of(&stream) => builder,
+        let begun = async {
+            match certificates {
+                None => {
+                    let builder = protocols.of(&stream).await;
+                    Ok((Stream::Plain(stream), builder))
+                }
+                Some(config) => {
+                    let stream = TlsAcceptor::from(config).accept(stream).await?;
+                    // What was agreed on while the connection was encrypted; those who cannot agree on anything speak HTTP/1.1.
+                    let builder = if stream.get_ref().1.alpn_protocol() == Some(b"h2") { &protocols.http2 } else { &protocols.http1 };
+                    Ok::<_, io::Error>((Stream::Encrypted(Box::new(stream)), builder))
+                }
+            }
+        };
+        let (stream, builder) = tokio::select! {
+            begun = begun => match begun {
+                Ok(begun) => begun,
+                Err(e) => return tracing::debug!(error = %e, "a connection could not be encrypted"),
+            },
             () = &mut silent => return tracing::debug!("a connection said nothing in time"),
             () = stopping.cancelled() => return,
         };
@@ -168,7 +223,7 @@ impl Client {
             asked.store(true, Ordering::Relaxed);
             let site = site.clone();
             // hyper keeps the place of this future for as long as the response's body lasts. In a box it goes with the head.
-            Box::pin(async move { Ok::<_, Infallible>(serve::request(site, request).await) })
+            Box::pin(async move { Ok::<_, Infallible>(serve::request(site, peer, request).await) })
         });
         let mut stream = Box::pin(TimeoutStream::new(stream));
         stream.as_mut().set_write_timeout_pinned(Some(patience.send));
@@ -179,6 +234,58 @@ impl Client {
             },
             () = &mut silent => tracing::debug!("a connection asked for nothing in time"),
             () = cut.cancelled() => {}
+        }
+    }
+}
+
+/// What a connection is read from and written to.
+enum Stream {
+    Plain(TcpStream),
+    Encrypted(Box<TlsStream<TcpStream>>),
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(context, into),
+            Self::Encrypted(stream) => Pin::new(stream).poll_read(context, into),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(context, from),
+            Self::Encrypted(stream) => Pin::new(stream).poll_write(context, from),
+        }
+    }
+
+    fn poll_write_vectored(self: Pin<&mut Self>, context: &mut Context<'_>, from: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(context, from),
+            Self::Encrypted(stream) => Pin::new(stream).poll_write_vectored(context, from),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(stream) => stream.is_write_vectored(),
+            Self::Encrypted(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(context),
+            Self::Encrypted(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Encrypted(stream) => Pin::new(stream).poll_shutdown(context),
         }
     }
 }

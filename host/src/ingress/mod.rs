@@ -1,7 +1,13 @@
 //! Stage 1: connections, and what every request gets: an id, a limit, a deadline, and an answer even if the code panics.
 
 mod accept;
+mod access;
 mod admin;
+mod auth;
+mod client;
+mod cors;
+mod recovery;
 mod serve;
+pub mod tls;
 
 pub use accept::bind;

@@ -1,20 +1,22 @@
 //! One request: id, route, body, answer.
 
-use std::panic::AssertUnwindSafe;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
-use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming as HyperBody};
 use llm_codec::hub::{ChatError, ErrorClass};
 use tracing::Instrument as _;
 
-use super::admin;
+use super::auth::{self, Guesses};
+use super::client;
+use super::{access, admin, cors, recovery};
+use crate::extensions::Access;
 use crate::gateway::{Gateway, Generation};
 use crate::pipeline::{self, Answers, Context, Incoming, Match, Route, Trace};
 
@@ -31,22 +33,35 @@ pub struct Site {
     pub gateway: Arc<Gateway>,
     /// Whether only this machine can connect.
     pub local_only: bool,
+    /// Wrong passwords of late.
+    pub guesses: Arc<Guesses>,
+    /// Whether there is a line for every request.
+    pub access: bool,
 }
 
 /// Serves one request, whatever happens.
-pub async fn request(site: Site, request: Request<HyperBody>) -> Response {
+pub async fn request(site: Site, peer: IpAddr, mut request: Request<HyperBody>) -> Response {
     let id = request_id(request.headers());
-    let span = tracing::info_span!("request", id);
-    // A panic is a fault in the gateway; it must cost one request, not the process, nor a connection with other streams on it.
-    let answered = AssertUnwindSafe(route(site, id.clone(), request).instrument(span)).catch_unwind().await;
-    let mut response = answered.unwrap_or_else(|_| {
-        tracing::error!(id, "a request panicked");
-        pipeline::plain(&ChatError::new(ErrorClass::Internal, "The gateway failed; the request id leads to the details in its log."))
-    });
+    let stable = Arc::clone(&site.gateway.deploy.live().stable);
+    let settings = &stable.config.server;
+    let client = client::of(peer, request.headers(), &settings.trusted_proxies);
+    request.extensions_mut().insert(client);
+    let line = site.access.then(|| access::Line::of(&request, &id, client));
+    let mut response = cors::answer(settings.cors.as_ref(), request, |request| recovered(site, id.clone(), request)).await;
     if let Ok(id) = HeaderValue::try_from(id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
-    response
+    match line {
+        Some(line) => line.follow(response),
+        None => response,
+    }
+}
+
+/// The answer, or the error of a request that panicked before a dialect was found.
+async fn recovered(site: Site, id: String, request: Request<HyperBody>) -> Response {
+    let span = tracing::info_span!("request", id);
+    let answered = recovery::caught(&id, route(site, id.clone(), request).instrument(span)).await;
+    answered.unwrap_or_else(|error| pipeline::plain(&error))
 }
 
 /// The client's id when it has one that can be trusted to be short and printable, otherwise a new one.
@@ -62,19 +77,58 @@ async fn route(site: Site, id: String, request: Request<HyperBody>) -> Response 
     if let Some(inside) = admin::Inside::of(head.uri.path()) {
         return admin::answer(&site, inside, &head, body).await;
     }
+    // What extensions answer under the interface's paths is as closed as what the host answers there.
+    let closed = auth::is_closed(&site.gateway.deploy.live().stable.config.auth, head.uri.path());
+    if closed && let Err(refusal) = auth::check(&site, &head) {
+        return auth::refuse(&refusal);
+    }
+    let debug = head.headers.contains_key(DEBUG) && auth::is_operator_besides(&site, &head);
     let generation = Arc::clone(site.gateway.deploy.live().choose(&head.headers, &id));
     let number = generation.number;
     // A HEAD is a GET whose body is not sent.
     if head.method == Method::HEAD {
         head.method = Method::GET;
     }
-    let mut response = match generation.routes.find(&head.method, head.uri.path()) {
-        Match::Found(route, params) => answer(site, generation, id, route, params, received, head, body).await,
+    let found = generation.routes.find(&head.method, head.uri.path());
+    let operator = match &found {
+        Match::Found(route, _) if route.answers == Answers::Http => closed || is_operator(&site, &head, route),
+        _ => false,
+    };
+    auth::strip(&mut head.headers, closed);
+    let asked = Asked { received, debug, operator };
+    let mut response = match found {
+        Match::Found(route, params) => {
+            let (dialect, answers) = (Arc::clone(&route.extension), route.answers);
+            let answer = answer(site, Arc::clone(&generation), id.clone(), route, params, asked, head, body);
+            match (recovery::caught(&id, answer).await, answers) {
+                (Ok(response), _) => response,
+                (Err(error), Answers::Dialect | Answers::Operation) => pipeline::refuse(&dialect, &Trace::default(), &error).await,
+                (Err(error), Answers::Http) => pipeline::plain(&error),
+            }
+        }
         Match::WrongMethod(methods) => wrong_method(&head.method, &methods),
         Match::None => pipeline::plain(&not_found(head.uri.path())),
     };
     response.headers_mut().insert(GENERATION, HeaderValue::from(number));
     response
+}
+
+/// When a request came, and what whoever sent it may know.
+struct Asked {
+    received: Instant,
+    /// What it costs.
+    debug: bool,
+    /// What is for operators, of a handler that answers by itself.
+    operator: bool,
+}
+
+/// Whether an operator asks a handler that answers by itself. Where callers ask too, their keys are where an operator's would be.
+fn is_operator(site: &Site, head: &http::request::Parts, route: &Route) -> bool {
+    match route.extension.manifest.access {
+        Access::Open => false,
+        Access::Caller => auth::is_operator_besides(site, head),
+        Access::Operator => auth::check(site, head).is_ok(),
+    }
 }
 
 /// The generation that made an answer.
@@ -87,12 +141,12 @@ async fn answer(
     id: String,
     route: Route,
     params: Vec<(String, String)>,
-    received: Instant,
+    asked: Asked,
     head: http::request::Parts,
     body: HyperBody,
 ) -> Response {
     let settings = &generation.config.server;
-    let debug = head.headers.contains_key(DEBUG) && admin::is_operator(&site, &head);
+    let Asked { received, debug, operator } = asked;
     let context = Context { gateway: site.gateway, generation: Arc::clone(&generation), debug };
     if let Some(error) = encoded(&head.headers) {
         return match route.answers {
@@ -115,7 +169,10 @@ async fn answer(
         }
     };
     match route.answers {
-        Answers::Http => pipeline::serve_guest_http(context, id, route.extension, Incoming::opaque(head, params, received, body)).await,
+        Answers::Http => {
+            let incoming = Incoming::opaque(head, params, received, body);
+            pipeline::serve_guest_http(context, id, route.extension, incoming, operator).await
+        }
         Answers::Dialect => {
             let incoming = if body.is_empty() && head.method == Method::GET {
                 Ok(Incoming::opaque(head, params, received, body))

@@ -16,15 +16,12 @@ use llm_codec::passthrough::StreamTap;
 
 use super::filters::{Filtered, Filters};
 use super::losses::Losses;
-use super::upstream::Sent;
+use super::upstream::{MAX_BUFFERED, Sent};
 use super::{Completion, Exchange, relay};
 use crate::extensions::Extension;
 use crate::extensions::bindings::exports::wasmgate::extension::dialect::EncodeOptions;
 use crate::extensions::bindings::wasmgate::extension::request::Target;
 use crate::providers::Upstream;
-
-/// Most of a stream that is held back for hooks that want to see it whole.
-const MAX_BUFFERED: usize = 64 << 20;
 
 /// A complete answer, on its way to the client.
 pub struct Answer {
@@ -57,7 +54,8 @@ impl Answer {
         hooked: bool,
         completion: &mut Completion,
     ) -> Result<Self, ChatError> {
-        let Sent { upstream, format, same_format, losses, target, source } = sent;
+        let Sent { upstream, format, same_format, losses, target, source, attempt, .. } = sent;
+        completion.serve(attempt);
         // An extension that asked wants no bytes.
         let hooked = hooked || !filters.is_empty() || exchange.dialect.is_none();
         let read = match upstream {
@@ -180,7 +178,7 @@ fn unary(
 
 /// The usage of an answer that passes as it is. One that does not look like an answer (no document, an error inside a 200, no
 /// content) is read whole, which finds out what is wrong with it.
-fn usage(format: Format, body: &Bytes) -> Result<Option<hub::Usage>, ChatError> {
+pub fn usage(format: Format, body: &Bytes) -> Result<Option<hub::Usage>, ChatError> {
     let content = match format {
         Format::OpenaiChat | Format::OpenaiCompletions => "choices",
         Format::AnthropicMessages => "content",

@@ -5,14 +5,15 @@
 //! the caller is taken to have left.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use llm_codec::hub::{ChatError, ErrorClass, Usage};
+use llm_codec::hub::{ChatError, Usage};
 use serde_json::json;
 
+use super::tries::{Tries, Try};
 use super::{Exchange, Record};
+use crate::extensions::bindings::exports::wasmgate::extension::attempts::{Part, Tried};
 use crate::extensions::bindings::exports::wasmgate::extension::on_complete::{Attempt, Ending, Outcome};
-use crate::extensions::bindings::wasmgate::extension::request::Target;
 use crate::gateway::Gateway;
 
 /// What is known of the end so far.
@@ -21,13 +22,9 @@ pub struct Completion {
     ending: Ending,
     status: u16,
     error: Option<ChatError>,
-    served_by: Option<Target>,
-    /// Tokens of the last attempt.
-    usage: Option<Usage>,
-    /// Tokens of those before.
-    spent: Option<Usage>,
-    attempts: Vec<Attempt>,
-    sent_at: Instant,
+    /// The try that answers. It counts with the others when it is over.
+    serving: Option<Try>,
+    tries: Arc<Tries>,
     first_byte: Option<Duration>,
 }
 
@@ -37,18 +34,11 @@ const CLIENT_CLOSED_REQUEST: u16 = 499;
 impl Completion {
     /// A request begins.
     pub fn new(exchange: Arc<Exchange>) -> Self {
-        Self {
-            exchange,
-            ending: Ending::Cancelled,
-            status: CLIENT_CLOSED_REQUEST,
-            error: None,
-            served_by: None,
-            usage: None,
-            spent: None,
-            attempts: Vec::new(),
-            sent_at: Instant::now(),
-            first_byte: None,
+        if exchange.depth == 0 {
+            exchange.context.gateway.served.begins();
         }
+        let tries = Arc::new(Tries::new(exchange.incoming.received));
+        Self { exchange, ending: Ending::Cancelled, status: CLIENT_CLOSED_REQUEST, error: None, serving: None, tries, first_byte: None }
     }
 
     /// The request.
@@ -56,48 +46,55 @@ impl Completion {
         &self.exchange
     }
 
-    /// It is sent to a target.
-    pub fn attempt(&mut self, target: Target) {
-        self.end_attempt(None);
-        self.spent = sum(self.spent.take(), self.usage.take());
-        self.sent_at = Instant::now();
-        self.attempts.push(Attempt { target, error: None, duration_us: 0 });
+    /// Where its tries are counted.
+    pub fn tries(&self) -> &Arc<Tries> {
+        &self.tries
     }
 
-    /// The target of the last attempt begins to answer.
-    pub fn answered(&mut self) {
-        self.served_by = self.attempts.last().map(|a| a.target.clone());
+    /// A try begins to answer. One that did before gave an answer that is not sent.
+    pub fn serve(&mut self, attempt: Try) {
+        if let Some(before) = &mut self.serving {
+            before.end(None);
+        }
+        self.serving = Some(attempt);
     }
 
-    /// The last attempt failed, and the request is sent again.
+    /// The try that began to answer failed, and the request is sent again.
     pub fn failed(&mut self, error: &ChatError) {
-        self.end_attempt(Some(error));
-        self.served_by = None;
+        if let Some(mut attempt) = self.serving.take() {
+            attempt.end(Some(error));
+        }
     }
 
     /// The first byte of the answer goes to the caller.
     pub fn first_byte(&mut self, status: u16) {
         self.status = status;
-        self.first_byte = Some(self.exchange.incoming.received.elapsed());
+        let before = self.first_byte.replace(self.exchange.incoming.received.elapsed());
+        if before.is_none() && self.streamed() {
+            self.exchange.context.gateway.served.streams();
+        }
+        if let Some(attempt) = &mut self.serving {
+            attempt.first_event();
+        }
     }
 
     /// Tokens were counted; the last count stays.
     pub fn usage(&mut self, usage: Option<Usage>) {
-        if usage.is_some() {
-            self.usage = usage;
+        if let Some(attempt) = &mut self.serving {
+            attempt.usage(usage);
         }
     }
 
     /// The answer is complete.
     pub fn success(&mut self) {
         self.ending = Ending::Success;
-        self.end_attempt(None);
+        self.end_serving(None);
     }
 
     /// The caller gets an error, with this status when nothing was sent before.
     pub fn error(&mut self, error: &ChatError, status: Option<u16>) {
         self.ending = Ending::Error;
-        self.end_attempt(Some(error));
+        self.end_serving(Some(error));
         self.error = Some(error.clone());
         self.status = status.unwrap_or(self.status);
     }
@@ -105,47 +102,64 @@ impl Completion {
     /// A hook refused the request.
     pub fn rejected(&mut self, error: &ChatError, status: u16) {
         self.ending = Ending::Rejected;
+        // It did answer; that the answer is not wanted is no fault of its own.
+        self.end_serving(None);
         self.error = Some(error.clone());
         self.status = status;
     }
 
-    fn end_attempt(&mut self, error: Option<&ChatError>) {
-        if let Some(attempt) = self.attempts.last_mut().filter(|a| a.duration_us == 0) {
-            attempt.duration_us = self.sent_at.elapsed().as_micros().max(1) as u64;
-            attempt.error = error.cloned();
+    /// Whether a stream to a caller began.
+    fn streamed(&self) -> bool {
+        self.first_byte.is_some() && self.exchange.head.stream && self.exchange.depth == 0
+    }
+
+    fn end_serving(&mut self, error: Option<&ChatError>) {
+        if let Some(attempt) = &mut self.serving {
+            attempt.end(error);
         }
     }
 
-    fn outcome(&mut self) -> Outcome {
-        if self.ending == Ending::Cancelled {
-            let gone = ChatError::new(ErrorClass::Cancelled, "The caller went away.");
-            self.end_attempt(Some(&gone));
-        }
-        Outcome {
+    fn outcome(&mut self) -> (Outcome, Vec<Tried>) {
+        let serving = self.serving.take();
+        let served_by = serving.as_ref().map(|attempt| attempt.target().clone());
+        drop(serving);
+        let tried = self.tries.take();
+        let outcome = Outcome {
             ending: self.ending,
             status: self.status,
             error: self.error.take(),
-            served_by: self.served_by.take(),
-            usage: sum(self.spent.take(), self.usage.take()),
-            attempts: std::mem::take(&mut self.attempts),
+            served_by,
+            usage: tried.iter().fold(None, |all, t| sum(all, t.usage.clone())),
+            attempts: tried
+                .iter()
+                .map(|t| Attempt { target: t.target.clone(), error: t.error.clone(), duration_us: t.duration_us })
+                .collect(),
             started_ms: self.exchange.incoming.received_ms,
             duration_us: self.exchange.incoming.received.elapsed().as_micros() as u64,
             first_byte_us: self.first_byte.map(|d| d.as_micros() as u64),
-        }
+        };
+        (outcome, tried)
     }
 }
 
 impl Drop for Completion {
     fn drop(&mut self) {
-        let outcome = self.outcome();
+        let (outcome, tried) = self.outcome();
+        let served = &self.exchange.context.gateway.served;
+        served.record(&self.exchange, &outcome);
+        if self.exchange.depth == 0 {
+            served.ends(self.streamed());
+        }
         log(&self.exchange, &outcome);
+        self.exchange.generation().providers.settle(&outcome, &tried);
         if let (Some(usage), 1..) = (&outcome.usage, self.exchange.depth) {
             self.exchange.budget.spend(usage);
         }
         let gateway = Arc::clone(&self.exchange.context.gateway);
         let exchange = Arc::clone(&self.exchange);
-        if exchange.generation().on_complete.is_empty() {
-            remember(&gateway, exchange, outcome);
+        let generation = exchange.generation();
+        if generation.on_complete.is_empty() && generation.attempts.is_empty() {
+            remember(&gateway, exchange, outcome, tried);
             return;
         }
         let handle = gateway.handle.clone();
@@ -153,12 +167,17 @@ impl Drop for Completion {
         gateway.clone().background.spawn_on(
             async move {
                 let call = exchange.call_info();
+                for extension in exchange.generation().attempts.iter().filter(|e| exchange.runs(e)) {
+                    if let Err(e) = extension.on_attempts(&exchange, &call, &tried).await {
+                        tracing::error!(request_id = exchange.id, error = %e, "on-attempts failed; the record of this request's tries may be missing");
+                    }
+                }
                 for extension in exchange.generation().on_complete.iter().filter(|e| exchange.runs(e)) {
                     if let Err(e) = extension.on_complete(&exchange, &call, &outcome).await {
                         tracing::error!(request_id = exchange.id, error = %e, "on-complete failed; the record of this request may be missing");
                     }
                 }
-                remember(&gateway, exchange, outcome);
+                remember(&gateway, exchange, outcome, tried);
             },
             &handle,
         );
@@ -209,8 +228,9 @@ fn log(exchange: &Exchange, outcome: &Outcome) {
     );
 }
 
-fn remember(gateway: &Gateway, exchange: Arc<Exchange>, outcome: Outcome) {
+fn remember(gateway: &Gateway, exchange: Arc<Exchange>, outcome: Outcome, tried: Vec<Tried>) {
     let id = exchange.id.clone();
+    let why = exchange.why();
     let (head, trace) = (exchange.head.clone(), exchange.trace.take());
     let facts = move || {
         let served = outcome.served_by.as_ref();
@@ -233,10 +253,39 @@ fn remember(gateway: &Gateway, exchange: Arc<Exchange>, outcome: Outcome) {
                 "reasoning_tokens": u.reasoning_tokens,
             })),
             "attempts": outcome.attempts.len(),
+            "tries": tried.iter().map(shown).collect::<Vec<_>>(),
+            "metadata": why.iter().map(|(name, value)| (name.replace('-', "_"), json!(value))).collect::<serde_json::Map<_, _>>(),
             "duration_us": outcome.duration_us,
             "ttft_us": outcome.first_byte_us,
             "extensions": trace.to_json(),
         })
     };
     gateway.recent.push(exchange.id.clone(), Record { facts: Box::new(facts) });
+}
+
+/// A try, for operators.
+fn shown(tried: &Tried) -> serde_json::Value {
+    json!({
+        "number": tried.number,
+        "provider": tried.target.provider,
+        "model": tried.target.model,
+        "via": tried.via,
+        "part": part(tried.part),
+        "error": tried.error.as_ref().map(|e| e.class.name()),
+        "input_tokens": tried.usage.as_ref().map(|u| u.input_tokens),
+        "output_tokens": tried.usage.as_ref().map(|u| u.output_tokens),
+        "started_us": tried.started_us,
+        "first_event_us": tried.first_event_us,
+        "duration_us": tried.duration_us,
+    })
+}
+
+/// The name of what a try was to its request.
+fn part(part: Part) -> &'static str {
+    match part {
+        Part::Served => "served",
+        Part::Failed => "failed",
+        Part::Lost => "lost",
+        Part::Cancelled => "cancelled",
+    }
 }

@@ -53,6 +53,15 @@ struct State {
     notes: BTreeMap<String, String>,
     response_headers: Vec<(String, String)>,
     buffer: bool,
+    settled: Option<Settled>,
+}
+
+/// What virtual providers decided.
+struct Settled {
+    /// Where the request was to go before: provider and model.
+    before: (Option<String>, Option<String>),
+    /// Names and values, see [`Exchange::why`].
+    why: Vec<(&'static str, String)>,
 }
 
 impl Exchange {
@@ -187,9 +196,51 @@ impl Exchange {
         state.model = Some(target.model);
     }
 
-    /// Header fields that hooks added to the response.
+    /// Virtual providers decided that this target answers, for these reasons. Nothing of the request changes before they did.
+    pub fn settle(&self, target: Target, why: Vec<(&'static str, String)>) {
+        let mut state = self.state();
+        state.info = None;
+        let before = (state.provider.replace(target.provider), state.model.replace(target.model));
+        state.settled = Some(Settled { before, why });
+    }
+
+    /// The answer is not wanted, and the request goes where it went before.
+    pub fn unsettle(&self) {
+        let mut state = self.state();
+        if let Some(Settled { before, .. }) = state.settled.take() {
+            state.info = None;
+            (state.provider, state.model) = before;
+        }
+    }
+
+    /// Why this target answers: what each virtual provider on the way decided, by names such as `racing-winner`. Where two of one kind did, the
+    /// outer one comes first.
+    pub fn why(&self) -> Vec<(&'static str, String)> {
+        let state = self.state();
+        let mut named: Vec<(&'static str, String)> = Vec::new();
+        for (name, value) in state.settled.iter().flat_map(|s| &s.why) {
+            match named.iter_mut().find(|(n, _)| n == name) {
+                Some((_, values)) => *values = format!("{values}, {value}"),
+                None => named.push((name, value.clone())),
+            }
+        }
+        named
+    }
+
+    /// Header fields of the response: those of virtual providers, and those that hooks added.
     pub fn response_headers(&self) -> Vec<(String, String)> {
-        self.state().response_headers.clone()
+        let why = self.why().into_iter().map(|(name, value)| (format!("x-wasmgate-{name}"), value));
+        why.chain(self.state().response_headers.iter().cloned()).collect()
+    }
+
+    /// Adds a field to the response, whatever becomes of the request. Most of them count, so it is bounded like those that edits add.
+    pub fn add_response_header(&self, name: String, value: String) {
+        self.state().response_headers.push((name, value));
+    }
+
+    /// Notes a value.
+    pub fn add_note(&self, key: String, value: String) {
+        self.state().notes.insert(key, value);
     }
 
     /// Whether a hook asked to see a stream whole.

@@ -15,11 +15,17 @@ use tokio::sync::oneshot;
 use wasmtime_wasi_http::WasiHttpView as _;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 
-use super::{Caller, Context, HttpCaller, Incoming, dialect};
+use super::{Caller, Context, HttpCaller, Incoming, Trace, callers, dialect};
 use crate::extensions::{CallError, Extension, Hook};
 
-/// Serves a request on an `http` route.
-pub async fn serve(context: Context, id: String, extension: Arc<Extension>, incoming: Incoming) -> Response {
+/// Serves a request on an `http` route. `operator` tells that it may use the operators' interface.
+pub async fn serve(context: Context, id: String, extension: Arc<Extension>, incoming: Incoming, operator: bool) -> Response {
+    let incoming = match callers::admit(&context, &id, &extension, incoming, operator).await {
+        Ok(incoming) => incoming,
+        // Who has a dialect says it in its words.
+        Err(error) if extension.has(Hook::Accept) => return dialect::refuse(&extension, &Trace::default(), &error).await,
+        Err(error) => return dialect::plain(&error),
+    };
     let caller = HttpCaller { context, id, head: incoming.head.clone(), budget: Arc::default() };
     match call(&extension, incoming, Caller::Http(Arc::new(caller))).await {
         Ok(response) => response,
@@ -36,7 +42,8 @@ impl Drop for Guard {
     }
 }
 
-async fn call(extension: &Arc<Extension>, incoming: Incoming, caller: Caller) -> Result<Response, CallError> {
+/// Calls the handler of an extension, and gives what it answers.
+pub async fn call(extension: &Arc<Extension>, incoming: Incoming, caller: Caller) -> Result<Response, CallError> {
     let mut lease = extension.check_out().await?;
     let length = incoming.body().len();
     let mut request =

@@ -9,6 +9,7 @@ use super::{Exchange, Stop};
 use crate::extensions::bindings::exports::wasmgate::extension::after_generate::Verdict;
 use crate::extensions::bindings::exports::wasmgate::extension::before_generate::Decision;
 use crate::extensions::bindings::exports::wasmgate::extension::provider_events::{AttemptInfo, Reaction};
+use crate::extensions::bindings::wasmgate::extension::request::Target;
 use crate::extensions::{CallError, Extension, Hook};
 
 /// How often after-generate hooks may ask for another try of one request.
@@ -44,6 +45,7 @@ pub async fn after(exchange: &Arc<Exchange>, mut answer: Answer, retry: u32) -> 
             Ok(Verdict::Keep) => {}
             Ok(Verdict::Replace(replacement)) => answer.replace(replacement),
             Ok(Verdict::Retry(edits)) if retry < MAX_RETRIES => {
+                exchange.unsettle();
                 exchange.apply(edits).await?;
                 return Ok(After::Again);
             }
@@ -61,8 +63,8 @@ pub async fn after(exchange: &Arc<Exchange>, mut answer: Answer, retry: u32) -> 
 pub enum Event {
     /// It goes on as it would without them.
     Keep,
-    /// The request goes to another target, which is noted on it.
-    Again,
+    /// The request goes to this target.
+    Other(Target),
     /// No further target is wanted.
     Next,
 }
@@ -73,10 +75,7 @@ pub async fn provider_event(exchange: &Arc<Exchange>, attempt: &AttemptInfo, err
         match extension.provider_event(exchange, &exchange.call_info(), attempt, error).await {
             Ok(Reaction::Keep) => {}
             Ok(Reaction::Next) => return Ok(Event::Next),
-            Ok(Reaction::Other(target)) => {
-                exchange.redirect(target);
-                return Ok(Event::Again);
-            }
+            Ok(Reaction::Other(target)) => return Ok(Event::Other(target)),
             Ok(Reaction::Fail(instead)) if error.is_some() => return Err(Stop::Failed(instead)),
             Ok(Reaction::Fail(refusal)) => return Err(Stop::Rejected(refusal)),
             Err(e) => skip_or_fail(extension, Hook::ProviderEvents, e)?,

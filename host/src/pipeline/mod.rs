@@ -3,13 +3,15 @@
 //! `route` → `incoming` → `dialect` → `hooks` → `attempt` → `upstream` → `filters` → `relay` (streams, written by `encoder`) or `answer` (complete answers) → `completion`
 //!
 //! `inner` is the way of requests that extensions make: from `hooks` on, the same. `operation` is where calls that hold no conversation
-//! (embeddings, images and the like) part: they have the same stages until they are sent, and `operation` sends and answers them.
+//! (embeddings, images and the like) part: they have the same stages until they are sent, and `operation` sends and answers them. `tries` counts
+//! what was sent where, and `sticky` says which requests belong together.
 //!
 //! What is absent: nothing here knows an extension or a provider by name, and there is one way through: streams and complete
 //! answers, same-format and translated traffic meet the same hooks.
 
 mod answer;
 mod attempt;
+mod callers;
 mod completion;
 mod dialect;
 mod encoder;
@@ -23,8 +25,10 @@ mod losses;
 mod operation;
 mod relay;
 mod route;
+mod sticky;
 mod switches;
 mod trace;
+mod tries;
 mod upstream;
 
 use std::sync::Arc;
@@ -203,9 +207,8 @@ async fn generate(exchange: &Arc<Exchange>, completion: &mut Completion) -> Resu
     if let Some(operation) = &exchange.operation {
         operation.check_watched(exchange, hooked).await?;
     }
-    let mut attempts = 0;
     for retry in 0.. {
-        let answer = match attempt::run(exchange, &mut attempts, hooked, completion).await? {
+        let answer = match attempt::run(exchange, hooked, completion).await? {
             Ready::Answer(answer) if hooked => answer,
             ready => return Ok(ready),
         };
@@ -217,11 +220,11 @@ async fn generate(exchange: &Arc<Exchange>, completion: &mut Completion) -> Resu
     unreachable!("the loop ends by its own returns")
 }
 
-/// The error of requests that were on a replaced generation for too long.
+/// The error of requests that were on a replaced generation for too long, or still ran when the gateway had to end.
 fn expired() -> ChatError {
     ChatError::new(
         ErrorClass::Overloaded,
-        "The gateway was changed while this request ran, and the time to finish it is over; send it again.",
+        "The gateway was changed or stopped while this request ran, and the time to finish it is over; send it again.",
     )
 }
 

@@ -19,9 +19,10 @@ use llm_codec::passthrough::{self, UsageTap, operation_usage};
 
 use super::filters::Filters;
 use super::losses::Losses;
-use super::relay::{self, Relay};
-use super::upstream::{self, Sent, Source};
-use super::{Completion, Exchange, Incoming, MAX_MODEL, Ready, dialect};
+use super::relay;
+use super::tries::{Tries, Try};
+use super::upstream::{self, Attempt, Sent, Source};
+use super::{Completion, Exchange, Incoming, MAX_MODEL, dialect};
 use crate::extensions::bindings::exports::wasmgate::extension::dialect::GenerateHead;
 use crate::extensions::bindings::exports::wasmgate::extension::operations::OperationHead;
 use crate::extensions::bindings::wasmgate::extension::http::Reply;
@@ -29,6 +30,7 @@ use crate::extensions::bindings::wasmgate::extension::request::{Edit, Target};
 use crate::extensions::is_secret_parameter;
 use crate::gateway::Generation;
 use crate::providers::{ByteStream, Entry, Forward, Upstream};
+use crate::virtual_providers::Failure;
 
 /// Most of a JSON answer that is held back to look for its usage. A longer one goes out as it comes, and its usage is not known.
 const MAX_LOOK: usize = 16 << 20;
@@ -105,7 +107,7 @@ impl Operation {
     }
 
     /// Whether a model works for it.
-    fn works(&self, incoming: &Incoming) -> bool {
+    pub fn works(&self, incoming: &Incoming) -> bool {
         incoming.head.method == Method::POST && !self.is_kept()
     }
 
@@ -221,6 +223,9 @@ fn speaking<'a>(generation: &'a Generation, family: &str) -> Vec<&'a Entry> {
 pub fn choose(exchange: &Exchange, operation: &Operation) -> Result<Target, ChatError> {
     let generation = exchange.generation();
     let (provider, model) = exchange.target();
+    if let Some(node) = upstream::virtual_provider(generation, provider.as_deref()).filter(|_| provider.is_some() || !model.is_empty()) {
+        return Ok(Target { provider: node.name.clone(), model });
+    }
     let to = |entry: &Entry| {
         // Nobody here knows which model the provider would take, and its list shall hold.
         let listed = entry.provider.family() == Some(operation.family.as_str()) && !entry.models.is_empty();
@@ -255,49 +260,84 @@ pub fn choose(exchange: &Exchange, operation: &Operation) -> Result<Target, Chat
     }
 }
 
+/// What a try at a target gave.
+pub enum Opened {
+    /// A stream that is told from other bytes.
+    Sent(Box<Sent>),
+    /// An answer that passes as it came, with the try that it is; the dialect's own is none.
+    Forwarded(Box<Forwarded>, Option<Box<Try>>),
+}
+
+/// Whether a provider speaks the API of an operation.
+pub fn is_spoken(generation: &Generation, operation: &Operation, provider: &str) -> bool {
+    generation.providers.find(provider).is_some_and(|entry| entry.provider.family() == Some(operation.family.as_str()))
+}
+
 /// One try at one target, up to the head of the answer.
-pub async fn open(
-    exchange: &Arc<Exchange>,
-    operation: &Operation,
-    target: Target,
-    completion: &mut Completion,
-) -> Result<Ready, ChatError> {
+pub async fn open(exchange: &Arc<Exchange>, operation: &Operation, attempt: Attempt, tries: &Arc<Tries>) -> Result<Opened, Failure> {
+    let Attempt { number, target, via } = attempt;
     let generation = Arc::clone(exchange.generation());
     let found = generation.providers.find(&target.provider);
-    let entry = found.ok_or_else(|| ChatError::new(ErrorClass::Internal, "The gateway lost the provider."))?;
+    let entry = found.ok_or_else(|| Failure::skipped(ChatError::new(ErrorClass::Internal, "The gateway lost the provider.")))?;
     if entry.provider.family() != Some(operation.family.as_str()) {
-        return instead(exchange, operation, entry).await;
+        return instead(exchange, operation, entry).await.map_err(Failure::skipped);
     }
     let call = Forward {
+        model: target.model.clone(),
         method: exchange.incoming.head.method.clone(),
         path: operation.path.clone(),
-        body: body(exchange, operation, &target.model)?,
+        body: body(exchange, operation, &target.model).map_err(Failure::skipped)?,
         headers: headers(exchange, entry),
         stream: exchange.head.stream,
     };
-    completion.attempt(target.clone());
-    let answer = entry.provider.forward(call).await?;
-    completion.answered();
-    let mut chunks = upstream::until_expired(answer.body, &generation);
+    let mut attempt = tries.begin(number, target.clone(), via);
+    let answer = match entry.forward(call).await {
+        Ok(answer) => answer,
+        Err(error) => return Err(failed(&mut attempt, error)),
+    };
+    let chunks = upstream::until_expired(answer.body, &generation);
     let kind = answer.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default().to_ascii_lowercase();
-    let events = kind.starts_with("text/event-stream");
-    if let (true, true, Some(dialect)) = (events, operation.generates, &exchange.dialect) {
+    if kind.starts_with("text/event-stream") && operation.generates && exchange.dialect.is_some() {
         // Completions are of the older API, whichever of the two the provider is asked in for conversations.
         let format = match entry.provider.format() {
             Format::OpenaiResponses => Format::OpenaiChat,
             format => format,
         };
         let (losses, source) = (Losses::default(), Source::of_same_format(&entry.provider));
-        let sent = Sent { upstream: Upstream::Events(chunks), format, same_format: true, losses, target, source };
-        return Ok(Ready::Stream(Relay::open(exchange, dialect, sent, Filters::default(), completion).await?));
+        let upstream = Upstream::Events(chunks);
+        let sent = Sent { upstream, format, same_format: true, losses, target, source, attempt, held: Vec::new() };
+        return Ok(Opened::Sent(Box::new(sent)));
     }
+    match look(exchange, operation, entry, &kind, chunks, &mut attempt).await {
+        Ok(content) => {
+            let (status, headers) = (answer.status, passed(&answer.headers));
+            Ok(Opened::Forwarded(Box::new(Forwarded { status, headers, content, target: Some(target) }), Some(Box::new(attempt))))
+        }
+        Err(error) => Err(failed(&mut attempt, error)),
+    }
+}
+
+fn failed(attempt: &mut Try, error: ChatError) -> Failure {
+    attempt.end(Some(&error));
+    Failure::member(error)
+}
+
+/// Looks at the beginning of an answer, or at all of it where it is a document.
+async fn look(
+    exchange: &Exchange,
+    operation: &Operation,
+    entry: &Entry,
+    kind: &str,
+    mut chunks: ByteStream,
+    attempt: &mut Try,
+) -> Result<Content, ChatError> {
     if kind.starts_with("text/html") && exchange.incoming.head.method == Method::POST {
         let message = format!("The provider `{}` answered with an HTML page; check `base_url`.", entry.name);
         return Err(ChatError::new(ErrorClass::Protocol, message));
     }
     // What is kept at a provider may look like anything.
     let works = operation.works(&exchange.incoming);
-    let json = works && kind.starts_with("application/json");
+    let (json, events) = (works && kind.starts_with("application/json"), kind.starts_with("text/event-stream"));
     let mut read = Looked { bytes: BytesMut::new(), whole: false };
     if json {
         read.all(&mut chunks).await?;
@@ -306,27 +346,23 @@ pub async fn open(
         if let Some(error) = error_inside(entry, &read.bytes) {
             return Err(error);
         }
-        completion.usage(operation_usage(&read.bytes));
+        attempt.usage(operation_usage(&read.bytes));
     }
-    let content = match read.whole {
+    Ok(match read.whole {
         true => Content::Whole(read.bytes.freeze()),
         false => Content::Stream { first: read.bytes.freeze(), rest: chunks, tap: (works && events).then(Box::default) },
-    };
-    Ok(forwarded(answer.status, passed(&answer.headers), content, Some(target)))
+    })
 }
 
 /// The answer of the dialect, when hooks chose a provider that does not speak the API.
-async fn instead(exchange: &Exchange, operation: &Operation, entry: &Entry) -> Result<Ready, ChatError> {
+async fn instead(exchange: &Exchange, operation: &Operation, entry: &Entry) -> Result<Opened, ChatError> {
     let reply = match &exchange.dialect {
         Some(dialect) => dialect.answer_operation(&exchange.trace, &operation.name, &exchange.incoming).await??,
         None => None,
     };
     let Some(reply) = reply else { return Err(operation.not_spoken(exchange.generation(), entry)) };
-    Ok(forwarded(StatusCode::OK, HeaderMap::new(), Content::Reply(reply), None))
-}
-
-fn forwarded(status: StatusCode, headers: HeaderMap, content: Content, target: Option<Target>) -> Ready {
-    Ready::Forwarded(Box::new(Forwarded { status, headers, content, target }))
+    let own = Forwarded { status: StatusCode::OK, headers: HeaderMap::new(), content: Content::Reply(reply), target: None };
+    Ok(Opened::Forwarded(Box::new(own), None))
 }
 
 /// The caller's body, asking for the model that hooks chose.

@@ -97,7 +97,8 @@ impl Relay {
         filters: Filters,
         completion: &mut Completion,
     ) -> Result<Box<Self>, ChatError> {
-        let Sent { upstream, format, same_format, losses, target, source } = sent;
+        let Sent { upstream, format, same_format, losses, target, source, attempt, .. } = sent;
+        completion.serve(attempt);
         let (upstream, writer) = match upstream {
             Upstream::Events(events) if same_format && filters.is_empty() => {
                 (events.fuse().boxed(), Writer::Tap(Box::new(StreamTap::new(format, !exchange.head.include_usage))))
@@ -346,7 +347,8 @@ pub struct Events {
 impl Events {
     /// Reads up to the first event. Until then an error is that of the attempt.
     pub async fn open(sent: Sent, filters: Filters, completion: &mut Completion) -> Result<Box<Self>, ChatError> {
-        let Sent { upstream, format, target, source, .. } = sent;
+        let Sent { upstream, format, target, source, attempt, .. } = sent;
+        completion.serve(attempt);
         let (upstream, decoded) = Decoded::of(upstream, format, filters, &source)?;
         let mut events = Box::new(Self { upstream, decoded, first: Vec::new(), end: None, target, source });
         events.first = events.next(completion).await?;

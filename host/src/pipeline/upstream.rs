@@ -2,21 +2,27 @@
 //!
 //! When client and provider speak the same format and no hook changed the conversation, the body goes out as it came, with the
 //! model name (and for OpenAI streams the wish for usage) spliced in; nobody reads the rest.
+//!
+//! Behind a virtual provider an answer is looked at before it counts as one (`first_event`, `whole`), because until then another provider can
+//! be asked. Elsewhere nobody waits for that: the relay finds out as it goes.
 
 use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use http::{HeaderName, HeaderValue};
-use llm_codec::hub::{ChatError, ErrorClass};
+use llm_codec::hub::{ChatAnswer, ChatError, Collector, ErrorClass};
+use llm_codec::passthrough::StreamTap;
 use llm_codec::{EncodeOptions, Format, passthrough};
 
 use super::losses::Losses;
-use super::{Completion, Exchange, operation};
+use super::tries::{Tries, Try};
+use super::{Exchange, operation};
 use crate::extensions::bindings::wasmgate::extension::request::Target;
 use crate::gateway::Generation;
 use crate::providers::{ByteStream, Entry, Outgoing, Provider, Upstream};
+use crate::virtual_providers::{Failure, Node};
 
 /// What came back, before any of it was read.
 pub struct Sent {
@@ -32,7 +38,17 @@ pub struct Sent {
     pub target: Target,
     /// Who answers.
     pub source: Source,
+    /// The try that it is.
+    pub attempt: Try,
+    /// All of the stream, when it was read whole.
+    pub held: Vec<Bytes>,
 }
+
+/// Most that is read of a stream before its first event, in bytes: comments, and nothing that anybody needs.
+const MAX_BEFORE: usize = 1 << 20;
+
+/// Most of a stream that is held back for hooks that want to see it whole, and for answers that are compared.
+pub const MAX_BUFFERED: usize = 64 << 20;
 
 /// Who answers, for what it says of errors.
 #[derive(Clone)]
@@ -64,28 +80,146 @@ pub fn choose(exchange: &Exchange) -> Result<Target, ChatError> {
         return operation::choose(exchange, wanted);
     }
     let (provider, model) = exchange.target();
-    let entry = entry(exchange.generation(), provider.as_deref(), &model)?;
+    let generation = exchange.generation();
+    if let Some(node) = virtual_provider(generation, provider.as_deref()) {
+        return Ok(Target { provider: node.name.clone(), model });
+    }
+    let entry = entry(generation, provider.as_deref(), &model)?;
     Ok(Target { provider: entry.name.clone(), model })
 }
 
-/// Sends the request to a target.
-pub async fn send(exchange: &Arc<Exchange>, target: Target, completion: &mut Completion) -> Result<Sent, ChatError> {
+/// The virtual provider of a name, or the default one.
+pub fn virtual_provider<'a>(generation: &'a Generation, provider: Option<&str>) -> Option<&'a Node> {
+    generation.providers.virtuals().find(provider.or(generation.default_provider.as_deref())?)
+}
+
+/// One try at a target.
+pub struct Attempt {
+    /// Its number.
+    pub number: u32,
+    /// Whom.
+    pub target: Target,
+    /// The virtual providers that led there, the outermost first.
+    pub via: Vec<String>,
+}
+
+/// Sends the request to a target. The error tells whether it was sent.
+pub async fn send(exchange: &Arc<Exchange>, attempt: Attempt, tries: &Arc<Tries>) -> Result<Sent, Failure> {
+    let Attempt { number, target, via } = attempt;
     let generation = Arc::clone(exchange.generation());
-    let entry = entry(&generation, Some(&target.provider), &target.model)?;
+    let entry = entry(&generation, Some(&target.provider), &target.model).map_err(Failure::skipped)?;
     let format = entry.provider.format_for(&exchange.head.format);
     let same_format = exchange.head.format == format.as_str();
-    let (body, losses) = body(exchange, entry, &target.model, format, same_format).await?;
+    let (body, losses) = body(exchange, entry, &target.model, format, same_format).await.map_err(Failure::skipped)?;
     let headers = if same_format { format_headers(exchange, format) } else { Vec::new() };
-    completion.attempt(target.clone());
+    let mut attempt = tries.begin(number, target.clone(), via);
     let source = Source { provider: Arc::clone(&entry.provider), same_format };
     let outgoing = Outgoing { format, model: target.model.clone(), body, stream: exchange.head.stream, headers };
-    let sent = entry.provider.send(outgoing).await;
-    let upstream = match sent.map_err(|e| source.crossed(e))? {
-        Upstream::Events(events) => Upstream::Events(until_expired(events, &generation)),
-        answer => answer,
+    let upstream = match entry.send(outgoing).await {
+        Ok(Upstream::Events(events)) => Upstream::Events(until_expired(events, &generation)),
+        Ok(answer) => answer,
+        Err(error) => {
+            let error = source.crossed(error);
+            attempt.end(Some(&error));
+            return Err(Failure::member(error));
+        }
     };
-    completion.answered();
-    Ok(Sent { upstream, format, same_format, losses, target, source })
+    Ok(Sent { upstream, format, same_format, losses, target, source, attempt, held: Vec::new() })
+}
+
+impl Sent {
+    /// Reads up to the first event of the answer, so that it is known to be one. A complete document is looked at as a whole.
+    pub async fn first_event(self) -> Result<Self, Failure> {
+        self.read_until(|tap| tap.facts().started, MAX_BEFORE).await
+    }
+
+    /// Reads the answer to its end, so that nothing can go wrong with it any more.
+    pub async fn whole(self) -> Result<Self, Failure> {
+        self.read_until(|_| false, MAX_BUFFERED).await
+    }
+
+    /// The answer, when it is complete or was read whole.
+    pub fn read_whole(&self) -> Result<ChatAnswer, ChatError> {
+        if let Upstream::Answer(body) = &self.upstream {
+            return self.format.decode_answer(body);
+        }
+        let (mut decoder, mut collector, mut events) = (self.format.event_decoder(), Collector::new(self.format), Vec::new());
+        self.held.iter().for_each(|chunk| decoder.push(chunk, &mut events));
+        decoder.finish(&mut events);
+        events.iter().for_each(|event| collector.push(event));
+        collector.finish()
+    }
+
+    /// Reads a stream until it has come so far, or to its end. What was read comes first again.
+    async fn read_until(mut self, enough: impl Fn(&StreamTap) -> bool, most: usize) -> Result<Self, Failure> {
+        let read = match self.upstream {
+            Upstream::Answer(body) => {
+                let usage = super::answer::usage(self.format, &body);
+                usage.map(|usage| {
+                    self.attempt.usage(usage);
+                    Upstream::Answer(body)
+                })
+            }
+            Upstream::Events(events) => {
+                let read = read_events(events, StreamTap::new(self.format, false), &mut self.attempt, enough, most).await;
+                read.map(|(read, rest)| {
+                    if most == MAX_BUFFERED {
+                        self.held.clone_from(&read);
+                    }
+                    Upstream::Events(Box::pin(stream::iter(read.into_iter().map(Ok)).chain(rest)))
+                })
+            }
+        };
+        match read {
+            Ok(upstream) => {
+                self.attempt.first_event();
+                Ok(Self { upstream, ..self })
+            }
+            Err(error) => {
+                let error = self.source.tellable(error);
+                self.attempt.end(Some(&error));
+                Err(Failure::member(error))
+            }
+        }
+    }
+}
+
+async fn read_events(
+    mut events: ByteStream,
+    mut tap: StreamTap,
+    attempt: &mut Try,
+    enough: impl Fn(&StreamTap) -> bool,
+    most: usize,
+) -> Result<(Vec<Bytes>, ByteStream), ChatError> {
+    let (mut read, mut bytes, mut passed) = (Vec::new(), 0, Vec::new());
+    loop {
+        let chunk = events.next().await;
+        match chunk {
+            Some(chunk) => {
+                let chunk = chunk?;
+                tap.push(&chunk, &mut passed);
+                bytes += chunk.len();
+                read.push(chunk);
+            }
+            None => tap.finish(&mut passed),
+        }
+        passed.clear();
+        let facts = tap.facts();
+        attempt.usage(facts.usage.clone());
+        if facts.started {
+            attempt.first_event();
+        }
+        if let Some(error) = &facts.error {
+            return Err(error.clone());
+        }
+        if facts.ended || enough(&tap) {
+            // What follows the end is read by whoever reads on, beside the client.
+            return Ok((read, events));
+        }
+        if bytes > most {
+            return Err(ChatError::new(ErrorClass::Protocol, "The provider sent more than what can be held back."));
+        }
+    }
 }
 
 /// A stream that ends with an error when its generation was replaced and its time is up.
@@ -114,7 +248,8 @@ pub fn entry<'a>(generation: &'a Generation, provider: Option<&str>, model: &str
     Ok(entry)
 }
 
-fn model_not_found(model: &str) -> ChatError {
+/// The error of a model that nobody offers.
+pub fn model_not_found(model: &str) -> ChatError {
     ChatError {
         code: Some("model_not_found".into()),
         param: Some("model".into()),

@@ -1,11 +1,13 @@
 //! Anthropic messages.
 
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
 use llm_codec::Format;
 use llm_codec::hub::ChatError;
 
-use super::{Client, Forward, Forwarded, Outgoing, Provider, Upstream};
+use super::credentials::Credentials;
+use super::presets::KeyHeader;
+use super::{Client, Forward, Forwarded, Outgoing, Provider, Upstream, listing};
 use crate::config::ProviderConfig;
 
 const DEFAULT_URL: &str = "https://api.anthropic.com/v1";
@@ -24,14 +26,16 @@ pub struct Anthropic {
 impl Anthropic {
     /// Connects nothing yet.
     pub fn new(name: &str, config: &ProviderConfig) -> anyhow::Result<Self> {
-        let mut headers = HeaderMap::new();
-        if let Some(key) = &config.api_key {
-            let mut value = HeaderValue::try_from(key.expose())
-                .map_err(|_| anyhow::anyhow!("`providers.{name}.api_key` holds a character that no header can carry"))?;
-            value.set_sensitive(true);
-            headers.insert("x-api-key", value);
+        let client = Client::new(name, config, Format::AnthropicMessages, DEFAULT_URL, "/messages", KeyHeader::Plain("x-api-key"))?;
+        Ok(Self { client })
+    }
+
+    /// Every request names a version.
+    fn add_version(&self, headers: &mut Vec<(HeaderName, HeaderValue)>) {
+        let configured = self.client.credentials().fields().contains_key(&VERSION.0);
+        if !configured && !headers.iter().any(|(name, _)| *name == VERSION.0) {
+            headers.push(VERSION);
         }
-        Ok(Self { client: Client::new(name, config, Format::AnthropicMessages, DEFAULT_URL, "/messages", headers)? })
     }
 }
 
@@ -45,7 +49,7 @@ impl Provider for Anthropic {
     }
 
     fn forward(&self, mut call: Forward) -> BoxFuture<'_, Result<Forwarded, ChatError>> {
-        add_version(&mut call.headers);
+        self.add_version(&mut call.headers);
         Box::pin(self.client.forward(call))
     }
 
@@ -54,14 +58,24 @@ impl Provider for Anthropic {
     }
 
     fn send(&self, mut outgoing: Outgoing) -> BoxFuture<'_, Result<Upstream, ChatError>> {
-        add_version(&mut outgoing.headers);
+        self.add_version(&mut outgoing.headers);
         Box::pin(self.client.send(outgoing))
     }
-}
+    fn lists_models(&self) -> bool {
+        true
+    }
 
-/// Every request names a version.
-fn add_version(headers: &mut Vec<(HeaderName, HeaderValue)>) {
-    if !headers.iter().any(|(name, _)| *name == VERSION.0) {
-        headers.push(VERSION);
+    fn list_models(&self) -> BoxFuture<'_, Result<Vec<String>, ChatError>> {
+        let mut headers = Vec::new();
+        self.add_version(&mut headers);
+        Box::pin(listing::anthropic(&self.client, headers))
+    }
+
+    fn credentials(&self) -> Option<&Credentials> {
+        Some(self.client.credentials())
+    }
+
+    fn address(&self) -> Option<String> {
+        Some(self.client.address())
     }
 }

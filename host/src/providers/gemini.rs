@@ -3,30 +3,31 @@
 //! The model and the wish for a stream stand in the path.
 
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, HeaderName, HeaderValue};
 use llm_codec::Format;
 use llm_codec::hub::{ChatError, ErrorClass};
 
-use super::{Client, Outgoing, Provider, Upstream, openai};
+use super::credentials::Credentials;
+use super::presets::KeyHeader;
+use super::{Client, Outgoing, Provider, Upstream, listing};
 use crate::config::ProviderConfig;
 use crate::config::reader::Cursor;
 
 const DEFAULT_URL: &str = "https://generativelanguage.googleapis.com";
 
-/// Where the Gemini API takes its key.
-const KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
-
 /// The provider.
 pub struct Gemini {
     client: Client,
+    /// It is Vertex AI, which has no list of what can be asked for.
+    vertex: bool,
 }
 
 impl Gemini {
     /// Connects nothing yet.
     pub fn new(name: &str, config: &ProviderConfig) -> anyhow::Result<Self> {
         let (default, path) = place(config);
-        let headers = if config.project.is_some() { openai::headers(name, config)? } else { key(name, config)? };
-        Ok(Self { client: Client::new(name, config, Format::GeminiGenerate, &default, &path, headers)? })
+        let vertex = config.project.is_some();
+        let key = if vertex { KeyHeader::Bearer } else { KeyHeader::Plain("x-goog-api-key") };
+        Ok(Self { client: Client::new(name, config, Format::GeminiGenerate, &default, &path, key)?, vertex })
     }
 }
 
@@ -56,7 +57,7 @@ fn address(mut models: reqwest::Url, model: &str, stream: bool) -> Result<reqwes
 }
 
 /// Refuses a second spelling of a model's name: hooks, lists and prices know one. An address drops tabs and line ends without a word.
-fn check_model(model: &str) -> Result<(), ChatError> {
+pub(super) fn check_model(model: &str) -> Result<(), ChatError> {
     let fault = if model.chars().any(char::is_control) {
         "holds a control character; leave it out".to_owned()
     } else if let Some(found) = model.chars().find(|c| matches!(c, '?' | '#')) {
@@ -83,17 +84,6 @@ fn version(config: &ProviderConfig, default: &str) -> String {
     let is_version =
         last.strip_prefix('v').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()) && !rest.contains(['.', ':']));
     if is_version { String::new() } else { format!("/{default}") }
-}
-
-fn key(name: &str, config: &ProviderConfig) -> anyhow::Result<HeaderMap> {
-    let mut headers = HeaderMap::new();
-    if let Some(key) = &config.api_key {
-        let mut value = HeaderValue::try_from(key.expose())
-            .map_err(|_| anyhow::anyhow!("`providers.{name}.api_key` holds a character that no header can carry"))?;
-        value.set_sensitive(true);
-        headers.insert(KEY, value);
-    }
-    Ok(headers)
 }
 
 /// What is wrong with the settings of Vertex AI.
@@ -134,6 +124,22 @@ impl Provider for Gemini {
             let url = address(self.client.url().clone(), &outgoing.model, outgoing.stream)?;
             self.client.post(url, outgoing).await
         })
+    }
+
+    fn lists_models(&self) -> bool {
+        !self.vertex
+    }
+
+    fn list_models(&self) -> BoxFuture<'_, Result<Vec<String>, ChatError>> {
+        Box::pin(listing::gemini(&self.client))
+    }
+
+    fn credentials(&self) -> Option<&Credentials> {
+        Some(self.client.credentials())
+    }
+
+    fn address(&self) -> Option<String> {
+        Some(self.client.address())
     }
 }
 

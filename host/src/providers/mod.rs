@@ -2,16 +2,37 @@
 //!
 //! What is absent: a provider never sees a client's format or an extension. It gets bytes in its own format and gives bytes back.
 
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `entry.rs` | a provider with everything around it: how a request is sent |
+//! | `queue.rs`, `breaker.rs`, `retry.rs`, `credentials.rs` | who may go, who is left alone, what is tried again, with which key |
+//! | `health.rs`, `listing.rs`, `upkeep.rs` | how it is, what models it has, and who looks when nobody asks |
+//! | `presets.rs`, `check.rs` | vendors as data; what is wrong with settings |
+//! | `transport.rs` | HTTP |
+
 mod anthropic;
+pub mod breaker;
+mod check;
+mod credentials;
 mod echo;
+mod entry;
 mod gemini;
+mod health;
+mod listing;
 mod openai;
 mod openai_responses;
+pub mod presets;
+mod queue;
+mod retry;
 mod transport;
+mod upkeep;
+mod window;
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
@@ -19,14 +40,26 @@ use futures_util::future::BoxFuture;
 use llm_codec::Format;
 use llm_codec::hub::{ChatError, ErrorClass};
 
-use crate::config::problems::suggestion;
-use crate::config::reader::Cursor;
-use crate::config::{Completions, Config, OnUnsupported, ProviderConfig};
+use crate::config::virtual_providers::is_virtual;
+use crate::config::{Config, ProviderConfig};
+use crate::extensions::bindings::exports::wasmgate::extension::attempts::Tried;
+use crate::extensions::bindings::exports::wasmgate::extension::on_complete::{Ending, Outcome};
+use crate::storage::Store;
+use crate::virtual_providers::{Tree, persist};
 
+pub use check::{check, check_loops};
+pub use credentials::Credentials;
+pub use entry::{Cooldown, Entry, Why};
+pub use health::Figures;
 pub use transport::Client;
 
+/// Types that are no rows of the table of vendors.
+const OWN_TYPES: [&str; 4] = ["openai-responses", "anthropic", "gemini", "echo"];
+
 /// Types that the configuration can name.
-pub const TYPES: [&str; 5] = ["openai", "openai-responses", "anthropic", "gemini", "echo"];
+pub fn types() -> impl Iterator<Item = &'static str> {
+    presets::ALL.iter().map(|p| p.name).chain(OWN_TYPES)
+}
 
 /// The types whose providers speak an API.
 pub fn types_of_family(family: &str) -> Vec<&'static str> {
@@ -66,6 +99,8 @@ pub enum Upstream {
 /// A call of an operation: what the provider's API calls it, and the caller's own bytes.
 #[derive(Debug, Clone)]
 pub struct Forward {
+    /// The model, when the call names one. Where the body has it, it says the same.
+    pub model: String,
     /// The method.
     pub method: http::Method,
     /// Path and query, to be put behind the base URL. It begins with a slash and has no `..` in it.
@@ -117,119 +152,105 @@ pub trait Provider: Send + Sync {
 
     /// Sends a request. Dropping the future or the stream cancels it upstream.
     fn send(&self, outgoing: Outgoing) -> BoxFuture<'_, Result<Upstream, ChatError>>;
-}
 
-/// A provider with what the configuration says of it.
-pub struct Entry {
-    /// Its name.
-    pub name: String,
-    /// Its type.
-    pub kind: &'static str,
-    /// Model to ask for when nobody says.
-    pub default_model: Option<String>,
-    /// Its models; empty means that any may be asked for.
-    pub models: Vec<String>,
-    /// `max_tokens` for formats that require it.
-    pub default_max_tokens: u64,
-    /// What is done about what its format cannot express.
-    pub on_unsupported: OnUnsupported,
-    /// The upstream.
-    pub provider: Arc<dyn Provider>,
-}
+    /// Whether its API lists models.
+    fn lists_models(&self) -> bool {
+        false
+    }
 
-impl Entry {
-    /// Whether a model may be asked for.
-    pub fn offers(&self, model: &str) -> bool {
-        self.models.is_empty() || self.models.iter().any(|m| m == model)
+    /// Asks it for its models. Whoever [`Provider::lists_models`] has this.
+    fn list_models(&self) -> BoxFuture<'_, Result<Vec<String>, ChatError>> {
+        Box::pin(async { Err(ChatError::new(ErrorClass::Internal, "The provider has no list of models.")) })
+    }
+
+    /// What it authenticates with, if it is a host that could want that.
+    fn credentials(&self) -> Option<&Credentials> {
+        None
+    }
+
+    /// Where it is, as operators may see it.
+    fn address(&self) -> Option<String> {
+        None
     }
 }
 
 /// All providers of a generation, by name.
 #[derive(Default)]
 pub struct Directory {
-    entries: BTreeMap<String, Entry>,
+    entries: BTreeMap<String, Arc<Entry>>,
+    virtuals: Tree,
 }
 
 impl Directory {
-    /// Builds every enabled provider.
+    /// Builds every enabled provider. What it needs done in the background begins.
     pub fn build(config: &Config) -> anyhow::Result<Self> {
-        let enabled = config.providers.iter().filter(|(_, p)| p.enabled);
-        let entries = enabled.map(|(name, config)| Ok((name.clone(), entry(name, config)?))).collect::<anyhow::Result<_>>()?;
-        Ok(Self { entries })
+        Self::default().rebuild(config)
+    }
+
+    /// With the virtual providers of the configuration in front. What is known of their members outlives them.
+    pub fn with_virtual(self, config: &Config, store: &Store) -> Self {
+        persist::load(config, store);
+        Self { virtuals: Tree::build(&config.virtual_providers, &store.performance), ..self }
+    }
+
+    /// The virtual providers.
+    pub fn virtuals(&self) -> &Tree {
+        &self.virtuals
+    }
+
+    /// The same, with another configuration. Providers whose settings are the same stay as they are, with what is known of them.
+    pub fn rebuild(&self, config: &Config) -> anyhow::Result<Self> {
+        let enabled = config.providers.iter().filter(|(_, p)| p.enabled && !is_virtual(&p.r#type));
+        let entries = enabled.map(|(name, config)| {
+            let same = self.entries.get(name).filter(|e| *e.config() == *config);
+            let entry = match same {
+                Some(entry) => Arc::clone(entry),
+                None => {
+                    let (kind, provider) = provider(name, config)?;
+                    Entry::start(name, kind, provider, config)
+                }
+            };
+            Ok((name.clone(), entry))
+        });
+        Ok(Self { entries: entries.collect::<anyhow::Result<_>>()?, virtuals: Tree::default() })
     }
 
     /// The provider of a name.
     pub fn find(&self, name: &str) -> Option<&Entry> {
-        self.entries.get(name)
+        self.entries.get(name).map(|e| &**e)
     }
 
     /// All providers, by name.
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.values()
+        self.entries.values().map(|e| &**e)
+    }
+
+    /// A request is over: what its provider could not know when it began to answer.
+    pub fn settle(&self, outcome: &Outcome, tried: &[Tried]) {
+        let Some(served) = &outcome.served_by else { return };
+        let Some(entry) = self.find(&served.provider) else { return };
+        if let (Ending::Error, Some(error)) = (outcome.ending, &outcome.error) {
+            entry.broke(&served.model, error);
+        }
+        let last = tried.iter().rfind(|t| t.target.provider == served.provider && t.target.model == served.model);
+        let Some(last) = last.filter(|_| outcome.ending == Ending::Success) else { return };
+        let Some(usage) = &last.usage else { return };
+        // A stream's tokens come after its first byte, those of a complete answer before.
+        let writing = outcome.duration_us.saturating_sub(outcome.first_byte_us.unwrap_or(0));
+        let micros = if writing > 1000 { writing } else { last.duration_us };
+        entry.wrote(&served.model, usage.output_tokens, Duration::from_micros(micros));
     }
 }
 
-fn entry(name: &str, config: &ProviderConfig) -> anyhow::Result<Entry> {
-    let (kind, provider): (_, Arc<dyn Provider>) = match config.r#type.as_str() {
-        "openai" => ("openai", Arc::new(openai::OpenAi::new(name, config)?)),
+fn provider(name: &str, config: &ProviderConfig) -> anyhow::Result<(&'static str, Arc<dyn Provider>)> {
+    if let Some(preset) = presets::find(&config.r#type) {
+        return Ok((preset.name, Arc::new(openai::OpenAi::new(name, config, preset)?)));
+    }
+    Ok(match config.r#type.as_str() {
         "openai-responses" => ("openai-responses", Arc::new(openai_responses::OpenAiResponses::new(name, config)?)),
         "anthropic" => ("anthropic", Arc::new(anthropic::Anthropic::new(name, config)?)),
         "gemini" => ("gemini", Arc::new(gemini::Gemini::new(name, config)?)),
         "echo" => ("echo", Arc::new(echo::Echo)),
         other => anyhow::bail!("provider `{name}` has the unknown type `{other}`"),
-    };
-    let mut models = config.models.clone();
-    if models.is_empty() && kind == "echo" {
-        models = vec![config.default_model.clone().unwrap_or_else(|| "echo".into())];
-    }
-    Ok(Entry {
-        name: name.to_owned(),
-        kind,
-        default_model: config.default_model.clone(),
-        models,
-        default_max_tokens: config.default_max_tokens,
-        on_unsupported: config.on_unsupported,
-        provider,
     })
-}
-
-/// What is wrong with a provider's settings, beyond their types.
-pub fn check(config: &ProviderConfig, at: &mut Cursor<'_>) {
-    let kind = config.r#type.as_str();
-    if kind.is_empty() {
-        at.error(format!("`type` is missing; use one of `{}`.", TYPES.join("`, `")));
-        return;
-    }
-    if !TYPES.contains(&kind) {
-        let message =
-            format!("there is no provider type `{kind}`.{} Known: `{}`.", suggestion(kind, TYPES.into_iter()), TYPES.join("`, `"));
-        if let Some(mut at) = at.member("type") {
-            at.error(message);
-        }
-        return;
-    }
-    if let Some(url) = &config.base_url
-        && let Err(reason) = transport::check_url(url)
-        && let Some(mut at) = at.member("base_url")
-    {
-        at.error(reason);
-    }
-    gemini::check(config, at);
-    if config.completions != Completions::Forward
-        && types_of_family(openai::FAMILY).iter().all(|known| *known != kind)
-        && let Some(mut at) = at.member("completions")
-    {
-        at.error(format!("a provider of type `{kind}` has no legacy completions, and always gets conversations; leave it out."));
-    }
-    // Whoever wrote a key that could not be read was told so already.
-    let key = format!("{}.api_key", at.path);
-    if kind != "echo" && config.base_url.is_none() && config.api_key.is_none() && at.problems.iter().all(|p| p.path != key) {
-        at.warning(format!("`api_key` is not set, so {kind} will refuse every request."));
-    }
-    if let (Some(model), false) = (&config.default_model, config.models.is_empty())
-        && !config.models.contains(model)
-        && let Some(mut at) = at.member("default_model")
-    {
-        at.error(format!("`{model}` is not in the list `models`.{}", suggestion(model, config.models.iter().map(String::as_str))));
-    }
 }

@@ -4,7 +4,8 @@ use futures_util::future::BoxFuture;
 use llm_codec::Format;
 use llm_codec::hub::ChatError;
 
-use super::{Client, Forward, Forwarded, Outgoing, Provider, Upstream, openai};
+use super::credentials::Credentials;
+use super::{Client, Forward, Forwarded, Outgoing, Provider, Upstream, listing, openai};
 use crate::config::ProviderConfig;
 
 /// The provider.
@@ -16,8 +17,8 @@ pub struct OpenAiResponses {
 impl OpenAiResponses {
     /// Connects nothing yet.
     pub fn new(name: &str, config: &ProviderConfig) -> anyhow::Result<Self> {
-        let headers = openai::headers(name, config)?;
-        let client = Client::new(name, config, Format::OpenaiResponses, openai::DEFAULT_URL, "/responses", headers)?;
+        let preset = openai::itself();
+        let client = Client::new(name, config, Format::OpenaiResponses, preset.base_url, "/responses", preset.key)?;
         Ok(Self { completions: openai::Completing::new(config, &client)?, client })
     }
 }
@@ -46,5 +47,21 @@ impl Provider for OpenAiResponses {
     fn send(&self, outgoing: Outgoing) -> BoxFuture<'_, Result<Upstream, ChatError>> {
         let url = openai::Completing::url_for(self.completions.as_ref(), outgoing.format);
         Box::pin(self.client.post(url.unwrap_or_else(|| self.client.url().clone()), outgoing))
+    }
+
+    fn lists_models(&self) -> bool {
+        true
+    }
+
+    fn list_models(&self) -> BoxFuture<'_, Result<Vec<String>, ChatError>> {
+        Box::pin(listing::openai(&self.client))
+    }
+
+    fn credentials(&self) -> Option<&Credentials> {
+        Some(self.client.credentials())
+    }
+
+    fn address(&self) -> Option<String> {
+        Some(self.client.address())
     }
 }

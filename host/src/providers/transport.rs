@@ -1,4 +1,4 @@
-//! HTTP to an upstream: one pooled client, timeouts, and errors in the gateway's terms.
+//! HTTP to an upstream: one pooled client, a key for each request, timeouts, and errors in the gateway's terms.
 //!
 //! Header hygiene: only the headers named here and those that a provider adds are sent. Nothing of the client's own
 //! (credentials, cookies, `accept-encoding`, hop-by-hop fields) goes upstream.
@@ -7,12 +7,17 @@ use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt as _, stream};
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use llm_codec::Format;
 use llm_codec::hub::{ChatError, ErrorClass};
 
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::credentials::{Credentials, Lease, Resting};
+use super::presets::KeyHeader;
 use super::{Forward, Forwarded, Outgoing, Upstream};
-use crate::config::{ProviderConfig, Secret};
+use crate::config::ProviderConfig;
 
 /// Most that is read of an error's body.
 const MAX_ERROR_BODY: usize = 64 << 10;
@@ -20,16 +25,24 @@ const MAX_ERROR_BODY: usize = 64 << 10;
 /// Most that is read of a complete answer.
 const MAX_ANSWER: usize = 64 << 20;
 
+/// Most that is read of a list of models.
+const MAX_LIST: usize = 8 << 20;
+
+/// The code of an error that says that the provider refuses the gateway's credentials.
+pub const REFUSED_KEY: &str = "provider_authentication";
+
+/// The code of an error that says that all keys rest: nothing was sent.
+pub const KEYS_REST: &str = "provider_keys_resting";
+
 /// A connection pool to one provider.
 pub struct Client {
     http: reqwest::Client,
     /// The base URL, without a slash at its end.
     base: String,
     url: reqwest::Url,
-    headers: HeaderMap,
+    credentials: Credentials,
     format: Format,
     provider: String,
-    secret: Option<Secret>,
     first_byte_timeout: Duration,
     idle_timeout: Duration,
 }
@@ -52,7 +65,7 @@ impl Client {
         format: Format,
         default_url: &str,
         path: &str,
-        headers: HeaderMap,
+        key: KeyHeader,
     ) -> anyhow::Result<Self> {
         let base = config.base_url.as_deref().unwrap_or(default_url).trim_end_matches('/');
         let http = reqwest::Client::builder()
@@ -66,10 +79,9 @@ impl Client {
             http,
             url: format!("{base}{path}").parse()?,
             base: base.to_owned(),
-            headers,
+            credentials: Credentials::new(provider, config, key)?,
             format,
             provider: provider.to_owned(),
-            secret: config.api_key.clone(),
             first_byte_timeout: config.first_byte_timeout,
             idle_timeout: config.idle_timeout,
         })
@@ -90,41 +102,150 @@ impl Client {
         &self.url
     }
 
+    /// The base URL, without a slash at its end.
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// The base URL as operators may see it: a password in it is left out.
+    pub fn address(&self) -> String {
+        let Ok(mut url) = reqwest::Url::parse(&self.base) else { return String::new() };
+        let _ = url.set_password(None);
+        let _ = url.set_username("");
+        url.as_str().trim_end_matches('/').to_owned()
+    }
+
+    /// What it authenticates with.
+    pub fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
     /// Sends a request to an address of its own.
     pub async fn post(&self, url: reqwest::Url, outgoing: Outgoing) -> Result<Upstream, ChatError> {
-        let mut request = self.http.post(url).headers(self.headers.clone());
-        for (name, value) in outgoing.headers {
-            request = request.header(name, value);
-        }
-        let accept = if outgoing.stream { "text/event-stream" } else { "application/json" };
-        let request = request
-            .header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
-            .header(header::ACCEPT, HeaderValue::from_static(accept))
-            .body(outgoing.body);
-        let response = self.head(request).await?;
-        if response.status().is_success() {
-            return self.success(response, outgoing.stream).await;
-        }
-        Err(self.refusal(response).await)
+        let Outgoing { model, body, stream, headers, format: _ } = outgoing;
+        let accept = if stream { "text/event-stream" } else { "application/json" };
+        let mut fields = self.fields(headers);
+        fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        fields.insert(header::ACCEPT, HeaderValue::from_static(accept));
+        let response = self.ask(&model, fields, || self.http.post(url.clone()).body(body.clone())).await?;
+        self.success(response, stream).await
     }
 
     /// Forwards a call of an operation and waits for the head of the answer. Only a success is one; all else is an error.
     pub async fn forward(&self, call: Forward) -> Result<Forwarded, ChatError> {
         let url = reqwest::Url::parse(&format!("{}{}", self.base, call.path));
         let url = url.map_err(|_| self.fault(ErrorClass::InvalidRequest, "has no such path"))?;
-        let fields = call.method != http::Method::GET && call.method != http::Method::DELETE || !call.body.is_empty();
-        let mut request = self.http.request(call.method, url).headers(self.headers.clone());
-        for (name, value) in call.headers {
-            request = request.header(name, value);
-        }
-        let accept = if call.stream { "text/event-stream" } else { "*/*" };
-        request = request.header(header::ACCEPT, HeaderValue::from_static(accept));
-        let response = self.head(if fields { request.body(call.body) } else { request }).await?;
-        if !response.status().is_success() {
-            return Err(self.refusal(response).await);
-        }
+        let has_body = call.method != http::Method::GET && call.method != http::Method::DELETE || !call.body.is_empty();
+        let mut fields = self.fields(call.headers);
+        fields.insert(header::ACCEPT, HeaderValue::from_static(if call.stream { "text/event-stream" } else { "*/*" }));
+        let build = || {
+            let request = self.http.request(call.method.clone(), url.clone());
+            if has_body { request.body(call.body.clone()) } else { request }
+        };
+        let response = self.ask(&call.model, fields, build).await?;
         let (status, headers) = (response.status(), response.headers().clone());
         Ok(Forwarded { status, headers, body: self.events(response) })
+    }
+
+    /// Reads a JSON document, for what the gateway itself wants to know.
+    pub async fn get(&self, url: reqwest::Url, headers: Vec<(HeaderName, HeaderValue)>) -> Result<Value, ChatError> {
+        let mut fields = self.fields(headers);
+        fields.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        let response = self.ask("", fields, || self.http.get(url.clone())).await?;
+        let body = self.document(response, MAX_LIST).await?;
+        serde_json::from_slice(&body).map_err(|_| self.fault(ErrorClass::Protocol, "answered with something that is no JSON"))
+    }
+
+    /// Header fields of a request, but for its key. What the request says stands in the place of what the configuration says.
+    fn fields(&self, own: Vec<(HeaderName, HeaderValue)>) -> HeaderMap {
+        let mut fields = self.credentials.fields().clone();
+        let mut said = HeaderMap::new();
+        own.into_iter().for_each(|(name, value)| {
+            said.append(name, value);
+        });
+        fields.extend(said);
+        fields
+    }
+
+    /// Sends a request with one key after the other until one is not refused for its key's sake. What comes back is a success.
+    async fn ask(
+        &self,
+        model: &str,
+        fields: HeaderMap,
+        build: impl Fn() -> reqwest::RequestBuilder + Send + Sync,
+    ) -> Result<reqwest::Response, ChatError> {
+        let mut tried = Vec::new();
+        // Keys that may not do this. If none may, it is about the request, and no reason to leave the keys alone.
+        let mut forbidden: Vec<(Lease, ChatError)> = Vec::new();
+        let mut refusal: Option<ChatError> = None;
+        loop {
+            let lease = match self.credentials.lease(model, &tried, Instant::now()) {
+                Ok(lease) => lease,
+                Err(resting) => {
+                    if forbidden.len() < tried.len() {
+                        self.rest(forbidden, model);
+                    }
+                    return Err(refusal.unwrap_or_else(|| self.resting(resting)));
+                }
+            };
+            let mut fields = fields.clone();
+            fields.extend(lease.field());
+            let response = match self.head(build().headers(fields)).await {
+                Ok(response) => response,
+                Err(error) => {
+                    self.rest(forbidden, model);
+                    return Err(error);
+                }
+            };
+            let field = |name: &str| response.headers().get(name)?.to_str().ok();
+            let limits = llm_codec::rate_limits(field, unix_ms());
+            if response.status().is_success() {
+                // In this order: an answer that tells that nothing is left is a success all the same.
+                self.credentials.worked(&lease, model);
+                self.credentials.limits(&lease, model, limits, Instant::now());
+                self.rest(forbidden, model);
+                return Ok(response);
+            }
+            let error = self.refusal(response).await;
+            if !Credentials::is_about_key(&error) {
+                self.rest(forbidden, model);
+                return Err(self.tellable(error));
+            }
+            let Some(position) = lease.position else { return Err(self.tellable(error)) };
+            tried.push(position);
+            self.credentials.limits(&lease, model, limits, Instant::now());
+            let told = self.tellable(error.clone());
+            refusal = Some(match refusal {
+                // Whichever key is back first.
+                Some(before) if before.retry_after_ms.unwrap_or(u64::MAX) < told.retry_after_ms.unwrap_or(u64::MAX) => before,
+                _ => told,
+            });
+            if error.class == ErrorClass::Permission {
+                forbidden.push((lease, error));
+            } else {
+                self.rest(vec![(lease, error)], model);
+            }
+        }
+    }
+
+    /// Keys that were refused rest.
+    fn rest(&self, refused: Vec<(Lease, ChatError)>, model: &str) {
+        for (lease, error) in refused {
+            let Some(wait) = self.credentials.refused(&lease, model, &error, Instant::now()) else { continue };
+            let (key, class) = (lease.position.map(|p| p + 1), error.class.name());
+            tracing::warn!(provider = self.provider, key, class, rests_s = wait.as_secs_f64(), "a key was refused and rests");
+        }
+    }
+
+    /// The error of a request for which there is no key now.
+    fn resting(&self, resting: Resting) -> ChatError {
+        let wait = resting.wait.as_millis().min(u128::from(u64::MAX)) as u64;
+        if resting.used_up {
+            let error = self.fault(ErrorClass::RateLimited, "has taken as much as it takes for now with each of the gateway's keys");
+            return ChatError { code: Some(KEYS_REST.into()), retry_after_ms: Some(wait), ..error };
+        }
+        let error = self.fault(ErrorClass::Upstream, "refused all of the gateway's credentials; the operator must check its `api_keys`");
+        ChatError { code: Some(KEYS_REST.into()), retry_after_ms: Some(wait), ..error }
     }
 
     async fn head(&self, request: reqwest::RequestBuilder) -> Result<reqwest::Response, ChatError> {
@@ -146,15 +267,14 @@ impl Client {
         self.document(response, MAX_ANSWER).await.map(Upstream::Answer)
     }
 
-    /// An error status, in the gateway's terms.
+    /// An error status, in the gateway's terms. Not for everybody yet: the provider's words may have the key in them.
     async fn refusal(&self, response: reqwest::Response) -> ChatError {
         let status = response.status().as_u16();
         let headers = response.headers().clone();
         let body = self.document(response, MAX_ERROR_BODY).await.unwrap_or_default();
         let mut error = self.format.decode_error(status, None, &body);
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
-        error.retry_after_ms = llm_codec::retry_after(&error, |name| headers.get(name)?.to_str().ok(), now);
-        self.tellable(error)
+        error.retry_after_ms = llm_codec::retry_after(&error, |name| headers.get(name)?.to_str().ok(), unix_ms());
+        error
     }
 
     /// A refusal of the gateway's own key is not the caller's authentication problem, and no text of a provider may tell the key.
@@ -162,14 +282,12 @@ impl Client {
         if error.class == ErrorClass::Authentication {
             tracing::error!(provider = self.provider, "the provider refuses the gateway's API key");
             return ChatError {
-                code: Some("provider_authentication".into()),
+                code: Some(REFUSED_KEY.into()),
                 ..self.fault(ErrorClass::Upstream, "refused the gateway's credentials; the operator must check its `api_key`")
             };
         }
-        if let Some(secret) = &self.secret {
-            error.message = secret.mask(&error.message);
-            error.raw = error.raw.map(|raw| secret.mask(&raw));
-        }
+        error.message = self.credentials.mask(&error.message);
+        error.raw = error.raw.map(|raw| self.credentials.mask(&raw));
         error
     }
 
@@ -235,9 +353,14 @@ impl Client {
         }
     }
 
-    fn fault(&self, class: ErrorClass, what: &str) -> ChatError {
+    /// An error that says what the provider did.
+    pub fn fault(&self, class: ErrorClass, what: &str) -> ChatError {
         ChatError::new(class, format!("The provider `{}` {what}.", self.provider))
     }
+}
+
+fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
 }
 
 /// An error with its causes. Its URL is left out before: a client's query may be in it.

@@ -1,23 +1,28 @@
 //! What outlives a request: the key-value store, the rows and the rate counters of extensions, each in its own namespace.
 //!
-//! Nothing on a request's path waits for the disk to write: `redb` is written in batches by one thread. Keys are read from memory;
-//! only rows are read from the file.
+//! Nothing on a request's path waits for a disk or a database to write: a thread writes in batches what waits. Keys are read from memory;
+//! only rows are read from where they are stored. Limits that several gateways keep together are the exception: Redis is asked, in bounded time.
 
-mod limiter;
+mod chosen;
+pub mod limits;
 mod memory;
 pub mod records;
 mod redb;
 mod writer;
 
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 
-pub use limiter::{Granted, Limiter, Refused, Rule};
+pub use chosen::choose;
+pub use limits::Limits;
 pub use memory::MemoryKv;
 pub use records::{MemoryRecords, Records};
 
-use crate::config::Storage;
+use crate::config::{LimitsStore, RecordsStore, Storage};
+use crate::virtual_providers::Performance;
 
 /// A key: the extension's namespace, its bucket, its key.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -96,23 +101,92 @@ pub struct Store {
     /// Rows.
     pub records: Arc<dyn Records>,
     /// Rates.
-    pub limiter: Arc<Limiter>,
+    pub limits: Limits,
+    /// What is known of the members of virtual providers.
+    pub performance: Arc<Performance>,
 }
 
-/// Opens the store: in a file when a path is given, otherwise in memory.
+/// Opens the store. It must run inside a runtime if limits are in Redis.
 pub fn open(config: &Storage) -> anyhow::Result<Store> {
-    let retain = Some(config.retain_records).filter(|r| !r.is_zero());
-    let Some(path) = &config.path else {
-        return Ok(Store { kv: Arc::new(MemoryKv::default()), records: Arc::new(MemoryRecords::new(retain)), limiter: Arc::default() });
+    let mut own = None;
+    let kept_with_keys = config.records.kept_with_keys();
+    let kv: Arc<dyn Kv> = match &config.path {
+        None => Arc::new(MemoryKv::default()),
+        Some(path) => {
+            let File { keys, rows, database, writer } = file(path, config, true, kept_with_keys)?;
+            own = rows.map(|rows| records::RedbRecords::new(rows, database, Arc::clone(&writer)));
+            Arc::new(redb::RedbKv::new(keys.context("keys are read")?, writer))
+        }
     };
-    let failed = || format!("the store `{}` cannot be opened", path.display());
-    let database = Arc::new(::redb::Database::create(path).with_context(failed)?);
-    let keys = Arc::new(redb::KvSource::open(&database).with_context(failed)?);
-    let rows = Arc::new(records::RowSource::open(&database, retain).with_context(failed)?);
-    let writer = Arc::new(writer::Writer::start(Arc::clone(&database), vec![Arc::clone(&keys) as _, Arc::clone(&rows) as _])?);
-    Ok(Store {
-        kv: Arc::new(redb::RedbKv::new(keys, Arc::clone(&writer))),
-        records: Arc::new(records::RedbRecords::new(rows, database, writer)),
-        limiter: Arc::default(),
+    let records: Arc<dyn Records> = match own {
+        Some(own) => Arc::new(own),
+        None => open_records(config)?,
+    };
+    let limits = match config.limits.r#type {
+        LimitsStore::Memory => Limits::default(),
+        LimitsStore::Redis => {
+            let url = config.limits.url.as_ref().map_or("", |url| url.expose());
+            let opened = limits::RedisLimits::open(url, config.limits.timeout, config.limits.when_away);
+            Limits::Redis(opened.map_err(|reason| anyhow::anyhow!("`storage.limits.url`: {reason}"))?)
+        }
+    };
+    Ok(Store { kv, records, limits, performance: Arc::default() })
+}
+
+/// Opens the rows alone, for somebody who looks at them while no gateway, or another one, runs.
+pub fn open_records(config: &Storage) -> anyhow::Result<Arc<dyn Records>> {
+    let wanted = &config.records;
+    let (retain, interval) = (retain(config), config.flush_interval);
+    let path = wanted.path.as_deref().or(config.path.as_deref().filter(|_| wanted.kept_with_keys()));
+    Ok(match wanted.store(config) {
+        RecordsStore::Memory => Arc::new(MemoryRecords::new(retain)),
+        RecordsStore::Redb => {
+            let path = path.context("`storage.records.path` names no file")?;
+            let File { rows, database, writer, .. } = file(path, config, false, true)?;
+            Arc::new(records::RedbRecords::new(rows.context("rows are read")?, database, writer))
+        }
+        RecordsStore::Sqlite => {
+            let path = path.context("`storage.records.path` names no file")?;
+            let opened = records::SqliteRecords::open(path, retain, bounds(config), interval);
+            Arc::new(opened.with_context(|| format!("the store `{}` cannot be opened", path.display()))?)
+        }
+        RecordsStore::Postgres => {
+            let url = wanted.url.as_ref().map_or("", |url| url.expose());
+            Arc::new(records::PostgresRecords::open(url, retain, bounds(config), interval).context("`storage.records.url`")?)
+        }
     })
+}
+
+/// What is read of a `redb` file, and the thread that writes to it.
+struct File {
+    keys: Option<Arc<redb::KvSource>>,
+    rows: Option<Arc<records::RowSource>>,
+    database: Arc<::redb::Database>,
+    writer: Arc<writer::Writer>,
+}
+
+fn file(path: &Path, config: &Storage, keys: bool, rows: bool) -> anyhow::Result<File> {
+    let failed = || format!("the store `{}` cannot be opened", path.display());
+    let database = match ::redb::Database::create(path) {
+        Err(::redb::DatabaseError::DatabaseAlreadyOpen) => {
+            let why = "another process has it open, and a redb file is open in one at a time: stop the gateway first, or keep rows in `sqlite` or `postgres`";
+            return Err(anyhow::anyhow!(why).context(failed()));
+        }
+        opened => Arc::new(opened.with_context(failed)?),
+    };
+    let keys = if keys { Some(Arc::new(redb::KvSource::open(&database).with_context(failed)?)) } else { None };
+    let rows =
+        if rows { Some(Arc::new(records::RowSource::open(&database, retain(config), bounds(config)).with_context(failed)?)) } else { None };
+    let sources = keys.iter().map(|s| Arc::clone(s) as _).chain(rows.iter().map(|s| Arc::clone(s) as _)).collect();
+    let work = redb::Transactions { database: Arc::clone(&database), sources };
+    let writer = Arc::new(writer::Writer::start(path.display().to_string(), config.flush_interval, Box::new(work))?);
+    Ok(File { keys, rows, database, writer })
+}
+
+fn retain(config: &Storage) -> Option<Duration> {
+    Some(config.retain_records).filter(|r| !r.is_zero())
+}
+
+fn bounds(config: &Storage) -> records::Bounds {
+    records::Bounds { rows: config.records.queue, when_full: config.records.when_full, ..records::Bounds::default() }
 }

@@ -1,16 +1,69 @@
 //! The key-value store in a `redb` file: memory in front, the [`Writer`] behind.
 //!
-//! A write is visible at once and on disk within the flush interval; what is written several times in between is written once.
+//! A write is visible at once and on disk within the flush interval; what is written several times in between is written once. Whatever else
+//! the file holds is written in the same transactions.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition, WriteTransaction};
 
-use super::writer::{Source, Writer, Written};
+use super::writer::{Work, Writer};
 use super::{Key, Kv, KvError, MemoryKv, Swap};
 
 const TABLE: TableDefinition<'static, (&str, &str, &str), &[u8]> = TableDefinition::new("kv");
+
+/// What a source did to a transaction.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Written {
+    /// Something changed, so the transaction must be committed.
+    pub changed: bool,
+    /// There is more, for the next transaction.
+    pub more: bool,
+}
+
+/// Something that has changes to write.
+pub trait Source: Send + Sync {
+    /// Puts what waits into the transaction.
+    fn write(&self, transaction: &WriteTransaction) -> Result<Written, redb::Error>;
+    /// The transaction is on disk, or it failed and what was put into it still waits.
+    fn settled(&self, committed: bool);
+}
+
+/// What the writer's thread does for a file.
+pub struct Transactions {
+    /// The file.
+    pub database: Arc<Database>,
+    /// What is written to it.
+    pub sources: Vec<Arc<dyn Source>>,
+}
+
+impl Transactions {
+    fn transact(&self) -> Result<bool, redb::Error> {
+        let transaction = self.database.begin_write()?;
+        let mut all = Written::default();
+        for source in &self.sources {
+            let written = source.write(&transaction)?;
+            all = Written { changed: all.changed | written.changed, more: all.more | written.more };
+        }
+        if all.changed {
+            transaction.commit()?;
+        } else {
+            transaction.abort()?;
+        }
+        Ok(all.more)
+    }
+}
+
+impl Work for Transactions {
+    fn write(&mut self) -> anyhow::Result<bool> {
+        let written = self.transact();
+        for source in &self.sources {
+            source.settled(written.is_ok());
+        }
+        Ok(written?)
+    }
+}
 
 /// The keys in memory, and which of them the file does not have yet.
 pub struct KvSource {

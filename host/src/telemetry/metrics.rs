@@ -1,7 +1,8 @@
 //! Numbers for the operator's monitoring: the series of extensions, and the page that a scraper reads.
 //!
 //! The page is in the OpenMetrics text format (<https://prometheus.io/docs/specs/om/open_metrics_spec/>), which Prometheus and its kin
-//! understand. Values are read while the page is made; nothing here runs in the background.
+//! understand, or for those who ask for it in the older format of Prometheus
+//! (<https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>). Values are read while the page is made; nothing here runs in the background.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
@@ -14,6 +15,9 @@ use prometheus_client::registry::Registry;
 
 /// `content-type` of the page.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// `content-type` of the page in the older format.
+pub const TEXT_CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Most series of one extension. A histogram with its labels is one.
 pub const MAX_SERIES: usize = 1_000;
@@ -352,6 +356,33 @@ impl Page {
         }
         page
     }
+
+    /// The page, of [`TEXT_CONTENT_TYPE`].
+    pub fn render_text(&self) -> String {
+        older(&self.render())
+    }
+}
+
+/// A page in the older format: a counter's family has the name of its series, and there is no mark of the end.
+fn older(page: &str) -> String {
+    let mut text = String::with_capacity(page.len());
+    let mut help = None;
+    for line in page.lines() {
+        match line.split(' ').collect::<Vec<_>>().as_slice() {
+            ["#", "HELP", ..] => help = Some(line),
+            ["#", "TYPE", name, kind] => {
+                let total = if *kind == "counter" { "_total" } else { "" };
+                let words = help.take().and_then(|l| l.splitn(4, ' ').nth(3)).unwrap_or_default();
+                text.push_str(&format!("# HELP {name}{total} {words}\n# TYPE {name}{total} {kind}\n"));
+            }
+            ["#", ..] => {}
+            _ => {
+                text.push_str(line);
+                text.push('\n');
+            }
+        }
+    }
+    text
 }
 
 #[cfg(test)]
@@ -400,6 +431,14 @@ wasmgate_ext_best_of_n_wait_seconds_bucket{le="0.001",a="b"} 2
         assert!(page.ends_with("wasmgate_ext_best_of_n_wait_seconds_bucket{le=\"+Inf\",a=\"b\"} 4\n# EOF\n"), "{page}");
         all.retain(|name| name != "best-of-n");
         assert_eq!(self::page(&all), "# EOF\n");
+    }
+
+    #[test]
+    fn the_older_format_names_counters_as_their_series() {
+        let page = "# HELP a counter: of an # extension\n# TYPE a counter\na_total{b=\"# c\"} 1\n# HELP g g\n# TYPE g gauge\ng 2\n# EOF\n";
+        let expected =
+            "# HELP a_total counter: of an # extension\n# TYPE a_total counter\na_total{b=\"# c\"} 1\n# HELP g g\n# TYPE g gauge\ng 2\n";
+        assert_eq!(older(page), expected);
     }
 
     #[test]

@@ -2,36 +2,80 @@
 
 mod extensions;
 pub mod metrics;
+pub mod process;
+mod providers;
+pub mod served;
+mod storage;
+pub mod summary;
 
 pub use extensions::ExtensionCosts;
+pub use providers::ProviderHealth;
+pub use storage::Stored;
 
-use std::io::BufWriter;
+use std::fs::File;
+use std::io::{BufWriter, IsTerminal as _, Write};
 
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::EnvFilter;
+use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
 use crate::config::{LogFormat, Logging};
 
+/// Target of the lines of the access log.
+pub const ACCESS: &str = "access";
+
 /// What is written. An error tells what is wrong with the level.
 pub fn filter(logging: &Logging) -> Result<EnvFilter, String> {
-    EnvFilter::try_new(&logging.level).map_err(|e| format!("`logging.level` is `{}`: {e}", logging.level))
+    let filter = EnvFilter::try_new(&logging.level).map_err(|e| format!("`logging.level` is `{}`: {e}", logging.level))?;
+    // Whether there are such lines is a setting of its own. In a file of their own they are not in the log too.
+    let access = if logging.access && logging.access_file.is_none() { "access=info" } else { "access=off" };
+    Ok(filter.add_directive(access.parse().map_err(|e| format!("{e}"))?))
 }
 
 /// Lines that wait to be written; then whoever has one more waits too, and none is lost.
 const WAITING_LINES: usize = 8_192;
 
-/// Begins to write the log, which ends when the guard is dropped. An error tells what is wrong with the level.
-///
-/// A thread writes what has gathered in one go: with a system call for each line, the log was a seventh of the cost of a small request.
-pub fn start(logging: &Logging) -> Result<WorkerGuard, String> {
+/// What writes the last lines when it is dropped.
+pub struct Guards {
+    _log: WorkerGuard,
+    _access: Option<WorkerGuard>,
+}
+
+/// Begins to write the log, which ends when the guards are dropped. An error tells what is wrong with the level or the file.
+pub fn start(logging: &Logging) -> Result<Guards, String> {
     let filter = filter(logging)?;
-    let gathered = BufWriter::with_capacity(64 << 10, std::io::stderr());
-    let lines = NonBlockingBuilder::default().lossy(false).buffered_lines_limit(WAITING_LINES).thread_name("log");
-    let (writer, guard) = lines.finish(gathered);
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
-    let started = match logging.format {
-        LogFormat::Text => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
-        LogFormat::Json => log.json().flatten_event(true).try_init(),
+    let (log, guard) = gathered(std::io::stderr(), "log");
+    let (access, access_guard) = match logging.access_file.as_ref().filter(|_| logging.access) {
+        None => (None, None),
+        Some(path) => {
+            let opened = File::options().append(true).create(true).open(path);
+            let file = opened.map_err(|e| format!("`logging.access_file` is `{}`, which cannot be written: {e}", path.display()))?;
+            let (access, guard) = gathered(file, "access log");
+            (Some(lines(access, logging.format, false).with_filter(filter_fn(|about| about.target() == ACCESS))), Some(guard))
+        }
     };
-    started.map(|()| guard).map_err(|e| e.to_string())
+    let log = lines(log, logging.format, std::io::stderr().is_terminal());
+    // A filter of its own for each of two is looked at for every line; the usual one is for the whole.
+    let started = match access {
+        None => tracing_subscriber::registry().with(log).with(filter).try_init(),
+        Some(access) => tracing_subscriber::registry().with(log.with_filter(filter).and_then(access)).try_init(),
+    };
+    started.map_err(|e| e.to_string())?;
+    Ok(Guards { _log: guard, _access: access_guard })
+}
+
+/// A thread writes what has gathered in one go: with a system call for each line, the log was a seventh of the cost of a small request.
+fn gathered(to: impl Write + Send + 'static, name: &str) -> (NonBlocking, WorkerGuard) {
+    let lines = NonBlockingBuilder::default().lossy(false).buffered_lines_limit(WAITING_LINES).thread_name(name);
+    lines.finish(BufWriter::with_capacity(64 << 10, to))
+}
+
+/// How lines look.
+fn lines(to: NonBlocking, format: LogFormat, colours: bool) -> Box<dyn Layer<Registry> + Send + Sync> {
+    match format {
+        LogFormat::Text => fmt::layer().with_writer(to).with_ansi(colours).boxed(),
+        LogFormat::Json => fmt::layer().with_writer(to).json().flatten_event(true).boxed(),
+    }
 }

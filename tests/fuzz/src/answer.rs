@@ -15,6 +15,9 @@ pub fn check(format: Format, bytes: &[u8]) {
         Ok(answer) => answer,
         Err(error) => return assert!(!error.message.is_empty(), "refused without a reason"),
     };
+    if same::is_deep(bytes) {
+        return;
+    }
     let encoded = format.encode_answer(&answer, &options);
     assert_eq!(encoded.losses, [], "the same format loses nothing");
     let again = format.decode_answer(&encoded.body).unwrap_or_else(|e| panic!("refused what was encoded: {e:?}: {}", show(&encoded.body)));

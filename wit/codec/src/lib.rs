@@ -54,4 +54,4 @@ mod wait;
 pub use dispatch::{EventDecoder, EventEncoder, Format};
 pub use error::{DecodeError, EncodeOptions, Encoded, ErrorReply, Loss, LossKind, StreamOptions};
 pub use losses::StreamLosses;
-pub use wait::retry_after;
+pub use wait::{RateLimit, rate_limits, retry_after};

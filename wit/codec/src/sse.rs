@@ -109,6 +109,11 @@ impl Parser {
         }
     }
 
+    /// A parser of events from the middle of a stream: a byte order mark is one at the beginning of a stream only.
+    pub(crate) fn inside() -> Self {
+        Self { begun: true, ..Self::default() }
+    }
+
     /// Takes bytes and hands out the events that they complete.
     ///
     /// # Errors

@@ -38,6 +38,26 @@ pub fn retry_after<'a>(error: &ChatError, header: impl Fn(&str) -> Option<&'a st
     told.or_else(|| if waits(error.class) { reset(header, now) } else { None })
 }
 
+/// A limit that a header field tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RateLimit {
+    /// The header field that tells what is left, for example `x-ratelimit-remaining-tokens`.
+    pub name: &'static str,
+    /// What is left of it.
+    pub remaining: u64,
+    /// When it is whole again, in milliseconds from now; none when that was not told.
+    pub reset_ms: Option<u64>,
+}
+
+/// The limits that an answer tells, refused or not. `header` and `now` are as for [`retry_after`].
+pub fn rate_limits<'a>(header: impl Fn(&str) -> Option<&'a str>, now: u64) -> Vec<RateLimit> {
+    let told = |(name, reset): &(&'static str, &'static str)| {
+        let remaining = header(name).and_then(number)? as u64;
+        Some(RateLimit { name, remaining, reset_ms: header(reset).and_then(|v| moment(v, now)) })
+    };
+    LIMITS.iter().filter_map(told).collect()
+}
+
 /// Whether waiting helps.
 pub(crate) fn waits(class: ErrorClass) -> bool {
     matches!(class, ErrorClass::RateLimited | ErrorClass::QuotaExceeded | ErrorClass::Overloaded)
@@ -171,6 +191,29 @@ mod tests {
 
     /// 2025-01-31T12:00:00Z.
     const NOW: u64 = 1_738_324_800_000;
+
+    #[test]
+    fn limits_of_an_answer() {
+        let headers = [
+            ("x-ratelimit-remaining-requests", "0"),
+            ("x-ratelimit-reset-requests", "6m0s"),
+            ("x-ratelimit-remaining-tokens", "149984"),
+            ("anthropic-ratelimit-tokens-remaining", "12"),
+            ("anthropic-ratelimit-tokens-reset", "2025-01-31T12:00:05Z"),
+            ("ratelimit-remaining", "many"),
+        ];
+        let header = |name: &str| headers.iter().find(|(n, _)| *n == name).map(|(_, v)| *v);
+        let found = rate_limits(header, NOW);
+        let found: Vec<_> = found.iter().map(|l| (l.name, l.remaining, l.reset_ms)).collect();
+        assert_eq!(
+            found,
+            [
+                ("anthropic-ratelimit-tokens-remaining", 12, Some(5000)),
+                ("x-ratelimit-remaining-requests", 0, Some(360_000)),
+                ("x-ratelimit-remaining-tokens", 149_984, None),
+            ]
+        );
+    }
 
     #[test]
     fn moments() {

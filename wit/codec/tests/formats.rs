@@ -129,6 +129,7 @@ fn openai_keeps() {
         json!({"stream": true, "stream_options": {}}),
         json!({"tools": []}),
         json!({"max_tokens": 5, "max_completion_tokens": 6}),
+        json!({"max_tokens": 5, "max_completion_tokens": null}),
         json!({"max_completion_tokens": 6}),
         json!({"top_k": 5, "min_p": 0.5, "reasoning": {"effort": "low"}, "x": {"deep": [1, {"y": null}]}}),
         json!({"response_format": {"type": "text"}}),
@@ -642,6 +643,20 @@ fn a_signature_in_a_chunk_of_its_own_is_kept() {
     let again = String::from_utf8(again).unwrap();
     assert!(again.contains("\"signature\":\"s\""), "{again}");
     assert_eq!(again.matches("\"s\"").count(), 1, "told once: {again}");
+}
+
+#[test]
+fn what_stands_beside_a_piece_is_told_once() {
+    let thoughts = r#"{"reasoning_details":[{"type":"reasoning.text","text":"a"},{"type":"reasoning.text","text":"b"}]}"#;
+    let call = delta(r#"{"tool_calls":[{"index":0,"id":"c","function":{"arguments":"{}"}}]}"#);
+    let stop = chunk(r#"{"index":0,"delta":{},"finish_reason":"tool_calls","native_finish_reason":"x"}"#);
+    let sse = format!("{}{call}{stop}data: [DONE]\n\n", delta(thoughts));
+    let mut again = Vec::new();
+    OPENAI.event_encoder(StreamOptions::default()).events(&decode(OPENAI, &sse), &mut again);
+    let told = |sse: &str| -> Value {
+        serde_json::from_slice(&OPENAI.encode_answer(&collect(OPENAI, sse).unwrap(), &StreamOptions::default()).body).unwrap()
+    };
+    assert_eq!(told(std::str::from_utf8(&again).unwrap())["choices"], told(&sse)["choices"]);
 }
 
 #[test]

@@ -543,6 +543,38 @@ fn a_refused_prompt_is_an_answer_that_was_filtered() {
 }
 
 #[test]
+fn what_is_told_anew_before_anything_went_out_stands_in_its_place() {
+    let sse = stream(&[json!({"promptFeedback": {"x": 1}}), json!({"promptFeedback": {"blockReason": "SAFETY"}})]);
+    let mut again = Vec::new();
+    GEMINI.event_encoder(StreamOptions::default()).events(&decode(GEMINI, sse.as_bytes()), &mut again);
+    let (before, after) = (collect(sse.as_bytes()).unwrap(), collect(&again).unwrap());
+    assert_eq!((after.choices[0].finish.clone(), after.extras), (before.choices[0].finish.clone(), before.extras));
+}
+
+#[test]
+fn a_refusal_is_not_taken_back() {
+    let events = [json!({"promptFeedback": {"blockReason": "SAFETY"}}), json!({"promptFeedback": {}})];
+    for answer in [collect(stream(&events).as_bytes()), GEMINI.decode_answer(json!(events).to_string().as_bytes())] {
+        let answer = answer.unwrap();
+        let again = GEMINI.decode_answer(&GEMINI.encode_answer(&answer, &StreamOptions::default()).body).unwrap();
+        assert_eq!((again.choices[0].finish.as_ref(), &again.extras), (Some(&FinishReason::ContentFilter), &answer.extras));
+    }
+}
+
+#[test]
+fn a_call_does_not_wait_for_another_choice() {
+    let sse = stream(&[
+        chunk(json!({"index": 1, "content": {"parts": [{"text": "b"}]}})),
+        chunk(json!({"index": 0, "content": {"parts": [{"functionCall": {"name": "f", "args": {}}}]}})),
+        chunk(json!({"index": 0, "content": {"parts": [{"text": "a"}]}, "finishReason": "STOP"})),
+        chunk(json!({"index": 1, "finishReason": "STOP"})),
+    ]);
+    let mut again = Vec::new();
+    GEMINI.event_encoder(StreamOptions::default()).events(&decode(GEMINI, sse.as_bytes()), &mut again);
+    assert_eq!(collect(&again).unwrap().choices, collect(sse.as_bytes()).unwrap().choices);
+}
+
+#[test]
 fn an_answer_may_have_no_choices() {
     let from_openai = json!({"choices": [], "model": "m", "id": "r", "usage": {"prompt_tokens": 2, "completion_tokens": 1}});
     let answer = OPENAI.decode_answer(from_openai.to_string().as_bytes()).unwrap();

@@ -19,7 +19,7 @@ struct Field {
 }
 
 /// Every field that a manifest may have.
-const FIELDS: [Field; 11] = [
+const FIELDS: [Field; 17] = [
     Field { name: "name", required: true, check: is_name },
     Field { name: "version", required: true, check: is_semver },
     Field { name: "description", required: true, check: is_text },
@@ -29,6 +29,12 @@ const FIELDS: [Field; 11] = [
     Field { name: "after", required: false, check: is_list_of_names },
     Field { name: "capabilities", required: false, check: is_list_of_names },
     Field { name: "sections", required: false, check: is_sections },
+    Field { name: "storage", required: false, check: is_text },
+    Field { name: "shares", required: false, check: is_sections },
+    Field { name: "access", required: false, check: is_access },
+    Field { name: "identity", required: false, check: is_http_path },
+    Field { name: "catalogue", required: false, check: is_http_path },
+    Field { name: "models", required: false, check: is_flag },
     Field { name: "toggle", required: false, check: is_toggle },
     Field { name: "config", required: false, check: is_schema },
 ];
@@ -120,6 +126,25 @@ fn is_toggle(value: &Value) -> Result<(), String> {
         "on" | "off" => Ok(()),
         other => Err(format!("must be `on` or `off`, not {other:?}")),
     }
+}
+
+/// Who may use its `http` routes.
+fn is_access(value: &Value) -> Result<(), String> {
+    match string(value)? {
+        "open" | "caller" | "operator" => Ok(()),
+        other => Err(format!("must be `open`, `caller` or `operator`, not {other:?}")),
+    }
+}
+
+/// A path where its `http` export is asked.
+fn is_http_path(value: &Value) -> Result<(), String> {
+    let path = string(value)?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/-_.".contains(c);
+    if path.starts_with('/') && path.chars().all(plain) { Ok(()) } else { Err(format!("must be a path such as `/name`, not {path:?}")) }
+}
+
+fn is_flag(value: &Value) -> Result<(), String> {
+    value.as_bool().map(drop).ok_or_else(|| format!("must be true or false, not {}", article(value)))
 }
 
 fn each_in_list(value: &Value, check: fn(&Value) -> Result<(), String>) -> Result<(), String> {
@@ -218,6 +243,9 @@ mod tests {
             ("sections = [\"a\"]", "field `sections` must be a table, not"),
             ("sections = { \"a..b\" = \".\" }", "field `sections` must be letters"),
             ("sections = { a = 1 }", "field `sections` `a` must be a string"),
+            ("access = \"all\"", "field `access` must be `open`, `caller` or `operator`"),
+            ("identity = \"who\"", "field `identity` must be a path such as `/name`"),
+            ("models = 1", "field `models` must be true or false"),
             ("toggle = \"maybe\"", "field `toggle` must be `on` or `off`"),
             ("config = 1", "field `config` must be a table, not an integer"),
             ("[config]\nday = 2026-01-01", "field `config` must not hold a TOML date"),

@@ -55,7 +55,8 @@ fn components(repo: &Repo, folder: &Path) -> Result<()> {
     }
     for file in files(&repo.components(), "wasm") {
         let bytes = fs::read(&file)?;
-        put(&folder.join("component"), &stem(&file), &bytes[..bytes.len().min(HEAD)])?;
+        // What a compiler writes is not the same everywhere, so they have a folder of their own.
+        put(&folder.join("heads"), &stem(&file), &bytes[..bytes.len().min(HEAD)])?;
     }
     Ok(())
 }
@@ -84,9 +85,11 @@ fn recordings(corpus: &Path, folder: &Path, longest: usize) -> Result<usize> {
     let mut count = 0;
     for file in below(corpus) {
         let Ok(recording) = serde_json::from_slice::<Value>(&fs::read(&file)?) else { continue };
+        // With the folder in it: a name may be there in two.
+        let name = file.strip_prefix(corpus).unwrap_or(&file).with_extension("").to_string_lossy().replace('/', "-");
         for (target, seed) in parts(&recording) {
             if seed.len() <= longest {
-                put(&folder.join(target), &stem(&file), seed.as_bytes())?;
+                put(&folder.join(target), &name, seed.as_bytes())?;
                 count += 1;
             }
         }

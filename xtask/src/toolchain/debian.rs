@@ -118,18 +118,19 @@ fn download(layout: &Layout, step: &Step) -> Result<()> {
         fs::create_dir_all(layout.at(folder))?;
     }
     step.note("apt-get: reading the package lists");
-    command::quietly(step, apt(layout, "apt-get").arg("update"), "reading Debian's package lists")?;
+    let folder = layout.at("apt");
+    command::quietly(step, apt(&folder, "apt-get").arg("update"), "reading Debian's package lists")?;
     let names = package_names(|name| depends(layout, name))?;
     step.note(&format!("apt-get: downloading {} (about 140 MB)", names.join(", ")));
-    command::quietly(step, apt(layout, "apt-get").arg("download").args(&names).current_dir(&packages), "downloading Debian's packages")?;
+    command::quietly(step, apt(&folder, "apt-get").arg("download").args(&names).current_dir(&packages), "downloading Debian's packages")?;
     Ok(())
 }
 
-/// apt with the system's sources and keys, and everything that it writes in our folder.
-fn apt(layout: &Layout, program: &str) -> Command {
+/// apt with the system's sources and keys, and everything that it writes in a folder of ours.
+pub fn apt(folder: &Path, program: &str) -> Command {
     let mut command = Command::new(program);
-    for (option, folder) in [("Dir::State", "apt/state"), ("Dir::Cache", "apt/cache")] {
-        command.arg("-o").arg(format!("{option}={}", layout.at(folder).display()));
+    for (option, name) in [("Dir::State", "state"), ("Dir::Cache", "cache")] {
+        command.arg("-o").arg(format!("{option}={}", folder.join(name).display()));
     }
     // The first: it only reads what is installed. The second: apt drops root's rights to a user who cannot read our folder.
     for option in ["Dir::State::status=/var/lib/dpkg/status", "APT::Sandbox::User=root", "Acquire::Languages=none"] {
@@ -152,7 +153,7 @@ fn package_names(depends: impl Fn(&str) -> Result<Vec<String>>) -> Result<Vec<St
 }
 
 fn depends(layout: &Layout, package: &str) -> Result<Vec<String>> {
-    let Some(record) = command::answer(apt(layout, "apt-cache").args(["show", "--no-all-versions", package])) else {
+    let Some(record) = command::answer(apt(&layout.at("apt"), "apt-cache").args(["show", "--no-all-versions", package])) else {
         bail!("apt's sources have no package `{package}` (Debian 12 has it in bookworm-security)");
     };
     Ok(parse_depends(&record))
@@ -199,7 +200,8 @@ fn unpack_library_sources(layout: &Layout, package: &Path, name: &str) -> Result
 }
 
 /// `dpkg-deb --fsys-tarfile PACKAGE | tar -x -C DESTINATION ARGS`.
-fn extract(package: &Path, destination: &Path, args: &[&str]) -> Result<()> {
+pub fn extract(package: &Path, destination: &Path, args: &[&str]) -> Result<()> {
+    fs::create_dir_all(destination)?;
     let mut archive = Command::new("dpkg-deb").arg("--fsys-tarfile").arg(package).stdout(Stdio::piped()).spawn()?;
     let input = archive.stdout.take().context("piped")?;
     let tar = Command::new("tar").args(["-x", "--no-same-owner", "-C"]).arg(destination).args(args).stdin(input).output()?;

@@ -8,7 +8,7 @@
 wit_bindgen::generate!({
     path: "../../../wit",
     world: "wasmgate:extension/imports",
-    with: { "wasmgate:extension/hub@0.1.1": llm_codec::hub },
+    with: { "wasmgate:extension/hub@0.1.2": llm_codec::hub },
     generate_all,
     generate_unused_types: true,
     pub_export_macro: true,
@@ -17,6 +17,7 @@ wit_bindgen::generate!({
 /// Exported interfaces.
 pub mod exports {
     pub use super::after_generate::exports::wasmgate::extension::after_generate;
+    pub use super::attempts::exports::wasmgate::extension::attempts;
     pub use super::before_generate::exports::wasmgate::extension::before_generate;
     pub use super::dialect::exports::wasmgate::extension::dialect;
     pub use super::handover::exports::wasmgate::extension::handover;
@@ -32,7 +33,7 @@ pub mod lifecycle {
     wit_bindgen::generate!({
         path: "../../../wit",
         world: "wasmgate:extension/lifecycle-export",
-        with: { "wasmgate:extension/hub@0.1.1": llm_codec::hub },
+        with: { "wasmgate:extension/hub@0.1.2": llm_codec::hub },
         pub_export_macro: true,
         export_macro_name: "export_lifecycle",
     });
@@ -52,8 +53,8 @@ pub mod dialect {
         path: "../../../wit",
         world: "wasmgate:extension/dialect-export",
         with: {
-            "wasmgate:extension/hub@0.1.1": llm_codec::hub,
-            "wasmgate:extension/http@0.1.1": crate::bindings::wasmgate::extension::http,
+            "wasmgate:extension/hub@0.1.2": llm_codec::hub,
+            "wasmgate:extension/http@0.1.2": crate::bindings::wasmgate::extension::http,
         },
         pub_export_macro: true,
         export_macro_name: "export_dialect",
@@ -65,8 +66,8 @@ pub mod operations {
         path: "../../../wit",
         world: "wasmgate:extension/operations-export",
         with: {
-            "wasmgate:extension/hub@0.1.1": llm_codec::hub,
-            "wasmgate:extension/http@0.1.1": crate::bindings::wasmgate::extension::http,
+            "wasmgate:extension/hub@0.1.2": llm_codec::hub,
+            "wasmgate:extension/http@0.1.2": crate::bindings::wasmgate::extension::http,
         },
         pub_export_macro: true,
         export_macro_name: "export_operations",
@@ -78,9 +79,9 @@ pub mod before_generate {
         path: "../../../wit",
         world: "wasmgate:extension/before-generate-export",
         with: {
-            "wasmgate:extension/hub@0.1.1": llm_codec::hub,
-            "wasmgate:extension/http@0.1.1": crate::bindings::wasmgate::extension::http,
-            "wasmgate:extension/request@0.1.1": crate::bindings::wasmgate::extension::request,
+            "wasmgate:extension/hub@0.1.2": llm_codec::hub,
+            "wasmgate:extension/http@0.1.2": crate::bindings::wasmgate::extension::http,
+            "wasmgate:extension/request@0.1.2": crate::bindings::wasmgate::extension::request,
         },
         pub_export_macro: true,
         export_macro_name: "export_before_generate",
@@ -92,9 +93,9 @@ pub mod after_generate {
         path: "../../../wit",
         world: "wasmgate:extension/after-generate-export",
         with: {
-            "wasmgate:extension/hub@0.1.1": llm_codec::hub,
-            "wasmgate:extension/http@0.1.1": crate::bindings::wasmgate::extension::http,
-            "wasmgate:extension/request@0.1.1": crate::bindings::wasmgate::extension::request,
+            "wasmgate:extension/hub@0.1.2": llm_codec::hub,
+            "wasmgate:extension/http@0.1.2": crate::bindings::wasmgate::extension::http,
+            "wasmgate:extension/request@0.1.2": crate::bindings::wasmgate::extension::request,
         },
         pub_export_macro: true,
         export_macro_name: "export_after_generate",
@@ -106,12 +107,26 @@ pub mod stream_filter {
         path: "../../../wit",
         world: "wasmgate:extension/stream-filter-export",
         with: {
-            "wasmgate:extension/hub@0.1.1": llm_codec::hub,
-            "wasmgate:extension/http@0.1.1": crate::bindings::wasmgate::extension::http,
-            "wasmgate:extension/request@0.1.1": crate::bindings::wasmgate::extension::request,
+            "wasmgate:extension/hub@0.1.2": llm_codec::hub,
+            "wasmgate:extension/http@0.1.2": crate::bindings::wasmgate::extension::http,
+            "wasmgate:extension/request@0.1.2": crate::bindings::wasmgate::extension::request,
         },
         pub_export_macro: true,
         export_macro_name: "export_stream_filter",
+    });
+}
+
+pub mod attempts {
+    wit_bindgen::generate!({
+        path: "../../../wit",
+        world: "wasmgate:extension/attempts-export",
+        with: {
+            "wasmgate:extension/hub@0.1.2": llm_codec::hub,
+            "wasmgate:extension/http@0.1.2": crate::bindings::wasmgate::extension::http,
+            "wasmgate:extension/request@0.1.2": crate::bindings::wasmgate::extension::request,
+        },
+        pub_export_macro: true,
+        export_macro_name: "export_attempts",
     });
 }
 
@@ -120,9 +135,9 @@ pub mod on_complete {
         path: "../../../wit",
         world: "wasmgate:extension/on-complete-export",
         with: {
-            "wasmgate:extension/hub@0.1.1": llm_codec::hub,
-            "wasmgate:extension/http@0.1.1": crate::bindings::wasmgate::extension::http,
-            "wasmgate:extension/request@0.1.1": crate::bindings::wasmgate::extension::request,
+            "wasmgate:extension/hub@0.1.2": llm_codec::hub,
+            "wasmgate:extension/http@0.1.2": crate::bindings::wasmgate::extension::http,
+            "wasmgate:extension/request@0.1.2": crate::bindings::wasmgate::extension::request,
         },
         pub_export_macro: true,
         export_macro_name: "export_on_complete",
@@ -134,9 +149,9 @@ pub mod provider_events {
         path: "../../../wit",
         world: "wasmgate:extension/provider-events-export",
         with: {
-            "wasmgate:extension/hub@0.1.1": llm_codec::hub,
-            "wasmgate:extension/http@0.1.1": crate::bindings::wasmgate::extension::http,
-            "wasmgate:extension/request@0.1.1": crate::bindings::wasmgate::extension::request,
+            "wasmgate:extension/hub@0.1.2": llm_codec::hub,
+            "wasmgate:extension/http@0.1.2": crate::bindings::wasmgate::extension::http,
+            "wasmgate:extension/request@0.1.2": crate::bindings::wasmgate::extension::request,
         },
         pub_export_macro: true,
         export_macro_name: "export_provider_events",
@@ -148,9 +163,9 @@ pub mod judge {
         path: "../../../wit",
         world: "wasmgate:extension/judge-export",
         with: {
-            "wasmgate:extension/hub@0.1.1": llm_codec::hub,
-            "wasmgate:extension/http@0.1.1": crate::bindings::wasmgate::extension::http,
-            "wasmgate:extension/request@0.1.1": crate::bindings::wasmgate::extension::request,
+            "wasmgate:extension/hub@0.1.2": llm_codec::hub,
+            "wasmgate:extension/http@0.1.2": crate::bindings::wasmgate::extension::http,
+            "wasmgate:extension/request@0.1.2": crate::bindings::wasmgate::extension::request,
         },
         pub_export_macro: true,
         export_macro_name: "export_judge",

@@ -2,7 +2,7 @@
 
 /// Exports an extension: `export!(MyType: before_generate, on_complete)`.
 ///
-/// Hooks are `dialect`, `operations`, `before_generate`, `after_generate`, `stream_filter`, `provider_events`, `judge`, `on_complete`, `handover` and `http`. Start and end (`configure`, `self_test`,
+/// Hooks are `dialect`, `operations`, `before_generate`, `after_generate`, `stream_filter`, `provider_events`, `judge`, `attempts`, `on_complete`, `handover` and `http`. Start and end (`configure`, `self_test`,
 /// `shutdown`) are always exported. Natively nothing is exported; the type is only checked.
 #[macro_export]
 macro_rules! export {
@@ -94,6 +94,14 @@ macro_rules! __wasmgate_export_hook {
             }
         }
         bindings::judge::export_judge!($component with_types_in bindings::judge);
+    };
+    (attempts, $component:ident, $ty:ty) => {
+        impl bindings::exports::attempts::Guest for $component {
+            fn on_attempts(call: $crate::CallInfo, request: &$crate::Request, tries: ::std::vec::Vec<$crate::Tried>) {
+                $crate::Extension::on_attempts(instance(), &call, request, &tries);
+            }
+        }
+        bindings::attempts::export_attempts!($component with_types_in bindings::attempts);
     };
     (on_complete, $component:ident, $ty:ty) => {
         impl bindings::exports::on_complete::Guest for $component {
@@ -245,6 +253,7 @@ macro_rules! __wasmgate_check_hook {
     (provider_events, $ty:ty) => {};
     (before_generate, $ty:ty) => {};
     (after_generate, $ty:ty) => {};
+    (attempts, $ty:ty) => {};
     (on_complete, $ty:ty) => {};
 }
 

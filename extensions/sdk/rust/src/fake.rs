@@ -9,10 +9,10 @@ use llm_codec::hub::{self, ChatAnswer, ChatError, ChatRequest, FinishReason, Mes
 
 use crate::bindings::wasi::logging::logging::Level;
 use crate::bindings::wasmgate::extension::generate::Score;
-use crate::bindings::wasmgate::extension::http::{JsonKind, Member};
+use crate::bindings::wasmgate::extension::http::{Header, JsonKind, Member};
 use crate::bindings::wasmgate::extension::providers::ProviderInfo;
 use crate::bindings::wasmgate::extension::records::Row;
-use crate::bindings::wasmgate::extension::request::{CallInfo, Target};
+use crate::bindings::wasmgate::extension::request::{CallInfo, Note, Target};
 use crate::host::outbound;
 
 thread_local! {
@@ -53,6 +53,10 @@ pub struct FakeHost {
     pub responses: VecDeque<Result<outbound::Response, String>>,
     /// Those requests.
     pub sent: Vec<outbound::Request>,
+    /// Fields that hooks added to responses.
+    pub response_headers: Vec<(String, String)>,
+    /// What hooks noted through the handle.
+    pub notes: Vec<(String, String)>,
     /// Lines that were logged.
     pub log: Vec<LogLine>,
     /// The time, as Unix milliseconds.
@@ -124,6 +128,8 @@ pub struct FakeRequest {
     pub notes: BTreeMap<String, String>,
     /// The path.
     pub path: String,
+    /// The query.
+    pub query: Option<String>,
     /// What earlier hooks chose.
     pub provider: Option<String>,
 }
@@ -133,7 +139,7 @@ impl FakeRequest {
     pub fn new(model: &str) -> Self {
         let body = serde_json::json!({"model": model, "messages": [{"role": "user", "content": "hello"}]});
         let chat = llm_codec::Format::OpenaiChat.decode_request(body.to_string().as_bytes()).expect("it is a valid request");
-        Self { chat, headers: BTreeMap::new(), notes: BTreeMap::new(), path: "/v1/chat/completions".into(), provider: None }
+        Self { chat, headers: BTreeMap::new(), notes: BTreeMap::new(), path: "/v1/chat/completions".into(), query: None, provider: None }
     }
 
     /// The scalars that hooks are given.
@@ -169,6 +175,21 @@ impl Request {
     /// The caller's path.
     pub fn path(&self) -> String {
         self.0.path.clone()
+    }
+
+    /// The caller's query.
+    pub fn query(&self) -> Option<String> {
+        self.0.query.clone()
+    }
+
+    /// Adds a field to the response; [`FakeHost::response_headers`] has it.
+    pub fn response_header(&self, field: &Header) {
+        with_host(|h| h.response_headers.push((field.name.clone(), field.value.clone())));
+    }
+
+    /// Notes a value; [`FakeHost::notes`] has it.
+    pub fn add_note(&self, note: &Note) {
+        with_host(|h| h.notes.push((note.key.clone(), note.value.clone())));
     }
 
     /// How many messages the conversation has.

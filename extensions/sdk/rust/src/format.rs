@@ -5,8 +5,8 @@ use llm_codec::formats::{Codec, StreamEncoder};
 use llm_codec::{Format, StreamOptions};
 
 use crate::{
-    Accepted, ChatAnswer, ChatError, ChatRequest, EncodeOptions, Encoder, ErrorClass, GenerateHead, Header, Incoming, JsonKind, Member,
-    OperationHead, Reply, StreamEvent,
+    Accepted, ChatAnswer, ChatError, ChatRequest, EncodeOptions, Encoder, ErrorClass, GenerateHead, Header, HttpRequest, Incoming,
+    JsonKind, Member, OperationHead, Reply, StreamEvent,
 };
 
 /// What a member at the top of a request must be. `null` is the same as absent, as the real interfaces have it.
@@ -265,15 +265,24 @@ pub fn percent_decoded(text: &str) -> String {
 }
 
 /// A model that can be asked for.
+#[derive(Debug, Clone, serde::Deserialize)]
 pub struct Model {
     /// The name to ask with.
     pub id: String,
-    /// Who offers it.
+    /// Who offers it; empty where that is open.
     pub provider: String,
 }
 
-/// All models of all providers. A name that several offer stands for the first of them; the others are `provider/model`.
-pub fn models() -> Vec<Model> {
+/// The models that the caller may use. Where `extension.toml` says `models = true` the host gives them with the request; without it they are
+/// all models of all providers: a name that several offer stands for the first of them, the others are `provider/model`.
+pub fn models(request: &HttpRequest) -> Vec<Model> {
+    #[derive(serde::Deserialize)]
+    struct Given {
+        models: Vec<Model>,
+    }
+    if let Ok(given) = serde_json::from_slice::<Given>(&request.body) {
+        return given.models;
+    }
     let mut models: Vec<Model> = Vec::new();
     for provider in crate::providers::all() {
         let names = if provider.models.is_empty() { provider.default_model.into_iter().collect() } else { provider.models };

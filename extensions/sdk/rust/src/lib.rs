@@ -49,6 +49,7 @@ mod export;
 pub mod fake;
 pub mod format;
 pub mod host;
+pub mod pattern;
 
 pub use host::{clock, generate, kv, limiter, log, metrics, outbound, providers, random, records, secrets, settings};
 pub use llm_codec as codec;
@@ -61,6 +62,7 @@ pub use export::support;
 pub use wasip2;
 
 pub use bindings::exports::after_generate::Verdict;
+pub use bindings::exports::attempts::{Part, Tried};
 pub use bindings::exports::before_generate::Decision;
 pub use bindings::exports::dialect::{Accepted, EncodeOptions, GenerateHead};
 pub use bindings::exports::judge::{Candidate, Score};
@@ -128,6 +130,9 @@ pub trait Extension: Sized + 'static {
     fn on_provider_error(&self, _call: &CallInfo, _request: &Request, _attempt: &AttemptInfo, _error: &ChatError) -> Reaction {
         Reaction::Keep
     }
+
+    /// Runs exactly once when a request is over, right before [`Extension::on_complete`], with all of its tries. Export as `attempts`.
+    fn on_attempts(&self, _call: &CallInfo, _request: &Request, _tries: &[Tried]) {}
 
     /// Runs exactly once when a request is over. Export as `on_complete`.
     fn on_complete(&self, _call: &CallInfo, _request: &Request, _outcome: &Outcome) {}
@@ -268,6 +273,30 @@ impl Request {
     /// What this or another extension noted, as JSON.
     pub fn note<T: serde::de::DeserializeOwned>(&self, key: &str) -> Option<T> {
         serde_json::from_str(&self.metadata(key)?).ok()
+    }
+
+    /// The conversation with tools and parameters. Costs a copy of all of it.
+    pub fn conversation(&self, call: &CallInfo) -> Result<ChatRequest, ChatError> {
+        let mut messages = Vec::new();
+        while let Some(message) = self.message(messages.len() as u32)? {
+            messages.push(message);
+        }
+        Ok(ChatRequest {
+            format: call.format.clone(),
+            model: call.model.clone(),
+            messages,
+            tools: self.tools()?,
+            tool_choice: None,
+            params: self.params()?,
+            stream: call.stream,
+            include_usage: false,
+            extras: Vec::new(),
+        })
+    }
+
+    /// About how many input tokens the conversation has.
+    pub fn estimated_tokens(&self, call: &CallInfo) -> Result<u64, ChatError> {
+        Ok(codec::estimate::input_tokens(&self.conversation(call)?))
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use reqwest::{Method, RequestBuilder, Response, Url};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde_json::Value;
 
 use super::{Failure, report};
+use crate::config::Secret;
 
 /// How long connecting may take. It is the same machine.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -17,11 +18,12 @@ const SILENCE: Duration = Duration::from_secs(600);
 pub struct Server {
     http: reqwest::Client,
     base: Url,
+    password: Option<Secret>,
 }
 
 impl Server {
     /// The gateway at an address.
-    pub fn at(address: &str) -> Result<Self, Failure> {
+    pub fn at(address: &str, password: Option<Secret>) -> Result<Self, Failure> {
         let wrong =
             |why: String| Failure::Usage(format!("`{address}` is no address of a gateway: {why}; write for example http://127.0.0.1:8080"));
         let base: Url = address.parse().map_err(|e| wrong(format!("{e}")))?;
@@ -30,7 +32,7 @@ impl Server {
         }
         // A proxy would make this a request from elsewhere, which is not answered.
         let http = reqwest::Client::builder().no_proxy().connect_timeout(CONNECT).read_timeout(SILENCE).build();
-        Ok(Self { http: http.map_err(|e| Failure::Broken(said(&e)))?, base })
+        Ok(Self { http: http.map_err(|e| Failure::Broken(said(&e)))?, base, password })
     }
 
     /// The document at a path.
@@ -54,7 +56,11 @@ impl Server {
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
-        self.http.request(method, url)
+        let request = self.http.request(method, url);
+        match &self.password {
+            Some(password) => request.bearer_auth(password.expose()),
+            None => request,
+        }
     }
 
     /// Sends it and waits for the head of the answer.
@@ -73,6 +79,11 @@ impl Server {
         let status = response.status();
         let body = response.bytes().await.map_err(|e| Failure::Broken(format!("the gateway's answer broke off: {}", said(&e))))?;
         let document = String::from_utf8_lossy(&body).into_owned();
+        if status == StatusCode::UNAUTHORIZED && self.password.is_none() {
+            let message =
+                "the gateway wants the operators' password: `--password-file FILE`, or the environment variable WASMGATE_PASSWORD";
+            return Err(Failure::Refused { document, message: message.into() });
+        }
         if status.is_success() { Ok(document) } else { Err(refused(document, &format!("the gateway answered with status {status}"))) }
     }
 }
@@ -103,7 +114,7 @@ mod tests {
         // The client wants one even when it never meets TLS; another test may have been faster.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let query: Vec<_> = query.iter().map(|(n, v)| (*n, (*v).to_owned())).collect();
-        let found = match Server::at(address) {
+        let found = match Server::at(address, None) {
             Ok(server) => server.request(Method::GET, path, &query).build().unwrap().url().to_string(),
             Err(Failure::Usage(message)) => message,
             Err(other) => panic!("{other:?}"),

@@ -5,36 +5,35 @@ use std::time::Duration;
 use crate::extensions::bindings::wasmgate::extension::limiter::{Granted, Host, Refused, Rule};
 use crate::extensions::state::StoreState;
 use crate::extensions::tape::{Function, acted};
-use crate::storage;
+use crate::storage::limits;
 
 /// Longest key that is looked at, in bytes; longer ones are cut, so that they share a count rather than fill memory.
 const MAX_KEY: usize = 512;
 
 impl Host for &mut StoreState {
-    fn reserve(&mut self, mut key: String, rule: Rule, amount: u64) -> wasmtime::Result<Result<Granted, Refused>> {
+    async fn reserve(&mut self, mut key: String, rule: Rule, amount: u64) -> wasmtime::Result<Result<Granted, Refused>> {
         key.truncate(key.floor_char_boundary(MAX_KEY));
         let pretended = Ok(Granted { reservation: 0, remaining: 0, reset_ms: 0 });
         Ok(acted!(self, Function::effect("limiter.reserve"), (&key, &rule, amount), pretended, {
             let services = &self.services;
-            match services.limiter.reserve(&services.name, key, own_rule(rule), amount, services.limiter.now()) {
+            match services.rates.reserve(&services.name, key, own_rule(rule), amount).await {
                 Ok(g) => Ok(Granted { reservation: g.reservation, remaining: g.remaining, reset_ms: ms(g.reset) }),
                 Err(r) => Err(Refused { remaining: r.remaining, retry_after_ms: r.retry_after.map(ms), reset_ms: ms(r.reset) }),
             }
         }))
     }
 
-    fn settle(&mut self, reservation: u64, used: u64) -> wasmtime::Result<bool> {
+    async fn settle(&mut self, reservation: u64, used: u64) -> wasmtime::Result<bool> {
         Ok(acted!(self, Function::effect("limiter.settle"), (reservation, used), true, {
-            let services = &self.services;
-            services.limiter.settle(&services.name, reservation, used, services.limiter.now())
+            self.services.rates.settle(&self.services.name, reservation, used).await
         }))
     }
 }
 
-fn own_rule(rule: Rule) -> storage::Rule {
+fn own_rule(rule: Rule) -> limits::Rule {
     match rule {
-        Rule::TokenBucket(b) => storage::Rule::TokenBucket { capacity: b.capacity, refill: b.refill, per: Duration::from_millis(b.per_ms) },
-        Rule::SlidingWindow(w) => storage::Rule::SlidingWindow { limit: w.limit, window: Duration::from_millis(w.window_ms) },
+        Rule::TokenBucket(b) => limits::Rule::TokenBucket { capacity: b.capacity, refill: b.refill, per: Duration::from_millis(b.per_ms) },
+        Rule::SlidingWindow(w) => limits::Rule::SlidingWindow { limit: w.limit, window: Duration::from_millis(w.window_ms) },
     }
 }
 

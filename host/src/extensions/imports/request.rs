@@ -8,9 +8,10 @@ use std::sync::Arc;
 use llm_codec::hub::{self, ChatAnswer, ChatError, ChatRequest};
 use wasmtime::component::Resource;
 
-use crate::extensions::bindings::wasmgate::extension::request::{Host, HostAnswer, HostRequest};
+use crate::extensions::bindings::wasmgate::extension::http::Header;
+use crate::extensions::bindings::wasmgate::extension::request::{Host, HostAnswer, HostRequest, Note};
 use crate::extensions::state::StoreState;
-use crate::extensions::tape::{Function, taped};
+use crate::extensions::tape::{Function, acted, taped};
 use crate::pipeline::Exchange;
 
 /// What the guest holds of a request.
@@ -66,6 +67,12 @@ impl HostRequest for &mut StoreState {
         Ok(taped!(self, Function::fact("request.path"), (), self.exchange(&request)?.incoming.head.uri.path().to_owned()))
     }
 
+    fn query(&mut self, request: Resource<RequestHandle>) -> wasmtime::Result<Option<String>> {
+        // Some clients put their key into it (Gemini's `key`), so it is not recorded with the facts.
+        let query = Function::content("request.query");
+        Ok(taped!(self, query, (), self.exchange(&request)?.incoming.head.uri.query().map(str::to_owned)))
+    }
+
     async fn message_count(&mut self, request: Resource<RequestHandle>) -> wasmtime::Result<Result<u32, ChatError>> {
         let count = Function::fact("request.message-count");
         Ok(taped!(self, count, (), self.chat(&request).await?.map(|c| c.messages.len() as u32)))
@@ -86,6 +93,17 @@ impl HostRequest for &mut StoreState {
 
     fn metadata(&mut self, request: Resource<RequestHandle>, key: String) -> wasmtime::Result<Option<String>> {
         Ok(taped!(self, Function::fact("request.metadata"), (&key,), self.exchange(&request)?.note(&key)))
+    }
+
+    fn response_header(&mut self, request: Resource<RequestHandle>, field: Header) -> wasmtime::Result<()> {
+        let set = Function::fact("request.response-header");
+        acted!(self, set, (&field,), (), self.exchange(&request)?.add_response_header(field.name, field.value));
+        Ok(())
+    }
+
+    fn add_note(&mut self, request: Resource<RequestHandle>, note: Note) -> wasmtime::Result<()> {
+        acted!(self, Function::fact("request.add-note"), (&note,), (), self.exchange(&request)?.add_note(note.key, note.value));
+        Ok(())
     }
 
     fn drop(&mut self, request: Resource<RequestHandle>) -> wasmtime::Result<()> {

@@ -2,25 +2,25 @@
 
 mod extensions;
 mod generations;
+mod providers;
 mod query;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::Response;
-use http::header::{ALLOW, CONTENT_TYPE, HOST};
+use http::header::{ACCEPT, ALLOW, CONTENT_TYPE};
 use http::request::Parts;
-use http::uri::Authority;
 use http::{HeaderValue, Method, StatusCode};
 use hyper::body::Incoming as HyperBody;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::auth;
 use super::serve::{self, Site};
 use crate::deploy::Denied;
 use crate::deploy::attempt::{Attempt, Outcome, Trigger};
-use crate::telemetry::metrics;
+use crate::telemetry::{metrics, summary};
 
 /// Paths of the host. Other paths under `/api/` are free for extensions.
 pub enum Inside {
@@ -28,6 +28,12 @@ pub enum Inside {
     Health,
     /// `/metrics`
     Metrics,
+    /// `/api/metrics/providers`
+    ProviderMetrics,
+    /// `/api/metrics/system`
+    SystemMetrics,
+    /// `/api/metrics/extensions`
+    ExtensionMetrics,
     /// `/api/requests/{id}`
     Request(String),
     /// `/api/extensions`
@@ -38,8 +44,18 @@ pub enum Inside {
     Promote(String),
     /// `/api/extensions/{name}/rollback`
     RollBack(String),
+    /// `/api/providers`
+    Providers,
+    /// `/api/providers/{name}`
+    Provider(String),
+    /// `/api/providers/{name}/health`
+    ProviderHealth(String),
+    /// `/api/providers/{name}/test`
+    ProviderTest(String),
     /// `/api/generations`
     Generations,
+    /// `/api/metrics/racing`
+    Racing,
     /// `/api/config/reload`
     Reload,
 }
@@ -54,12 +70,20 @@ impl Inside {
         }
         let parts: Vec<&str> = path.strip_prefix("/api/")?.split('/').collect();
         Some(match parts.as_slice() {
+            ["metrics", "providers"] => Self::ProviderMetrics,
+            ["metrics", "system"] => Self::SystemMetrics,
+            ["metrics", "extensions"] => Self::ExtensionMetrics,
             ["requests", id] => Self::Request((*id).to_owned()),
             ["extensions"] => Self::Extensions,
             ["extensions", name] => Self::Extension((*name).to_owned()),
             ["extensions", name, "promote"] => Self::Promote((*name).to_owned()),
             ["extensions", name, "rollback"] => Self::RollBack((*name).to_owned()),
+            ["providers"] => Self::Providers,
+            ["providers", name] => Self::Provider((*name).to_owned()),
+            ["providers", name, "health"] => Self::ProviderHealth((*name).to_owned()),
+            ["providers", name, "test"] => Self::ProviderTest((*name).to_owned()),
             ["generations"] => Self::Generations,
+            ["metrics", "racing"] => Self::Racing,
             ["config", "reload"] => Self::Reload,
             _ => return None,
         })
@@ -67,9 +91,11 @@ impl Inside {
 
     fn methods(&self) -> &'static [Method] {
         match self {
-            Self::Health | Self::Metrics | Self::Request(_) | Self::Extensions | Self::Generations => &[Method::GET],
+            Self::Health | Self::Metrics | Self::Request(_) | Self::Extensions | Self::Generations | Self::Racing => &[Method::GET],
+            Self::ProviderMetrics | Self::SystemMetrics | Self::ExtensionMetrics => &[Method::GET],
+            Self::Providers | Self::Provider(_) | Self::ProviderHealth(_) => &[Method::GET],
             Self::Extension(_) => &[Method::GET, Method::PUT],
-            Self::Promote(_) | Self::RollBack(_) | Self::Reload => &[Method::POST],
+            Self::Promote(_) | Self::RollBack(_) | Self::Reload | Self::ProviderTest(_) => &[Method::POST],
         }
     }
 }
@@ -79,9 +105,8 @@ pub async fn answer(site: &Site, inside: Inside, head: &Parts, body: HyperBody) 
     if let Inside::Health = inside {
         return serve::json(StatusCode::OK, &json!({"status": "ok"}));
     }
-    if !is_operator(site, head) {
-        let message = "The operators' interface answers programs of this machine only, when `server.host` is a loopback address.";
-        return failure(StatusCode::FORBIDDEN, "forbidden", message, &Value::Null);
+    if let Err(refusal) = auth::check(site, head) {
+        return auth::refuse(&refusal);
     }
     if !inside.methods().contains(&head.method) {
         let methods = inside.methods().iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
@@ -92,11 +117,10 @@ pub async fn answer(site: &Site, inside: Inside, head: &Parts, body: HyperBody) 
     let deploy = &site.gateway.deploy;
     match inside {
         Inside::Health => unreachable!("answered above"),
-        Inside::Metrics => {
-            let mut page = Response::new(Body::from(site.gateway.metrics.render()));
-            page.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE));
-            page
-        }
+        Inside::Metrics => page(&site.gateway.metrics, head),
+        Inside::ProviderMetrics => success(&summary::providers(&site.gateway)),
+        Inside::SystemMetrics => success(&summary::system(&site.gateway)),
+        Inside::ExtensionMetrics => success(&summary::extensions(&site.gateway)),
         Inside::Request(id) => match site.gateway.recent.find(&id) {
             Some(data) => success(&data),
             None => not_found("No such request is remembered; only the last ones are."),
@@ -115,7 +139,12 @@ pub async fn answer(site: &Site, inside: Inside, head: &Parts, body: HyperBody) 
             let deploy = Arc::clone(deploy);
             to_its_end(async move { deploy.roll_back(&name).await }).await
         }
+        Inside::Providers => success(&providers::list(deploy)),
+        Inside::Provider(name) => provider(providers::one(deploy, &name), &name),
+        Inside::ProviderHealth(name) => provider(providers::health(deploy, &name), &name),
+        Inside::ProviderTest(name) => providers::test(deploy, &name, head).await,
         Inside::Generations => success(&generations::show(deploy)),
+        Inside::Racing => success(&site.gateway.performance().show()),
         Inside::Reload => {
             let deploy = Arc::clone(deploy);
             let reload = async move {
@@ -129,31 +158,25 @@ pub async fn answer(site: &Site, inside: Inside, head: &Parts, body: HyperBody) 
     }
 }
 
+/// The page of metrics, in the older format for a scraper that wants plain text and does not know the newer one.
+fn page(metrics: &metrics::Page, head: &Parts) -> Response {
+    let wanted = head.headers.get(ACCEPT).and_then(|a| a.to_str().ok()).unwrap_or_default();
+    let (content_type, text) = if wanted.contains("text/plain") && !wanted.contains("openmetrics") {
+        (metrics::TEXT_CONTENT_TYPE, metrics.render_text())
+    } else {
+        (metrics::CONTENT_TYPE, metrics.render())
+    };
+    let mut page = Response::new(Body::from(text));
+    page.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    page
+}
+
 /// An attempt ends as it would when whoever began it goes away.
 async fn to_its_end(attempt: impl Future<Output = Result<Attempt, Denied>> + Send + 'static) -> Response {
     match tokio::spawn(attempt).await {
         Ok(result) => attempted(&result),
         Err(_) => failure(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The attempt failed; the log says how.", &Value::Null),
     }
-}
-
-/// Whether a request may know about the inside.
-pub fn is_operator(site: &Site, head: &Parts) -> bool {
-    site.local_only && asked_locally(head)
-}
-
-/// Whether a request comes from a program of this machine, and not through a proxy or from a web page: those name another host,
-/// or say that they pass something on.
-fn asked_locally(head: &Parts) -> bool {
-    let foreign = ["origin", "forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"];
-    if foreign.iter().any(|name| head.headers.contains_key(*name)) {
-        return false;
-    }
-    let named = head.uri.authority().cloned().or_else(|| head.headers.get(HOST)?.to_str().ok()?.parse().ok());
-    named.is_some_and(|authority: Authority| {
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
-    })
 }
 
 /// What became of an attempt, as a response.
@@ -181,6 +204,14 @@ fn attempt_document(result: &Result<Attempt, Denied>) -> (StatusCode, Value) {
         _ => Value::Null,
     };
     (status, failure_document(code, &denied.to_string(), &details))
+}
+
+/// What is told of a provider, if there is one.
+fn provider(data: Option<Value>, name: &str) -> Response {
+    match data {
+        Some(data) => success(&data),
+        None => not_found(&format!("There is no provider `{name}`; `GET /api/providers` lists them.")),
+    }
 }
 
 fn success(data: &impl Serialize) -> Response {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::row::{self, Position};
 use super::scan::{self, Scan, Span, Visit};
-use super::{Group, Grouping, MAX_TABLES, Page, Records, RecordsError, Row, Selection};
+use super::{Group, Grouping, Health, MAX_TABLES, Page, Records, RecordsError, Row, Selection};
 
 /// All rows of one namespace together, in bytes.
 pub const MAX_NAMESPACE: usize = 64 << 20;
@@ -29,6 +29,7 @@ pub struct MemoryRecords {
 struct Inner {
     namespaces: HashMap<String, Namespace>,
     last_number: u64,
+    counts: Counts,
 }
 
 #[derive(Default)]
@@ -37,6 +38,13 @@ struct Namespace {
     bytes: usize,
     /// Whether it was said that rows are dropped.
     told: bool,
+}
+
+/// Rows since the process began.
+#[derive(Default, Clone, Copy)]
+struct Counts {
+    written: u64,
+    dropped: u64,
 }
 
 impl MemoryRecords {
@@ -71,9 +79,9 @@ impl Records for MemoryRecords {
         if rows.is_empty() {
             return Ok(());
         }
-        let cutoff = super::redb::cutoff(self.retain);
+        let cutoff = super::cutoff(self.retain);
         let mut inner = self.lock();
-        let Inner { namespaces, last_number } = &mut *inner;
+        let Inner { namespaces, last_number, counts } = &mut *inner;
         let space = namespaces.entry(namespace.to_owned()).or_default();
         if space.tables.len() >= MAX_TABLES && !space.tables.contains_key(table) {
             return Err(RecordsError::TooManyTables);
@@ -81,13 +89,18 @@ impl Records for MemoryRecords {
         let kept = space.tables.entry(table.to_owned()).or_default();
         for (at_ms, bytes) in rows {
             *last_number += 1;
+            counts.written += 1;
             space.bytes += bytes.len() + ROW_OVERHEAD;
             kept.insert((at_ms, *last_number), bytes);
         }
         while space.drop_oldest(cutoff) {}
         while space.bytes > self.most && space.drop_oldest(u64::MAX) {
+            counts.dropped += 1;
             if !std::mem::replace(&mut space.told, true) {
-                tracing::warn!(namespace, "old rows are dropped: memory for them is used up. Set `storage.path` to keep them");
+                tracing::warn!(
+                    namespace,
+                    "old rows are dropped: memory for them is used up. Set `storage.path` or `storage.records` to keep them"
+                );
             }
         }
         Ok(())
@@ -99,6 +112,18 @@ impl Records for MemoryRecords {
 
     fn summarise(&self, namespace: &str, selection: &Selection, grouping: &Grouping) -> Result<Vec<Group>, RecordsError> {
         scan::summarise(self, namespace, selection, grouping)
+    }
+
+    fn tables(&self) -> Result<Vec<(String, String)>, RecordsError> {
+        let inner = self.lock();
+        let mut all: Vec<_> = inner.namespaces.iter().flat_map(|(n, space)| space.tables.keys().map(|t| (n.clone(), t.clone()))).collect();
+        all.sort_unstable();
+        Ok(all)
+    }
+
+    fn health(&self) -> Health {
+        let Counts { written, dropped } = self.lock().counts;
+        Health { written, dropped, ..Health::default() }
     }
 
     fn flush(&self) {}

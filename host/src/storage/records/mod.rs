@@ -4,13 +4,22 @@
 //!
 //! What is absent: nothing here loads a whole table. A query reads its stretch of time, newest first, until its page is full.
 
+mod batches;
 mod memory;
+mod postgres;
 mod redb;
 mod row;
 mod scan;
+mod sqlite;
+mod waiting;
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub use memory::MemoryRecords;
+pub use postgres::{PostgresRecords, parse_url};
 pub use redb::{RedbRecords, RowSource};
+pub use sqlite::SqliteRecords;
+pub use waiting::Bounds;
 
 /// Longest name of a table, in bytes.
 pub const MAX_TABLE: usize = 64;
@@ -36,7 +45,7 @@ pub const MAX_GROUP_FIELDS: usize = 16;
 pub const MAX_PAGE_SCAN: usize = 100_000;
 /// Rows that one summary looks at.
 pub const MAX_SUMMARY_SCAN: usize = 2_000_000;
-/// Rows of one namespace that wait for the disk.
+/// Rows of one namespace that wait for the disk, if the configuration does not say otherwise.
 pub const MAX_WAITING_ROWS: usize = 100_000;
 /// Bytes of one namespace that wait for the disk.
 pub const MAX_WAITING_BYTES: usize = 64 << 20;
@@ -147,6 +156,9 @@ pub enum RecordsError {
     /// Too many tables.
     #[error("there are {MAX_TABLES} tables already; no more are allowed")]
     TooManyTables,
+    /// No time of a row.
+    #[error("the row's time {0} is too far; at most {max} ms after 1970 are allowed", max = i64::MAX)]
+    Time(u64),
     /// Too many fields.
     #[error("the row has {0} fields; at most {MAX_FIELDS} are allowed")]
     TooManyFields(usize),
@@ -187,8 +199,33 @@ pub trait Records: Send + Sync {
     fn query(&self, namespace: &str, selection: &Selection, limit: usize, cursor: Option<&str>) -> Result<Page, RecordsError>;
     /// Adds rows up. Groups are in the order of their time, then of their keys.
     fn summarise(&self, namespace: &str, selection: &Selection, grouping: &Grouping) -> Result<Vec<Group>, RecordsError>;
-    /// Returns when everything that was appended is where it lasts.
+    /// Namespaces and names of all tables, in order. Tables whose rows were all deleted may be among them.
+    fn tables(&self) -> Result<Vec<(String, String)>, RecordsError>;
+    /// What became of rows since the process began.
+    fn health(&self) -> Health;
+    /// Returns when everything that was appended is where it lasts, or could not be written, which is in the log.
     fn flush(&self);
+}
+
+/// What became of rows since the process began.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Health {
+    /// Rows that wait to be written now.
+    pub waiting: u64,
+    /// Rows that were written.
+    pub written: u64,
+    /// Rows that were dropped to make room for newer ones.
+    pub dropped: u64,
+    /// Rows that were not taken.
+    pub refused: u64,
+    /// Attempts to write that failed.
+    pub failures: u64,
+}
+
+/// Rows from before this Unix time in milliseconds are too old.
+fn cutoff(retain: Option<Duration>) -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    retain.map_or(0, |retain| u64::try_from(now.saturating_sub(retain).as_millis()).unwrap_or(0))
 }
 
 #[cfg(test)]

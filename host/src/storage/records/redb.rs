@@ -1,16 +1,16 @@
 //! Rows in the store's `redb` file. What the file does not have yet is in memory, and read from there.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::ops::Bound;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use redb::{Database, ReadableDatabase as _, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{AccessGuard, Database, ReadableDatabase as _, ReadableTable, TableDefinition, WriteTransaction};
 
-use super::row::{self, Position, StoredRow};
+use super::row::{self, Position};
 use super::scan::{self, Scan, Span, Visit};
-use super::{Group, Grouping, MAX_TABLES, MAX_WAITING_BYTES, MAX_WAITING_ROWS, Page, Records, RecordsError, Row, Selection};
-use crate::storage::writer::{Source, Writer, Written};
+use super::waiting::{Bounds, Waiting, merge};
+use super::{Group, Grouping, Health, Page, Records, RecordsError, Row, Selection, cutoff};
+use crate::storage::redb::{Source, Written};
+use crate::storage::writer::Writer;
 
 /// Namespace, table, time, number.
 type StoredKey = (&'static str, &'static str, u64, u64);
@@ -26,104 +26,40 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// Old rows that one transaction deletes, so that writing never waits long for it.
 const SWEEP_ROWS: usize = 10_000;
 
-/// Rows by namespace and table.
-type Tables = HashMap<String, HashMap<String, BTreeMap<Position, Arc<[u8]>>>>;
-
 /// Rows that the file does not have yet, and how old rows may become.
 pub struct RowSource {
-    waiting: Mutex<Waiting>,
+    waiting: Waiting,
     retain: Option<Duration>,
-}
-
-#[derive(Default)]
-struct Waiting {
-    /// Appended since the last transaction began.
-    fresh: Tables,
-    /// In the transaction that is being written, or in one that failed.
-    writing: Arc<Tables>,
-    /// How much of each namespace waits, by rows and bytes: in the two above.
-    shares: HashMap<String, (usize, usize)>,
-    /// Names of all tables, by namespace.
-    tables: HashMap<String, HashSet<String>>,
-    last_number: u64,
-    swept: Option<Instant>,
+    swept: Mutex<Option<Instant>>,
 }
 
 impl RowSource {
     /// Prepares the file. Rows older than `retain` are deleted.
-    pub fn open(database: &Database, retain: Option<Duration>) -> anyhow::Result<Self> {
+    pub fn open(database: &Database, retain: Option<Duration>, bounds: Bounds) -> anyhow::Result<Self> {
         let begin = database.begin_write()?;
         begin.open_table(ROWS)?;
         let last_number = begin.open_table(LAST_NUMBER)?.get(())?.map_or(0, |n| n.value());
-        let mut tables: HashMap<String, HashSet<String>> = HashMap::new();
-        let mut last = None;
-        while let Some((namespace, table)) = table_after(&begin.open_table(ROWS)?, last.as_ref())? {
-            tables.entry(namespace.clone()).or_default().insert(table.clone());
-            last = Some((namespace, table));
+        let mut tables = Vec::new();
+        while let Some(next) = table_after(&begin.open_table(ROWS)?, tables.last())? {
+            tables.push(next);
         }
         begin.commit()?;
-        Ok(Self { waiting: Mutex::new(Waiting { tables, last_number, ..Waiting::default() }), retain })
-    }
-
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn append(&self, namespace: &str, table: &str, rows: Vec<StoredRow>) -> Result<(), RecordsError> {
-        let bytes: usize = rows.iter().map(|(_, row)| row.len()).sum();
-        let mut waiting = self.waiting();
-        let Waiting { fresh, shares, tables, last_number, .. } = &mut *waiting;
-        let names = tables.entry(namespace.to_owned()).or_default();
-        if names.len() >= MAX_TABLES && !names.contains(table) {
-            return Err(RecordsError::TooManyTables);
-        }
-        let share = shares.entry(namespace.to_owned()).or_default();
-        let wanted = (share.0 + rows.len(), share.1 + bytes);
-        if wanted.0 > MAX_WAITING_ROWS || wanted.1 > MAX_WAITING_BYTES {
-            return Err(RecordsError::Busy(share.0));
-        }
-        *share = wanted;
-        if !names.contains(table) {
-            names.insert(table.to_owned());
-        }
-        let table = fresh.entry(namespace.to_owned()).or_default().entry(table.to_owned()).or_default();
-        for (at_ms, row) in rows {
-            *last_number += 1;
-            table.insert((at_ms, *last_number), row);
-        }
-        Ok(())
-    }
-
-    /// Rows of a span that the file may not have.
-    fn unwritten(&self, span: Span<'_>) -> BTreeMap<Position, Arc<[u8]>> {
-        let waiting = self.waiting();
-        let mut found = BTreeMap::new();
-        for tables in [&waiting.fresh, &*waiting.writing] {
-            let rows = tables.get(span.namespace).and_then(|n| n.get(span.table));
-            let rows = rows.into_iter().flat_map(|rows| rows.range((Bound::Included(span.from), Bound::Excluded(span.below))));
-            found.extend(rows.map(|(at, row)| (*at, Arc::clone(row))));
-        }
-        found
+        Ok(Self { waiting: Waiting::new(bounds, tables, last_number), retain, swept: Mutex::default() })
     }
 
     /// Deletes old rows, when it is time to.
     fn sweep(&self, transaction: &WriteTransaction) -> Result<Written, redb::Error> {
-        if self.retain.is_none() || self.waiting().swept.is_some_and(|at| at.elapsed() < SWEEP_INTERVAL) {
+        let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.retain.is_none() || swept.is_some_and(|at| at.elapsed() < SWEEP_INTERVAL) {
             return Ok(Written::default());
         }
         let deleted = expire(transaction, cutoff(self.retain), SWEEP_ROWS)?;
         let more = deleted == SWEEP_ROWS;
         if !more {
-            self.waiting().swept = Some(Instant::now());
+            *swept = Some(Instant::now());
         }
         Ok(Written { changed: deleted > 0, more })
     }
-}
-
-/// Rows from before this Unix time in milliseconds are too old.
-pub fn cutoff(retain: Option<Duration>) -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    retain.map_or(0, |retain| u64::try_from(now.saturating_sub(retain).as_millis()).unwrap_or(0))
 }
 
 /// The next table, by namespace and name. Tables are not listed anywhere: the first row after a table's last one names the next.
@@ -162,23 +98,7 @@ fn expire(transaction: &WriteTransaction, cutoff: u64, most: usize) -> Result<us
 impl Source for RowSource {
     fn write(&self, transaction: &WriteTransaction) -> Result<Written, redb::Error> {
         let swept = self.sweep(transaction)?;
-        let (tables, last_number) = {
-            let mut waiting = self.waiting();
-            let fresh = std::mem::take(&mut waiting.fresh);
-            if waiting.writing.is_empty() {
-                waiting.writing = Arc::new(fresh);
-            } else {
-                // The last transaction failed: its rows are still there.
-                let writing = Arc::make_mut(&mut waiting.writing);
-                for (namespace, tables) in fresh {
-                    let into = writing.entry(namespace).or_default();
-                    for (table, rows) in tables {
-                        into.entry(table).or_default().extend(rows);
-                    }
-                }
-            }
-            (Arc::clone(&waiting.writing), waiting.last_number)
-        };
+        let (tables, last_number) = self.waiting.take(usize::MAX);
         if tables.is_empty() {
             return Ok(swept);
         }
@@ -195,18 +115,7 @@ impl Source for RowSource {
     }
 
     fn settled(&self, committed: bool) {
-        if !committed {
-            return;
-        }
-        let mut waiting = self.waiting();
-        let written = std::mem::take(&mut waiting.writing);
-        for (namespace, tables) in &*written {
-            let Some(share) = waiting.shares.get_mut(namespace) else { continue };
-            for row in tables.values().flat_map(BTreeMap::values) {
-                *share = (share.0 - 1, share.1 - row.len());
-            }
-        }
-        waiting.shares.retain(|_, share| share.0 > 0);
+        self.waiting.settled(committed);
     }
 }
 
@@ -231,34 +140,28 @@ fn unreadable(error: impl Into<redb::Error>) -> RecordsError {
     RecordsError::Unreadable
 }
 
+/// A row where it lies in the file.
+struct Stored(AccessGuard<'static, &'static [u8]>);
+
+impl AsRef<[u8]> for Stored {
+    fn as_ref(&self) -> &[u8] {
+        self.0.value()
+    }
+}
+
 impl Scan for RedbRecords {
     fn visit(&self, span: Span<'_>, each: &mut Visit<'_>) -> Result<(), RecordsError> {
         // In this order: what is written in between is in both, and counts once.
-        let unwritten = self.source.unwritten(span);
+        let waiting = self.source.waiting.within(&span);
         let stored = self.database.begin_read().map_err(unreadable)?.open_table(ROWS).map_err(unreadable)?;
-        let Span { namespace, table, from, below } = span;
+        let Span { namespace, table, from, below, .. } = span;
         let stored = stored.range((namespace, table, from.0, from.1)..(namespace, table, below.0, below.1)).map_err(unreadable)?;
         let mut stored = stored.rev();
-        let mut unwritten = unwritten.into_iter().rev();
-        let (mut next_stored, mut next_unwritten) = (stored.next().transpose().map_err(unreadable)?, unwritten.next());
-        loop {
-            let stored_at = next_stored.as_ref().map(|(key, _)| (key.value().2, key.value().3));
-            let unwritten_at = next_unwritten.as_ref().map(|(at, _)| *at);
-            let flow = match (&next_stored, &next_unwritten) {
-                (_, Some((at, row))) if stored_at <= unwritten_at => each(*at, row)?,
-                (Some((key, row)), _) => each((key.value().2, key.value().3), row.value())?,
-                (None, _) => return Ok(()),
-            };
-            if flow.is_break() {
-                return Ok(());
-            }
-            if unwritten_at >= stored_at {
-                next_unwritten = unwritten.next();
-            }
-            if stored_at >= unwritten_at {
-                next_stored = stored.next().transpose().map_err(unreadable)?;
-            }
-        }
+        let next = || -> Result<Option<(Position, Stored)>, RecordsError> {
+            let row = stored.next().transpose().map_err(unreadable)?;
+            Ok(row.map(|(key, row)| ((key.value().2, key.value().3), Stored(row))))
+        };
+        merge(waiting, next, each)
     }
 }
 
@@ -266,7 +169,7 @@ impl Records for RedbRecords {
     fn append(&self, namespace: &str, table: &str, rows: Vec<Row>) -> Result<(), RecordsError> {
         let rows = row::encode(table, &rows)?;
         if !rows.is_empty() {
-            self.source.append(namespace, table, rows)?;
+            self.source.waiting.append(namespace, table, rows)?;
             self.writer.wake();
         }
         Ok(())
@@ -278,6 +181,14 @@ impl Records for RedbRecords {
 
     fn summarise(&self, namespace: &str, selection: &Selection, grouping: &Grouping) -> Result<Vec<Group>, RecordsError> {
         scan::summarise(self, namespace, selection, grouping)
+    }
+
+    fn tables(&self) -> Result<Vec<(String, String)>, RecordsError> {
+        Ok(self.source.waiting.tables())
+    }
+
+    fn health(&self) -> Health {
+        self.source.waiting.health()
     }
 
     fn flush(&self) {

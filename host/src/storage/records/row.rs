@@ -70,6 +70,23 @@ impl<'a> Fields<'a> {
         self.0.iter().find(|(name, _)| *name == field).map_or(Value::Null, |(_, value)| *value)
     }
 
+    /// As a JSON object, for people who look into a database. What JSON or a database does not have is left out or replaced: of two fields
+    /// with one name the second, `\0` in texts, numbers that are none.
+    pub fn to_json(&self) -> String {
+        let text = |t: &str| t.replace('\0', "\u{fffd}");
+        let mut object = serde_json::Map::new();
+        for (name, value) in &self.0 {
+            object.entry(text(name)).or_insert_with(|| match value {
+                Value::Null => serde_json::Value::Null,
+                Value::Text(t) => text(t).into(),
+                Value::Integer(n) => (*n).into(),
+                Value::Number(n) => (*n).into(),
+                Value::Flag(flag) => (*flag).into(),
+            });
+        }
+        serde_json::Value::Object(object).to_string()
+    }
+
     /// The row.
     pub fn to_row(&self, at_ms: u64) -> Row {
         Row { at_ms, fields: self.0.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect() }
@@ -79,7 +96,12 @@ impl<'a> Fields<'a> {
 /// Checks rows and gives each its stored form.
 pub fn encode(table: &str, rows: &[Row]) -> Result<Vec<StoredRow>, RecordsError> {
     check_table(table)?;
-    rows.iter().map(|row| Ok((row.at_ms, encode_row(row)?))).collect()
+    rows.iter().map(|row| Ok((check_time(row.at_ms)?, encode_row(row)?))).collect()
+}
+
+/// Databases count with a sign.
+fn check_time(at_ms: u64) -> Result<u64, RecordsError> {
+    if i64::try_from(at_ms).is_ok() { Ok(at_ms) } else { Err(RecordsError::Time(at_ms)) }
 }
 
 /// Whether a table's name may be.

@@ -10,13 +10,15 @@ use super::{
     MAX_SUMMARY_SCAN, Page, RecordsError, Selection,
 };
 
-/// Rows of one table from a position (inclusive) to another (exclusive).
+/// Rows of one table from a position (inclusive) to another (exclusive). Those that do not pass the filters may be left out; who is shown
+/// rows looks at each itself.
 #[derive(Debug, Clone, Copy)]
 pub struct Span<'a> {
     pub namespace: &'a str,
     pub table: &'a str,
     pub from: Position,
     pub below: Position,
+    pub filters: &'a [Filter],
 }
 
 /// What is called for each row, with its stored form.
@@ -101,7 +103,7 @@ fn span<'a>(namespace: &'a str, selection: &'a Selection) -> Result<Span<'a>, Re
     check_table(&selection.table)?;
     at_most(selection.filters.len(), "filters", MAX_FILTERS)?;
     let below = selection.until_ms.map_or((u64::MAX, u64::MAX), |until| (until, 0));
-    Ok(Span { namespace, table: &selection.table, from: (selection.since_ms.unwrap_or(0), 0), below })
+    Ok(Span { namespace, table: &selection.table, from: (selection.since_ms.unwrap_or(0), 0), below, filters: &selection.filters })
 }
 
 fn visit(rows: &impl Scan, span: Span<'_>, each: &mut Visit<'_>) -> Result<(), RecordsError> {

@@ -1,23 +1,95 @@
-//! Both stores against the same checks, and against a plain list.
+//! All stores against the same checks, and against a plain list.
+//!
+//! PostgreSQL is a real one that the test starts; each check has a database of its own in it.
 
-use std::path::Path;
+use std::io::{BufRead as _, Write as _};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+use wasmgate_tests::databases::Postgres;
 
 use super::*;
-use crate::config::Storage;
+use crate::config::{RecordsConfig, RecordsStore, Secret, Storage, WhenFull};
 use crate::storage;
 
-fn open(path: &Path, retain: Duration) -> storage::Store {
-    storage::open(&Storage { path: Some(path.into()), retain_records: retain }).unwrap()
+/// A kind of store, and where stores of that kind are made.
+enum Backend {
+    Memory,
+    File(RecordsStore, tempfile::TempDir),
+    Postgres(Box<Postgres>),
 }
 
-/// Only the rows: the file is closed when they are dropped.
-fn open_rows(path: &Path) -> Arc<dyn Records> {
-    let store = open(path, Duration::ZERO);
-    store.records
+static NUMBER: AtomicUsize = AtomicUsize::new(0);
+
+impl Backend {
+    fn file(kind: RecordsStore) -> Self {
+        Self::File(kind, tempfile::tempdir().unwrap())
+    }
+
+    /// Settings of a store that nobody used before.
+    fn fresh(&self) -> Storage {
+        let name = format!("s{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let records = match self {
+            Self::Memory => RecordsConfig { r#type: Some(RecordsStore::Memory), ..RecordsConfig::default() },
+            Self::File(kind, folder) => {
+                RecordsConfig { r#type: Some(*kind), path: Some(folder.path().join(name)), ..RecordsConfig::default() }
+            }
+            Self::Postgres(postgres) => {
+                let url = Some(Secret::new(postgres.database(&name)));
+                RecordsConfig { r#type: Some(RecordsStore::Postgres), url, ..RecordsConfig::default() }
+            }
+        };
+        Storage { retain_records: Duration::ZERO, records, ..Storage::default() }
+    }
+
+    fn outlives_its_process(&self) -> bool {
+        !matches!(self, Self::Memory)
+    }
+}
+
+fn open_rows(storage: &Storage) -> Arc<dyn Records> {
+    storage::open_records(storage).unwrap()
+}
+
+/// What every store must pass.
+fn suite(backend: &Backend) {
+    let checks: [fn(&dyn Records); 6] =
+        [limits_are_told, pages_are_bounded_in_bytes, groups_are_bounded, namespaces_are_apart, tables_are_told, writers_at_once];
+    for check in checks {
+        check(&*open_rows(&backend.fresh()));
+    }
+    is_like_a_list(backend);
+    old_rows_are_deleted(backend);
+    if backend.outlives_its_process() {
+        what_was_flushed_survives_a_kill(backend);
+    }
+}
+
+#[test]
+fn memory_passes() {
+    suite(&Backend::Memory);
+}
+
+#[test]
+fn redb_passes() {
+    suite(&Backend::file(RecordsStore::Redb));
+}
+
+#[test]
+fn sqlite_passes() {
+    suite(&Backend::file(RecordsStore::Sqlite));
+}
+
+#[test]
+fn postgres_passes() {
+    if let Some(postgres) = Postgres::start() {
+        suite(&Backend::Postgres(Box::new(postgres)));
+    }
 }
 
 fn all(table: &str) -> Selection {
@@ -42,81 +114,193 @@ fn numbers(records: &dyn Records, table: &str) -> Vec<i64> {
     }
 }
 
-/// Runs a check on each kind of store.
-fn each_store(check: impl Fn(&dyn Records)) {
-    check(&MemoryRecords::new(None));
-    let folder = tempfile::tempdir().unwrap();
-    check(&*open(&folder.path().join("store.redb"), Duration::ZERO).records);
+fn limits_are_told(records: &dyn Records) {
+    let refused = |table: &str, fields: Vec<(String, FieldValue)>| records.append("x", table, vec![Row { at_ms: 1, fields }]).unwrap_err();
+    assert_eq!(refused("", vec![]), RecordsError::Table(String::new()));
+    assert_eq!(refused("A", vec![]), RecordsError::Table("A".into()));
+    assert_eq!(refused(&"a".repeat(65), vec![]), RecordsError::Table("a".repeat(64)));
+    assert_eq!(refused("a", vec![("n".into(), FieldValue::Null); 65]), RecordsError::TooManyFields(65));
+    assert_eq!(refused("a", vec![("n".repeat(129), FieldValue::Null)]), RecordsError::FieldNameTooLong(129));
+    let long = refused("a", vec![("n".into(), FieldValue::Text("x".repeat(MAX_ROW)))]);
+    assert!(matches!(long, RecordsError::RowTooLong(n) if n > MAX_ROW), "{long}");
+    let second_is_wrong = vec![row(1, 1), Row { at_ms: 1, fields: vec![("n".repeat(129), FieldValue::Null)] }];
+    assert_eq!(records.append("x", "a", second_is_wrong), Err(RecordsError::FieldNameTooLong(129)));
+    assert_eq!(numbers(records, "a"), [] as [i64; 0], "all rows or none");
+    assert_eq!(records.query("x", &all("a"), 1, Some("1")), Err(RecordsError::Cursor));
+    let grouping = Grouping { every_ms: Some(0), ..Grouping::default() };
+    assert_eq!(records.summarise("x", &all("a"), &grouping), Err(RecordsError::EmptyStretch));
+    for n in 0..MAX_TABLES {
+        records.append("x", &format!("t{n}"), vec![row(1, 1)]).unwrap();
+    }
+    assert_eq!(records.append("x", "a", vec![row(1, 1)]), Err(RecordsError::TooManyTables));
+    assert_eq!(records.append("x", "t0", vec![row(1, 2)]), Ok(()));
 }
 
-#[test]
-fn limits_are_told() {
-    each_store(|records| {
-        let refused =
-            |table: &str, fields: Vec<(String, FieldValue)>| records.append("x", table, vec![Row { at_ms: 1, fields }]).unwrap_err();
-        assert_eq!(refused("", vec![]), RecordsError::Table(String::new()));
-        assert_eq!(refused("A", vec![]), RecordsError::Table("A".into()));
-        assert_eq!(refused(&"a".repeat(65), vec![]), RecordsError::Table("a".repeat(64)));
-        assert_eq!(refused("a", vec![("n".into(), FieldValue::Null); 65]), RecordsError::TooManyFields(65));
-        assert_eq!(refused("a", vec![("n".repeat(129), FieldValue::Null)]), RecordsError::FieldNameTooLong(129));
-        let long = refused("a", vec![("n".into(), FieldValue::Text("x".repeat(MAX_ROW)))]);
-        assert!(matches!(long, RecordsError::RowTooLong(n) if n > MAX_ROW), "{long}");
-        let second_is_wrong = vec![row(1, 1), Row { at_ms: 1, fields: vec![("n".repeat(129), FieldValue::Null)] }];
-        assert_eq!(records.append("x", "a", second_is_wrong), Err(RecordsError::FieldNameTooLong(129)));
-        assert_eq!(numbers(records, "a"), [] as [i64; 0], "all rows or none");
-        assert_eq!(records.query("x", &all("a"), 1, Some("1")), Err(RecordsError::Cursor));
-        let grouping = Grouping { every_ms: Some(0), ..Grouping::default() };
-        assert_eq!(records.summarise("x", &all("a"), &grouping), Err(RecordsError::EmptyStretch));
-        for n in 0..MAX_TABLES {
-            records.append("x", &format!("t{n}"), vec![row(1, 1)]).unwrap();
+fn pages_are_bounded_in_bytes(records: &dyn Records) {
+    let text = FieldValue::Text("x".repeat(MAX_ROW - 100));
+    records.append("x", "a", (0..40).map(|at_ms| Row { at_ms, fields: vec![("t".into(), text.clone())] }).collect()).unwrap();
+    let page = records.query("x", &all("a"), 1000, None).unwrap();
+    assert_eq!(page.rows.len(), MAX_PAGE_BYTES / MAX_ROW);
+    assert_eq!(records.query("x", &all("a"), 1000, page.cursor.as_deref()).unwrap().rows[0].at_ms, 39 - 16);
+}
+
+fn groups_are_bounded(records: &dyn Records) {
+    records.append("x", "a", (0..=MAX_GROUPS as u64).map(|at| row(at, at as i64)).collect()).unwrap();
+    let by_n = Grouping { by: vec!["n".into()], ..Grouping::default() };
+    assert_eq!(records.summarise("x", &all("a"), &by_n), Err(RecordsError::TooManyGroups));
+    let fewer = Selection { since_ms: Some(1), ..all("a") };
+    assert_eq!(records.summarise("x", &fewer, &by_n).unwrap().len(), MAX_GROUPS);
+}
+
+fn namespaces_are_apart(records: &dyn Records) {
+    records.append("x", "a", vec![row(1, 1)]).unwrap();
+    records.append("y", "a", vec![row(1, 2)]).unwrap();
+    records.flush();
+    assert_eq!(numbers(records, "a"), [1]);
+}
+
+fn tables_are_told(records: &dyn Records) {
+    assert_eq!(records.tables().unwrap(), []);
+    records.append("x", "b", vec![row(1, 1)]).unwrap();
+    records.append("x", "a", vec![row(1, 1)]).unwrap();
+    records.flush();
+    records.append("a", "z", vec![row(1, 1)]).unwrap();
+    let tables = records.tables().unwrap();
+    let tables: Vec<(&str, &str)> = tables.iter().map(|(n, t)| (n.as_str(), t.as_str())).collect();
+    assert_eq!(tables, [("a", "z"), ("x", "a"), ("x", "b")]);
+}
+
+/// However many write at once, the ledger is what they wrote.
+fn writers_at_once(records: &dyn Records) {
+    const WRITERS: u64 = 8;
+    const ROWS: u64 = 500;
+    std::thread::scope(|scope| {
+        for writer in 0..WRITERS {
+            scope.spawn(move || {
+                for n in 0..ROWS {
+                    // Times collide among the writers, and batches have many sizes.
+                    let rows = (0..=n % 3).map(|part| row(n / 7, (writer * ROWS + n) as i64 * 10 + part as i64)).collect();
+                    records.append("x", "ledger", rows).unwrap();
+                    if n % 97 == writer {
+                        records.flush();
+                    }
+                }
+            });
         }
-        assert_eq!(records.append("x", "a", vec![row(1, 1)]), Err(RecordsError::TooManyTables));
-        assert_eq!(records.append("x", "t0", vec![row(1, 2)]), Ok(()));
     });
+    let mut wanted: Vec<i64> =
+        (0..WRITERS * ROWS).flat_map(|n| (0..=(n % ROWS % 3) as i64).map(move |part| n as i64 * 10 + part)).collect();
+    let mut found: Vec<i64> = Vec::new();
+    for row in read(records, &all("ledger"), MAX_PAGE) {
+        found.extend(number(&row.fields[0].1).map(|n| n as i64));
+    }
+    found.sort_unstable();
+    wanted.sort_unstable();
+    assert_eq!(found, wanted);
+    let sums = Grouping { sums: vec!["n".into()], ..Grouping::default() };
+    let total = &records.summarise("x", &all("ledger"), &sums).unwrap()[0];
+    assert_eq!((total.count, total.sums[0]), (wanted.len() as u64, wanted.iter().sum::<i64>() as f64));
 }
 
-#[test]
-fn pages_are_bounded_in_bytes() {
-    each_store(|records| {
-        let text = FieldValue::Text("x".repeat(MAX_ROW - 100));
-        records.append("x", "a", (0..40).map(|at_ms| Row { at_ms, fields: vec![("t".into(), text.clone())] }).collect()).unwrap();
-        let page = records.query("x", &all("a"), 1000, None).unwrap();
-        assert_eq!(page.rows.len(), MAX_PAGE_BYTES / MAX_ROW);
-        assert_eq!(records.query("x", &all("a"), 1000, page.cursor.as_deref()).unwrap().rows[0].at_ms, 39 - 16);
-    });
+fn old_rows_are_deleted(backend: &Backend) {
+    let far = i64::MAX as u64 / 2;
+    let mut storage = backend.fresh();
+    let mut records = open_rows(&storage);
+    let fill = |records: &dyn Records| {
+        for table in ["a", "b"] {
+            records.append("x", table, vec![row(1, 1), row(2, 2), row(far, 3)]).unwrap();
+        }
+        records.append("y", "c", (0..25_000).map(|at| row(at, 1)).collect()).unwrap();
+    };
+    if backend.outlives_its_process() {
+        fill(&*records);
+        drop(records);
+        storage.retain_records = Duration::from_secs(3600);
+        records = open_rows(&storage);
+    } else {
+        storage.retain_records = Duration::from_secs(3600);
+        records = open_rows(&storage);
+        fill(&*records);
+    }
+    // One transaction deletes 10,000 rows; a flush goes on until there are no more.
+    records.flush();
+    assert_eq!(numbers(&*records, "a"), [3]);
+    assert_eq!(numbers(&*records, "b"), [3]);
+    assert_eq!(records.query("y", &all("c"), 1, None).unwrap(), Page::default());
 }
 
-#[test]
-fn groups_are_bounded() {
-    each_store(|records| {
-        records.append("x", "a", (0..=MAX_GROUPS as u64).map(|at| row(at, at as i64)).collect()).unwrap();
-        let by_n = Grouping { by: vec!["n".into()], ..Grouping::default() };
-        assert_eq!(records.summarise("x", &all("a"), &by_n), Err(RecordsError::TooManyGroups));
-        let fewer = Selection { since_ms: Some(1), ..all("a") };
-        assert_eq!(records.summarise("x", &fewer, &by_n).unwrap().len(), MAX_GROUPS);
-    });
+/// Rows of one step of the child.
+const BURST: i64 = 200;
+
+/// A process that appends, flushes and says so is killed in the middle: what it said is there, and what it did not say is there whole or not.
+fn what_was_flushed_survives_a_kill(backend: &Backend) {
+    let storage = backend.fresh();
+    let records = &storage.records;
+    let place = records.path.clone().unwrap_or_else(|| PathBuf::from(records.url.as_ref().unwrap().expose()));
+    let kind = records.r#type.unwrap().word();
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["storage::records::tests::child_that_appends", "--exact", "--nocapture"])
+        .env("WASMGATE_TEST_CHILD", format!("{kind} {}", place.display()))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = std::io::BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let said = lines.filter_map(|line| line.rsplit_once("flushed ")?.1.parse::<i64>().ok()).nth(4).expect("the child flushes");
+    child.kill().unwrap();
+    child.wait().unwrap();
+
+    let records = open_rows(&storage);
+    let mut found = Vec::new();
+    for row in read(&*records, &all("a"), MAX_PAGE) {
+        found.extend(number(&row.fields[0].1).map(|n| n as i64));
+    }
+    found.reverse();
+    assert!(found.len() as i64 >= said, "{} rows of {said} that were flushed", found.len());
+    assert_eq!(found, (0..found.len() as i64).collect::<Vec<_>>(), "in order, none twice");
+    // It goes on where it was.
+    records.append("x", "a", vec![row(1, -1)]).unwrap();
+    records.flush();
+    assert_eq!(read(&*records, &all("a"), 1).first(), Some(&row(1, -1)));
 }
 
+/// Not a test of its own: what the process that is killed does.
 #[test]
-fn namespaces_are_apart() {
-    each_store(|records| {
-        records.append("x", "a", vec![row(1, 1)]).unwrap();
-        records.append("y", "a", vec![row(1, 2)]).unwrap();
+fn child_that_appends() {
+    let Ok(child) = std::env::var("WASMGATE_TEST_CHILD") else { return };
+    let (kind, place) = child.split_once(' ').unwrap();
+    let store = RecordsStore::from_word(kind).unwrap();
+    let (path, url) = match store {
+        RecordsStore::Postgres => (None, Some(Secret::new(place.to_owned()))),
+        _ => (Some(PathBuf::from(place)), None),
+    };
+    let records = RecordsConfig { r#type: Some(store), path, url, ..RecordsConfig::default() };
+    let storage = Storage { flush_interval: Duration::from_millis(1), records, retain_records: Duration::ZERO, ..Storage::default() };
+    let records = open_rows(&storage);
+    for step in 0.. {
+        for n in 0..BURST {
+            records.append("x", "a", vec![row(1, step * BURST + n)]).unwrap();
+        }
         records.flush();
-        assert_eq!(numbers(records, "a"), [1]);
-    });
+        // Past the harness: its lock is not worth a wait.
+        let mut out = std::io::stdout();
+        if writeln!(out, "flushed {}", (step + 1) * BURST).and_then(|()| out.flush()).is_err() {
+            return;
+        }
+    }
 }
 
 #[test]
-fn a_full_queue_is_an_error() {
+fn a_full_queue_is_an_error_where_that_is_wanted() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.redb");
     let database = ::redb::Database::create(&path).unwrap();
-    let source = Arc::new(RowSource::open(&database, None).unwrap());
+    let bounds = Bounds { when_full: WhenFull::Refuse, ..Bounds::default() };
+    let source = Arc::new(RowSource::open(&database, None, bounds).unwrap());
     let (database, blocked) = (Arc::new(database), Arc::new(::redb::Database::create(folder.path().join("other.redb")).unwrap()));
     // A writer that never gets its turn.
     let _turn = blocked.begin_write().unwrap();
-    let writer = Arc::new(storage::writer::Writer::start(Arc::clone(&blocked), vec![Arc::clone(&source) as _]).unwrap());
+    let work = storage::redb::Transactions { database: Arc::clone(&blocked), sources: vec![Arc::clone(&source) as _] };
+    let writer = Arc::new(storage::writer::Writer::start("other".into(), Duration::from_millis(1), Box::new(work)).unwrap());
     let records = RedbRecords::new(source, database, Arc::clone(&writer));
     records.append("x", "a", (0..MAX_WAITING_ROWS as u64).map(|at| row(at, 0)).collect()).unwrap();
     assert_eq!(records.append("x", "a", vec![row(1, 1)]), Err(RecordsError::Busy(MAX_WAITING_ROWS)));
@@ -126,45 +310,88 @@ fn a_full_queue_is_an_error() {
 }
 
 #[test]
-fn what_is_on_disk_survives_a_kill() {
-    let folder = tempfile::tempdir().unwrap();
-    let (path, image) = (folder.path().join("store.redb"), folder.path().join("image.redb"));
-    let store = open(&path, Duration::ZERO);
-    store.records.append("x", "a", vec![row(5, 1), row(7, 2)]).unwrap();
-    store.records.flush();
-    store.records.append("x", "a", vec![row(6, 3)]).unwrap();
-    // The file as a process that is killed now leaves it: never closed.
-    std::fs::copy(&path, &image).unwrap();
-    drop(store);
-    let killed = open(&image, Duration::ZERO);
-    let numbers_left = numbers(&*killed.records, "a");
-    assert!(numbers_left == [2, 1] || numbers_left == [2, 3, 1], "{numbers_left:?}");
-    killed.records.append("x", "a", vec![row(7, 4)]).unwrap();
-    assert_eq!(numbers(&*killed.records, "a")[..2], [4, 2], "numbers of rows go on where they were");
-
-    // Closed in order: nothing is lost, flushed or not.
-    assert_eq!(numbers(&*open(&path, Duration::ZERO).records, "a"), [2, 3, 1]);
+fn a_redb_file_is_open_in_one_process() {
+    let backend = Backend::file(RecordsStore::Redb);
+    let storage = backend.fresh();
+    let _open = open_rows(&storage);
+    let refused = storage::open_records(&storage).err().map(|e| format!("{e:#}")).unwrap();
+    assert!(refused.contains("stop the gateway first"), "{refused}");
 }
 
 #[test]
-fn rows_that_are_too_old_are_deleted() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("store.redb");
-    let far = u64::MAX / 2;
-    let store = open(&path, Duration::ZERO);
-    for table in ["a", "b"] {
-        store.records.append("x", table, vec![row(1, 1), row(2, 2), row(far, 3)]).unwrap();
+fn an_sqlite_file_is_read_and_written_by_several() {
+    let backend = Backend::file(RecordsStore::Sqlite);
+    share(&backend.fresh());
+}
+
+/// Two processes that write to one store have numbers of their own, and see what the other wrote.
+fn share(storage: &Storage) {
+    let (one, two) = (open_rows(storage), open_rows(storage));
+    for n in 0..500 {
+        one.append("x", "a", vec![row(1, n)]).unwrap();
+        two.append("x", "a", vec![row(1, 1000 + n)]).unwrap();
     }
-    store.records.append("y", "c", (0..25_000).map(|at| row(at, 1)).collect()).unwrap();
-    drop(store);
-    let store = open(&path, Duration::from_secs(3600));
-    // One transaction deletes 10,000 rows.
-    for _ in 0..3 {
-        store.records.flush();
+    one.flush();
+    two.flush();
+    let mut found = numbers(&*one, "a");
+    assert_eq!(found, numbers(&*two, "a"));
+    found.sort_unstable();
+    assert_eq!(found, (0..500).chain(1000..1500).collect::<Vec<_>>());
+}
+
+#[test]
+fn postgres_is_shared_and_comes_back() {
+    let Some(mut postgres) = Postgres::start() else { return };
+    let url = postgres.database("shared");
+    let records =
+        RecordsConfig { r#type: Some(RecordsStore::Postgres), url: Some(Secret::new(url)), queue: 50, ..RecordsConfig::default() };
+    let interval = Duration::from_millis(5);
+    let storage = Storage { flush_interval: interval, retain_records: Duration::ZERO, records, ..Storage::default() };
+    let wide = Storage { records: RecordsConfig { queue: 10_000, ..storage.records.clone() }, ..storage.clone() };
+    share(&wide);
+
+    // Away from the start, rows wait, the queue is bounded, and nobody waits.
+    postgres.end();
+    let records = open_rows(&storage);
+    for n in 0..60 {
+        records.append("x", "away", vec![row(n as u64, n)]).unwrap();
     }
-    assert_eq!(numbers(&*store.records, "a"), [3]);
-    assert_eq!(numbers(&*store.records, "b"), [3]);
-    assert_eq!(store.records.query("y", &all("c"), 1, None).unwrap(), Page::default());
+    records.flush();
+    let health = records.health();
+    assert!(health.waiting == 50 && health.dropped == 10 && health.failures > 0, "{health:?}");
+    assert_eq!(records.query("x", &all("away"), 1, None), Err(RecordsError::Unreadable));
+    postgres.begin();
+    records.flush();
+    assert_eq!(records.health().waiting, 0);
+    assert_eq!(numbers(&*records, "away"), (10..60).rev().collect::<Vec<_>>());
+
+    // Away for a while, with connections that were used before.
+    postgres.end();
+    records.append("x", "away", vec![row(100, 100)]).unwrap();
+    records.flush();
+    assert_eq!(records.health().waiting, 1);
+    postgres.begin();
+    records.flush();
+    assert_eq!(numbers(&*records, "away")[0], 100);
+
+    // For people, and for the index.
+    assert_eq!(postgres.query("shared", "SELECT fields->>'n' FROM wasmgate_records WHERE tbl = 'away' ORDER BY at_ms LIMIT 1"), "10");
+    drop(records);
+    let records = open_rows(&wide);
+    let text = |at_ms, key: &str| Row { at_ms, fields: vec![("key".into(), FieldValue::Text(key.into()))] };
+    records.append("x", "keys", (0..3000).map(|n| text(n, if n % 1000 == 7 { "mine" } else { "other" })).collect()).unwrap();
+    records.flush();
+    let filter = Filter { field: "key".into(), comparison: Comparison::Equal, value: FieldValue::Text("mine".into()) };
+    let mine = Selection { filters: vec![filter], ..all("keys") };
+    assert_eq!(read(&*records, &mine, 2).iter().map(|r| r.at_ms).collect::<Vec<_>>(), [2007, 1007, 7]);
+
+    // A schema that is newer is left alone, and that is said.
+    drop(records);
+    postgres.query("shared", "UPDATE wasmgate_schema SET version = 99");
+    let records = open_rows(&storage);
+    records.append("x", "away", vec![row(200, 200)]).unwrap();
+    records.flush();
+    assert_eq!(records.health().waiting, 1);
 }
 
 /// What is done to a store.
@@ -308,7 +535,7 @@ fn read(records: &dyn Records, selection: &Selection, limit: usize) -> Vec<Row> 
     }
 }
 
-fn run(steps: Vec<Step>, mut records: Arc<dyn Records>, mut reopen: impl FnMut(Arc<dyn Records>) -> Arc<dyn Records>) {
+fn run(steps: Vec<Step>, mut records: Arc<dyn Records>, reopen: impl Fn(Arc<dyn Records>) -> Arc<dyn Records>) {
     let mut model = Model::default();
     for step in steps {
         match step {
@@ -333,21 +560,23 @@ fn run(steps: Vec<Step>, mut records: Arc<dyn Records>, mut reopen: impl FnMut(A
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn memory_is_like_a_list(steps in proptest::collection::vec(step(), 1..40)) {
-        run(steps, Arc::new(MemoryRecords::new(None)), |records| records);
-    }
-
-    #[test]
-    fn the_file_is_like_a_list(steps in proptest::collection::vec(step(), 1..40)) {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("store.redb");
-        run(steps, open_rows(&path), |records| {
+/// Whatever is done to a store, it answers as a plain list would.
+fn is_like_a_list(backend: &Backend) {
+    // A database is made for each case.
+    let cases = if matches!(backend, Backend::Postgres(_)) { 16 } else { 64 };
+    let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
+    let ran = TestRunner::new(config).run(&proptest::collection::vec(step(), 1..40), |steps| {
+        let storage = backend.fresh();
+        run(steps, open_rows(&storage), |records| {
+            if !backend.outlives_its_process() {
+                return records;
+            }
             drop(records);
-            open_rows(&path)
+            open_rows(&storage)
         });
+        Ok(())
+    });
+    if let Err(e) = ran {
+        panic!("{e}");
     }
 }

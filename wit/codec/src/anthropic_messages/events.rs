@@ -8,7 +8,7 @@ use crate::error_body;
 use crate::hub::{
     BlockDelta, BlockId, BlockStart, ChatError, Delta, ErrorClass, Extra, Part, PartKind, StreamEvent, StreamFinish, StreamStart, set_extra,
 };
-use crate::json::{Document, Fields, Object, Path, Value};
+use crate::json::{Document, Fields, Kind, Object, Path, Value};
 
 /// Events of this format to hub events.
 #[derive(Debug, Default)]
@@ -181,7 +181,8 @@ impl Decoder {
             reason = read_finish(&mut delta);
             extras = delta.rest();
         }
-        if let Some(usage) = f.take("usage") {
+        // What is no usage takes nothing away from what the start told.
+        if let Some(usage) = f.take("usage").filter(|v| v.kind() == Kind::Object) {
             let merged = merged_usage(self.usage.as_deref(), usage.raw());
             let usage = Value::parse(&merged).and_then(read_usage);
             self.usage = Some(merged);

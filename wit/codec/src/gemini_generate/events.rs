@@ -146,6 +146,9 @@ impl Decoder {
         let spent = f.lenient("usageMetadata", usage::read);
         if answer::refuses(&f) {
             self.told.refused();
+        } else if self.told.blocked {
+            // Why the prompt was refused stays: without it, the answer would not say that it was.
+            f.take("promptFeedback");
         }
         self.members(head, f, out);
         for (i, candidate) in candidates.into_iter().enumerate() {

@@ -5,7 +5,7 @@ use super::answer::{self, BLOCKED, CONTENT};
 use super::{NAME, asks, blocks, error, usage};
 use crate::hub::{
     BlockDelta, BlockId, BlockStart, ChatError, Delta, Extra, FinishReason, Part, PartKind, StreamEvent, StreamFinish, StreamStart,
-    Thinking, Usage, extra,
+    Thinking, Usage, extra, set_extra,
 };
 use crate::json::{Array, Object};
 use crate::map::{Crossing, Extras};
@@ -109,7 +109,10 @@ impl Encoder {
             let extras = finish.map(|f| f.extras.as_slice()).unwrap_or_default();
             self.crossing.lose_extras(&format!("choices[{}]", choice.0), extras);
             if self.crossing.same {
-                self.waiting.extend(extras.iter().filter_map(|e| Some(Extra::new(e.name.strip_prefix("event.")?, e.value.clone()))));
+                // What was told anew stands in place of what still waits.
+                for (name, value) in extras.iter().filter_map(|e| Some((e.name.strip_prefix("event.")?, &e.value))) {
+                    set_extra(&mut self.waiting, name, value.clone());
+                }
             }
         }
         let blocked = match &choices[..] {
@@ -203,9 +206,10 @@ impl Encoder {
     fn block_stop(&mut self, at: BlockId, out: &mut Vec<u8>) {
         let Some(place) = self.open.iter().position(|open| open.at == at) else { return };
         self.open[place].stopped = true;
-        // Calls may be open at once and end in any order; they are written in the order in which they began.
-        while self.open.first().is_some_and(|open| open.stopped) {
-            let open = self.open.remove(0);
+        // Calls may be open at once and end in any order; those of a choice are written in the order in which they began.
+        let first = |open: &[Open]| open.iter().position(|open| open.at.choice == at.choice).filter(|first| open[*first].stopped);
+        while let Some(place) = first(&self.open) {
+            let open = self.open.remove(place);
             self.whole(open, out);
         }
     }

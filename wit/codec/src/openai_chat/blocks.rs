@@ -138,6 +138,9 @@ impl Choice {
                 PartKind::Thinking(Thinking { text, signature }) => {
                     if !told && !text.is_empty() {
                         self.thinking("reasoning_details", text, Vec::new(), out);
+                        if let Some(StreamEvent::BlockDelta(d)) = out.last_mut() {
+                            d.extras.push(Extra::new(IN_DETAILS, "true"));
+                        }
                     }
                     if let Some(signature) = signature.filter(|s| !s.is_empty()) {
                         if !matches!(self.run, Some((Run::Thinking(_), _))) {

@@ -262,13 +262,16 @@ impl Encoder {
                     let extras = block.map(|b| b.extras.clone()).unwrap_or_default();
                     self.chunk(index, &d.extras, None, out, |o| thinking_item(o, text, &extras));
                 }
-                Some("reasoning_details") if extra(&d.extras, "message.reasoning_details").is_some() => {
-                    self.chunk(index, &d.extras, None, out, |_| {})
+                // The details tell it, in the extras of this event or of another one of the same chunk.
+                Some("reasoning_details") if extra(&d.extras, IN_DETAILS).is_some() => {
+                    if d.extras.len() > 1 {
+                        self.chunk(index, &d.extras, None, out, |_| {});
+                    }
                 }
                 Some("reasoning") => self.chunk(index, &d.extras, None, out, |o| hot_string(o, "reasoning", text)),
                 _ => self.chunk(index, &d.extras, None, out, |o| hot_string(o, reasoning::STRINGS[0], text)),
             },
-            // The details tell it, in the extras of this event or of another one of the same chunk.
+            // The same.
             Delta::Signature(_) if same && extra(&d.extras, IN_DETAILS).is_some() => {
                 if d.extras.len() > 1 {
                     self.chunk(index, &d.extras, None, out, |_| {});
@@ -278,7 +281,8 @@ impl Encoder {
             Delta::Arguments(piece) => {
                 let Some((n, kind)) = block.and_then(|b| b.call) else { return };
                 let extras: Vec<Extra> = if same { d.extras.clone() } else { Vec::new() };
-                self.chunk(index, &[], None, out, |o| call_piece(o, n, kind, piece, &extras));
+                // What the choice told beside it goes there.
+                self.chunk(index, &d.extras, None, out, |o| call_piece(o, n, kind, piece, &extras));
             }
             Delta::Other(_) if same => {}
             Delta::Other(_) => {
@@ -376,7 +380,7 @@ fn call_start(out: &mut Vec<u8>, call: &ToolCall, n: u64, fallback: &str, extras
         extras.iter().filter_map(|e| Some((prefix(e)?, e))).for_each(|(name, e)| inner.json(&name, &e.value));
         inner.end();
         for e in extras.iter().filter(|e| prefix(e).is_none() && !e.name.starts_with('$') && !entry_own(&e.name)).collect::<Vec<_>>() {
-            entry.json(&e.name, &e.value);
+            entry.json(plain_name(&e.name), &e.value);
         }
         entry.end();
         list.end();

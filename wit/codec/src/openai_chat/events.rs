@@ -125,7 +125,10 @@ impl Decoder {
             extras = choice.delta(delta, out);
         }
         let finish = f.lenient("finish_reason", |v| v.text()).filter(|word| !word.is_empty());
-        f.take("finish_reason");
+        // What they hold instead is nothing: a chunk has its own.
+        for name in ["index", "delta", "finish_reason"] {
+            f.take(name);
+        }
         if f.untaken().any(|(_, value)| !value.is_null()) {
             extras.extend(f.rest_beside());
         }

@@ -80,8 +80,9 @@ pub(super) fn read_content(
             }
             Ok(ContentShape::Parts)
         }
+        // One part by itself, or anything.
         _ if care == Care::Lenient => {
-            parts.push(super::parts::other(content));
+            parts.push(super::parts::read(content, path).unwrap_or_else(|_| super::parts::other(content)));
             Ok(ContentShape::Parts)
         }
         _ => Err(content.expected(path, "a string, an array of parts or null")),

@@ -102,6 +102,11 @@ pub(super) fn write(o: &mut Object<'_>, r: &ChatRequest, extras: Extras<'_>, c: 
         if c.same { o.int("top_k", k) } else { c.lose("top_k", "OpenAI has no such parameter") }
     }
     match (p.max_tokens, extras.get("max_completion_tokens")) {
+        // Said to be absent: the old name told it.
+        (Some(n), Some("null")) if !wants_new_name(&r.model) => {
+            o.int("max_tokens", n);
+            o.raw("max_completion_tokens", "null");
+        }
         (Some(n), Some(_)) => o.int("max_completion_tokens", n),
         (Some(n), None) if !c.same && wants_new_name(&r.model) => o.int("max_completion_tokens", n),
         (Some(n), None) => o.int("max_tokens", n),

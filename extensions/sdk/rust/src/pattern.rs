@@ -1,4 +1,4 @@
-//! Names with `*` for any text.
+//! Names with `*` for any text, as settings write them.
 
 /// Whether a name has the shape of a pattern.
 pub fn matches(pattern: &str, name: &str) -> bool {

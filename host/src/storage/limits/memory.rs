@@ -6,61 +6,20 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::{Granted, Refused, Rule};
+
 /// Pieces of a sliding window.
-const SLOTS: u64 = 60;
+pub const SLOTS: u64 = 60;
 
 /// Pieces that count: one more, because what was taken at the end of the first would otherwise be forgotten too early. So a window
 /// may be longer by one piece, but never shorter.
-const KEPT: u64 = SLOTS + 1;
+pub const KEPT: u64 = SLOTS + 1;
 
 /// Reservations that are never settled are forgotten after this.
-const FORGOTTEN_AFTER: Duration = Duration::from_secs(3600);
+pub const FORGOTTEN_AFTER: Duration = Duration::from_secs(3600);
 
 /// Counters are looked through for idle ones when there are so many, and again when there are twice as many.
 const SWEEP_FROM: usize = 10_000;
-
-/// How a key is limited.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rule {
-    /// `capacity` at most, of which `refill` comes back in `per`.
-    TokenBucket {
-        /// Most that can be there.
-        capacity: u64,
-        /// What comes back.
-        refill: u64,
-        /// In how long.
-        per: Duration,
-    },
-    /// `limit` at most in any stretch of `window`.
-    SlidingWindow {
-        /// Most in the window.
-        limit: u64,
-        /// Its length.
-        window: Duration,
-    },
-}
-
-/// What was reserved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Granted {
-    /// Name of the reservation.
-    pub reservation: u64,
-    /// What is left.
-    pub remaining: u64,
-    /// When everything will have come back.
-    pub reset: Duration,
-}
-
-/// Nothing was reserved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Refused {
-    /// What is left.
-    pub remaining: u64,
-    /// When as much may be there; none when that is never.
-    pub retry_after: Option<Duration>,
-    /// When everything will have come back.
-    pub reset: Duration,
-}
 
 /// All counters of the process.
 pub struct Limiter {

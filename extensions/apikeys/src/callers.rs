@@ -1,0 +1,73 @@
+//! What the host asks: who the caller of another extension's route is, and which models they may use.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use wasmgate_sdk::prelude::*;
+use wasmgate_sdk::{HttpRequest, log};
+
+use crate::permissions::Wish;
+use crate::{ApiKeys, credential};
+
+/// The paths of the manifest.
+pub const IDENTITY: &str = "/apikeys/identity";
+pub const CATALOGUE: &str = "/apikeys/catalogue";
+
+/// A model that can be asked for.
+#[derive(Debug, Serialize, Deserialize)]
+struct Offered {
+    id: String,
+    #[serde(default)]
+    provider: String,
+    model: String,
+}
+
+#[derive(Deserialize)]
+struct Asked {
+    #[serde(default)]
+    caller: Value,
+    models: Vec<Offered>,
+}
+
+/// Who a request is of: `{"name": …}`, nothing when no key came with it, or why the key does not open.
+pub fn identity(keys: &ApiKeys, request: &HttpRequest) -> Reply {
+    let header = |name: &str| {
+        let value = request.headers.iter().find(|(n, _)| n == name)?;
+        String::from_utf8(value.1.clone()).ok()
+    };
+    let Some(secret) = credential::find(header, || request.query.clone()) else {
+        return Reply { status: 204, headers: Vec::new(), body: Vec::new() };
+    };
+    match keys.find(&secret) {
+        Ok(found) => document(200, &json!({"name": found.key.name, "team": found.key.team})),
+        Err(error) => {
+            let told = json!({"message": error.message, "code": error.code, "retry_after_ms": error.retry_after_ms});
+            document(error.http_status(), &told)
+        }
+    }
+}
+
+/// The models of a list that a caller may use. Nobody is the operator, who may see all.
+pub fn catalogue(keys: &ApiKeys, request: &HttpRequest) -> Reply {
+    let Ok(mut asked) = serde_json::from_slice::<Asked>(&request.body) else { return Reply::json(400, Vec::new()) };
+    if let Some(name) = asked.caller["name"].as_str() {
+        let key = match keys.named(name) {
+            Ok(key) => key,
+            Err(reason) => {
+                log::error(&reason);
+                return Reply::json(500, Vec::new());
+            }
+        };
+        // A key that was revoked meanwhile may use nothing.
+        let scopes = key.as_ref().map(|key| keys.scopes(key));
+        asked.models.retain(|m| {
+            let wish = Wish { requested: &m.id, alias: m.id != m.model, provider: &m.provider, model: &m.model };
+            scopes.as_ref().is_some_and(|scopes| scopes.iter().all(|s| s.rules.may_use(&wish).is_ok()))
+        });
+    }
+    document(200, &json!({"models": asked.models}))
+}
+
+/// A JSON document.
+pub fn document(status: u16, document: &Value) -> Reply {
+    Reply::json(status, document.to_string().into_bytes())
+}
