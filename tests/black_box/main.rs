@@ -6,6 +6,7 @@ mod bad_input;
 mod cancel;
 mod capabilities;
 mod cli;
+mod completions;
 mod config_cli;
 mod cortex;
 mod deploy;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use http::Method;
 use serde_json::{Value, json};
-use wasmgate_tests::client::{self, Event};
+use wasmgate_tests::client;
 use wasmgate_tests::python::CLIENT_KEY;
 use wasmgate_tests::{Answer, Client, Dialect, Gateway, Received, Reply, Step, Upstream};
 
@@ -70,9 +70,6 @@ fn said(request: &Received) -> (u16, &'static str, Vec<u8>) {
         ("POST", "/v1/embeddings") => {
             document("{ \"data\" : [{\"embedding\":[1.50,-0.0]}],\"usage\":{\"prompt_tokens\":8,\"total_tokens\":8}}")
         }
-        ("POST", "/v1/completions") => document(
-            r#"{"id":"cmpl-1","choices":[{"text":"x\u00e9"}],"usage":{"prompt_tokens":5,"completion_tokens":7,"total_tokens":12}}"#,
-        ),
         ("POST", "/v1/images/generations") => {
             document(r#"{"data":[{"b64_json":"aGk="}],"usage":{"input_tokens":50,"output_tokens":4160,"total_tokens":4210}}"#)
         }
@@ -99,9 +96,8 @@ async fn calls_and_answers_pass_unchanged_and_are_told_once() {
     .await;
     let (_gateway, client) = gateway(&upstream, "").await;
     let embeddings = "{ \"zeta\":[1.50,null], \"model\" : \"text-embedding-3-small\",\t\"input\":[\"caf\\u00e9\"] }\n";
-    let calls: [(&str, &str, &str, &str, &str, u32, &str); 16] = [
+    let calls: [(&str, &str, &str, &str, &str, u32, &str); 15] = [
         ("POST", "/v1/embeddings", JSON, embeddings, "openai-embeddings", 1, "8+0"),
-        ("POST", "/v1/completions", JSON, r#"{"model":"davinci-002","prompt":"x","max_tokens":1.0}"#, "openai-completions", 1, "5+7"),
         ("POST", "/v1/moderations", JSON, r#"{"input":"x"}"#, "openai-moderations", 1, "-"),
         ("POST", "/v1/images/generations", JSON, r#"{"model":"dall-e-3","prompt":"x"}"#, "openai-images", 1, "50+4160"),
         ("POST", "/v1/images/edits", FORM_TYPE, FORM, "openai-images", 0, "-"),
@@ -157,50 +153,6 @@ async fn a_model_is_replaced_where_it_stands_and_nothing_else() {
 }
 
 // === streams ===
-
-/// A stream of completions: two pieces, the usage, the end.
-fn completion_events() -> Vec<String> {
-    let piece = |text: &str, finish: Value| {
-        let choice = json!({"text": text, "index": 0, "logprobs": null, "finish_reason": finish});
-        format!("data: {}\n\n", json!({"id": "cmpl-1", "object": "text_completion", "choices": [choice], "model": "davinci-002"}))
-    };
-    let usage = json!({"id": "cmpl-1", "object": "text_completion", "choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}});
-    vec![piece("a", Value::Null), piece("b", json!("stop")), format!("data: {usage}\n\n"), "data: [DONE]\n\n".into()]
-}
-
-#[tokio::test]
-async fn completions_stream_with_the_usage_that_was_asked_for() {
-    let upstream = Upstream::start(|_| Reply::stream(completion_events())).await;
-    // The API is the same, whichever way a provider is asked for conversations.
-    let second = setup::named_provider("second", Dialect::Responses, &upstream.url());
-    let providers = setup::provider(Dialect::OpenAi, &upstream) + &second;
-    let gateway = Gateway::start(&setup::config(&providers, &fixture("tallies", ""))).await;
-    let client = Client::new(&gateway);
-    for (provider, asked) in [("up", true), ("up", false), ("second", true), ("second", false)] {
-        let mut request = json!({"model": format!("{provider}/davinci-002"), "prompt": "x", "stream": true});
-        if asked {
-            request["stream_options"] = json!({"include_usage": true});
-        }
-        let answer = post(&client, "/v1/completions", &request).await;
-        let mut expected = completion_events();
-        if !asked {
-            expected.remove(2);
-        }
-        assert_eq!((answer.status, answer.text()), (200, expected.concat()), "{provider}, asked for usage: {asked}");
-        assert!(answer.header("content-type").starts_with("text/event-stream"));
-        assert_told_once(&client, answer.header("x-request-id"), "openai-completions success 200 5+2").await;
-    }
-    assert!(upstream.received().iter().all(|r| r.json()["stream_options"]["include_usage"] == true));
-}
-
-#[tokio::test]
-async fn completions_that_break_off_end_with_an_error_event() {
-    let upstream = Upstream::start(|_| Reply::events(vec![Step::Send(completion_events()[0].clone().into()), Step::Cut])).await;
-    let (_gateway, client) = gateway(&upstream, "").await;
-    let answer = post(&client, "/v1/completions", &json!({"model": "davinci-002", "prompt": "x", "stream": true})).await;
-    Dialect::OpenAi.broken(&Event::all(&answer.text()));
-    assert_told_once(&client, answer.header("x-request-id"), "openai-completions error 200 -").await;
-}
 
 #[tokio::test]
 async fn other_streams_pass_byte_by_byte_and_tell_their_usage() {
@@ -422,7 +374,6 @@ async fn a_hook_that_refuses_is_told_in_the_dialect_and_nothing_is_sent() {
     let form = FORM.replace("whisper-1", "reject");
     for (path, kind, body, format) in [
         ("/v1/embeddings", JSON, r#"{"model":"reject","input":"x"}"#, "openai-embeddings"),
-        ("/v1/completions", JSON, r#"{"model":"reject","prompt":"x","stream":true}"#, "openai-completions"),
         ("/v1/audio/transcriptions", FORM_TYPE, &form, "openai-audio"),
     ] {
         let answer = call(&client, "POST", path, kind, body.as_bytes()).await;
@@ -450,27 +401,9 @@ async fn what_hooks_want_and_cannot_have_refuses_the_call() {
         assert!(message.contains(part) && message.contains("`embeddings`"), "{message}");
         assert_told_once(&client, answer.header("x-request-id"), "openai-embeddings error 400 -").await;
     }
-    // The probe looks at answers, and would not see this one.
-    let answer = post(&client, "/v1/completions", &json!({"model": "up/m", "prompt": "x"})).await;
-    let (code, message) = refused(&answer, 400);
-    assert_eq!(code, "operation_not_available");
-    assert!(message.contains("looked at") && message.contains("`completions`"), "{message}");
-    assert!(upstream.received().is_empty());
     // What a hook notes and adds to the answer holds.
     let answer = post(&client, "/v1/embeddings", &json!({"model": "note", "input": "x"})).await;
     assert_eq!((answer.status, answer.header("x-probe")), (404, "was here"), "{}", answer.text());
-}
-
-#[tokio::test]
-async fn a_filter_that_would_see_nothing_of_a_text_keeps_it_back() {
-    let upstream = Upstream::start(|_| Reply::json(200, &json!({"choices": [{"text": "a secret"}]}))).await;
-    let (_gateway, client) = gateway(&upstream, &fixture("redacts", "")).await;
-    let (code, _) = refused(&post(&client, "/v1/completions", &json!({"model": "up/m", "prompt": "x"})).await, 400);
-    assert_eq!(code, "operation_not_available");
-    assert!(upstream.received().is_empty());
-    // The filter does not look at this one, nor at numbers.
-    assert_eq!(post(&client, "/v1/completions", &json!({"model": "unseen", "prompt": "x"})).await.status, 404);
-    assert_eq!(post(&client, "/v1/embeddings", &json!({"model": "up/m", "input": "x"})).await.status, 200);
 }
 
 // === what does not get in ===

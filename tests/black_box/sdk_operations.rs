@@ -2,6 +2,7 @@
 //! its end once.
 
 use serde_json::{Value, json};
+use wasmgate_tests::answers::{Says, TEXT};
 use wasmgate_tests::python::CLIENT_KEY;
 use wasmgate_tests::{Client, Dialect, Gateway, Received, Reply, Upstream, node, python};
 
@@ -45,6 +46,8 @@ fn answer(request: &Received) -> Reply {
             ];
             Reply::stream(parts.map(|p| format!("data: {p}\n\n")).into_iter().chain(["data: [DONE]\n\n".into()]))
         }
+        // For completions, a conversation.
+        (_, "/v1/messages", _) => Says::text(TEXT).reply(Dialect::Anthropic, request),
         (_, "/v1/moderations", _) => ok(json!({"id": "modr-1", "model": "omni-moderation-latest", "results": [
             {"flagged": true, "categories": {"violence": true}, "category_scores": {"violence": 0.9}}]})),
         (_, "/v1/images/generations", _) => ok(json!({"created": 1, "data": [{"b64_json": "aGVsbG8="}],
@@ -126,6 +129,8 @@ fn openai() -> Value {
         "embeddings": {"vectors": [[0.5, -2.5], [0.5, -2.5]], "tokens": 2},
         "completion": {"text": "Grüße", "tokens": 3},
         "completion_stream": {"text": "Grüße", "tokens": 3},
+        "translated": {"text": TEXT, "tokens": 21},
+        "translated_stream": {"text": TEXT, "tokens": 21},
         "moderation": {"flagged": true, "violence": true},
         "image": {"image": "hello", "tokens": 11},
         "edit": "edited",

@@ -27,13 +27,13 @@ const calls = {
     const answer = await client.embeddings.create({ model: "text-embedding-3-small", input: ["a", "b"] });
     return { vectors: answer.data.map((d) => d.embedding), tokens: answer.usage.prompt_tokens };
   },
-  async completion() {
-    const answer = await client.completions.create({ model: "davinci-002", prompt: "x", max_tokens: 5, temperature: 0 });
+  async completion(model = "davinci-002") {
+    const answer = await client.completions.create({ model, prompt: "x", max_tokens: 5, temperature: 0 });
     return { text: answer.choices[0].text, tokens: answer.usage.total_tokens };
   },
-  async completion_stream() {
+  async completion_stream(model = "davinci-002") {
     const out = { text: "", tokens: null };
-    const request = { model: "davinci-002", prompt: "x", stream: true, stream_options: { include_usage: true } };
+    const request = { model, prompt: "x", stream: true, stream_options: { include_usage: true } };
     for await (const chunk of await client.completions.create(request)) {
       out.text += chunk.choices.map((c) => c.text).join("");
       out.tokens = chunk.usage?.total_tokens ?? out.tokens;
@@ -76,6 +76,8 @@ const calls = {
 (async () => {
   const out = {};
   for (const [name, call] of Object.entries(calls)) out[name] = await call();
+  out.translated = await calls.completion("claude/m");
+  out.translated_stream = await calls.completion_stream("claude/m");
   out.denied = await failure(() => client.embeddings.create({ model: "reject", input: "x" }));
   out.busy = await failure(() => client.embeddings.create({ model: "up/busy", input: "x" }));
   out["not spoken"] = await failure(() => client.embeddings.create({ model: "claude/x", input: "x" }));

@@ -72,6 +72,13 @@ fn requests(format: Format) -> Vec<Value> {
                     {"role": "model", "parts": [{"functionCall": {"name": "weather", "args": {"city": "Köln"}}, "thoughtSignature": "sealed"}]},
                     {"role": "user", "parts": [{"functionResponse": {"name": "weather", "response": {"output": "rain"}}}]}]}),
         ],
+        Format::OpenaiCompletions => vec![
+            json!({"model": "davinci-002", "prompt": "Grüße 😀", "temperature": 0.2, "stream": true, "stream_options": {"include_usage": true},
+                "stop": ["\n"], "seed": 7, "user": "u", "logprobs": 3, "echo": true}),
+            json!({"model": "davinci-002", "prompt": ["a", "b"], "suffix": "c", "best_of": 2}),
+            json!({"model": "davinci-002", "prompt": [[1, 2], [3]], "max_tokens": 0}),
+            json!({"model": "davinci-002", "prompt": [1, "a"]}),
+        ],
     };
     // What `messages` are elsewhere is `input` there, and `contents`.
     let wrong = wrong.into_iter().map(|request| match format {
@@ -229,6 +236,11 @@ fn responses() {
 }
 
 #[test]
+fn completions() {
+    check::<OpenAiApi>("openai-api", Format::OpenaiCompletions, "/v1/completions");
+}
+
+#[test]
 fn gemini() {
     check::<GeminiApi>("gemini-api", Format::GeminiGenerate, "/v1beta/models/m:streamGenerateContent");
 }
@@ -269,8 +281,6 @@ fn openai_operations() {
         ("/v1/embeddings", json!({"model": "m", "input": ["a", "Köln"]})),
         ("/v1/embeddings", json!({"model": "m", "input": []})),
         ("/v1/embeddings", json!({"input": "a"})),
-        ("/v1/completions", json!({"model": "m", "prompt": "a", "stream": true, "stream_options": {"include_usage": true}})),
-        ("/v1/completions", json!({"model": "m", "prompt": {}})),
         ("/v1/moderations", json!({"input": [{"type": "text", "text": "a"}]})),
         ("/v1/images/generations", json!({"prompt": "a", "model": null})),
         ("/v1/images/edits", json!({})),

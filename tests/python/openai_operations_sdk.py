@@ -29,14 +29,14 @@ def embeddings():
     return {"vectors": [d.embedding for d in answer.data], "tokens": answer.usage.prompt_tokens}
 
 
-def completion():
-    answer = client.completions.create(model="davinci-002", prompt="x", max_tokens=5, temperature=0)
+def completion(model="davinci-002"):
+    answer = client.completions.create(model=model, prompt="x", max_tokens=5, temperature=0)
     return {"text": answer.choices[0].text, "tokens": answer.usage.total_tokens}
 
 
-def completion_stream():
+def completion_stream(model="davinci-002"):
     text, tokens = "", None
-    for chunk in client.completions.create(model="davinci-002", prompt="x", stream=True, stream_options={"include_usage": True}):
+    for chunk in client.completions.create(model=model, prompt="x", stream=True, stream_options={"include_usage": True}):
         text += "".join(c.text for c in chunk.choices)
         tokens = chunk.usage.total_tokens if chunk.usage else tokens
     return {"text": text, "tokens": tokens}
@@ -86,6 +86,8 @@ def main():
     out = {}
     for call in (embeddings, completion, completion_stream, moderation, image, edit, speech, transcription, files, batches):
         out[call.__name__] = call()
+    out["translated"] = completion("claude/m")
+    out["translated_stream"] = completion_stream("claude/m")
     out["denied"] = failure(client.embeddings.create, model="reject", input="x")
     out["busy"] = failure(client.embeddings.create, model="up/busy", input="x")
     out["not spoken"] = failure(client.embeddings.create, model="claude/x", input="x")

@@ -1,5 +1,5 @@
-//! The OpenAI dialect: `POST /v1/chat/completions`, `POST /v1/responses`, `GET /v1/models`, `GET /v1/models/{model}`, and the calls that
-//! are forwarded as they are: embeddings, completions, moderations, images, audio, files, batches (`operations.rs`).
+//! The OpenAI dialect: `POST /v1/chat/completions`, `POST /v1/responses`, `POST /v1/completions`, `GET /v1/models`, `GET /v1/models/{model}`,
+//! and the calls that are forwarded as they are: embeddings, moderations, images, audio, files, batches (`operations.rs`).
 //!
 //! Answers are not kept: what comes after `/v1/responses/` is not found, and says so.
 //!
@@ -10,7 +10,7 @@ mod operations;
 
 use serde::Deserialize;
 use wasmgate_sdk::codec::Format;
-use wasmgate_sdk::codec::formats::{Codec as _, OpenaiChat, OpenaiResponses};
+use wasmgate_sdk::codec::formats::{OpenaiChat, OpenaiCompletions, OpenaiResponses};
 use wasmgate_sdk::format::{self, FormatEncoder};
 use wasmgate_sdk::prelude::*;
 use wasmgate_sdk::{Http, HttpRequest};
@@ -56,6 +56,7 @@ impl Extension for OpenAiApi {
         vec![
             Route::dialect("POST", format!("{prefix}/chat/completions")),
             Route::dialect("POST", format!("{prefix}/responses")),
+            Route::dialect("POST", format!("{prefix}/completions")),
             Route::http("GET", format!("{prefix}/responses/{{*id}}")),
             Route::http("POST", format!("{prefix}/responses/{{*id}}")),
             Route::http("DELETE", format!("{prefix}/responses/{{*id}}")),
@@ -69,38 +70,41 @@ impl Dialect for OpenAiApi {
     type Encoder = FormatEncoder;
 
     fn accept(&self, incoming: &Incoming) -> Result<Accepted, ChatError> {
-        if incoming.path().ends_with("/responses") {
-            format::accept::<OpenaiResponses>(incoming)
-        } else {
-            format::accept::<OpenaiChat>(incoming)
+        let path = incoming.path();
+        match path.strip_prefix(&self.config.path_prefix).unwrap_or(&path) {
+            "/responses" => format::accept::<OpenaiResponses>(incoming),
+            "/completions" => format::accept::<OpenaiCompletions>(incoming),
+            _ => format::accept::<OpenaiChat>(incoming),
         }
     }
 
     fn decode(&self, format: &str, body: &[u8]) -> Result<ChatRequest, ChatError> {
-        if let Some(operation) = format.strip_prefix("openai-").filter(|_| Format::from_name(format).is_none()) {
-            return operations::read(operation, format, body);
+        match (Format::from_name(format), format.strip_prefix("openai-")) {
+            (None, Some(operation)) => operations::read(operation, format, body),
+            (Some(Format::OpenaiResponses), _) => format::decode::<OpenaiResponses>(body),
+            (Some(Format::OpenaiCompletions), _) => format::decode::<OpenaiCompletions>(body),
+            _ => format::decode::<OpenaiChat>(body),
         }
-        if is_response(format) { format::decode::<OpenaiResponses>(body) } else { format::decode::<OpenaiChat>(body) }
     }
 
     fn encode_answer(&self, options: EncodeOptions, answer: ChatAnswer) -> Vec<u8> {
-        if is_response(&options.format) {
-            format::encode_answer::<OpenaiResponses>(options, &answer)
-        } else {
-            format::encode_answer::<OpenaiChat>(options, &answer)
+        match Format::from_name(&options.format) {
+            Some(Format::OpenaiResponses) => format::encode_answer::<OpenaiResponses>(options, &answer),
+            Some(Format::OpenaiCompletions) => format::encode_answer::<OpenaiCompletions>(options, &answer),
+            _ => format::encode_answer::<OpenaiChat>(options, &answer),
         }
     }
 
     fn encode_error(&self, error: &ChatError) -> Reply {
-        // Both formats write it alike.
+        // All its formats write it alike.
         format::encode_error::<OpenaiChat>(error)
     }
 
     fn encoder(&self, options: EncodeOptions) -> FormatEncoder {
-        if is_response(&options.format) {
-            FormatEncoder::new::<OpenaiResponses>(options)
-        } else {
-            FormatEncoder::new::<OpenaiChat>(options)
+        match Format::from_name(&options.format) {
+            Some(Format::OpenaiResponses) => FormatEncoder::new::<OpenaiResponses>(options),
+            Some(Format::OpenaiCompletions) => FormatEncoder::new::<OpenaiCompletions>(options),
+            _ => FormatEncoder::new::<OpenaiChat>(options),
         }
     }
 }
@@ -117,11 +121,6 @@ impl Operations for OpenAiApi {
     fn answer_operation(&self, operation: &str, incoming: &Incoming) -> Result<Option<Reply>, ChatError> {
         operations::answer(operation, incoming)
     }
-}
-
-/// Whether a format is that of responses.
-fn is_response(format: &str) -> bool {
-    Format::from_name(format) == Some(OpenaiResponses::FORMAT)
 }
 
 /// The error of an answer that somebody asks for later.

@@ -19,7 +19,7 @@ const TEXT_OR_LIST: &[JsonKind] = &[JsonKind::Text, JsonKind::Array];
 
 /// The paths. What follows `/images/` and the like is the provider's business.
 pub fn routes(prefix: &str) -> Vec<OperationRoute> {
-    let post = ["/embeddings", "/completions", "/moderations", "/images/{*rest}", "/audio/{*rest}", COUNT];
+    let post = ["/embeddings", "/moderations", "/images/{*rest}", "/audio/{*rest}", COUNT];
     let mut routes: Vec<_> = post.into_iter().map(|path| OperationRoute::new("POST", format!("{prefix}{path}"))).collect();
     for kept in ["/files", "/files/{*rest}", "/batches", "/batches/{*rest}"] {
         routes.extend(["GET", "POST", "DELETE"].map(|method| OperationRoute::new(method, format!("{prefix}{kept}"))));
@@ -45,14 +45,6 @@ pub fn accept(incoming: &Incoming, prefix: &str) -> Result<OperationHead, ChatEr
                 return Err(format::invalid("input", "the list is empty; there is nothing to embed"));
             }
             head(operation, model)
-        }
-        "completions" => {
-            let model = model()?;
-            if members.iter().any(|m| m.name == "prompt" && m.kind != JsonKind::Null) {
-                need("prompt", TEXT_OR_LIST, "a text, a list of texts, or tokens")?;
-            }
-            let include_usage = incoming.flag("/stream_options/include_usage") == Some(true);
-            OperationHead { stream: incoming.flag("/stream") == Some(true), include_usage, generates: true, ..head(operation, model) }
         }
         "moderations" => {
             need("input", TEXT_OR_LIST, "a text or a list of texts and images")?;
@@ -93,7 +85,7 @@ fn streams(incoming: &Incoming) -> bool {
 }
 
 /// Members that hold text for a model.
-const TEXTS: [&str; 4] = ["input", "prompt", "suffix", "instructions"];
+const TEXTS: [&str; 3] = ["input", "prompt", "instructions"];
 
 /// What hooks may read of a call: its texts, each as a message.
 pub fn read(operation: &str, format: &str, body: &[u8]) -> Result<ChatRequest, ChatError> {
@@ -166,10 +158,6 @@ mod tests {
         check("/embeddings", json!({"model": "m"}), "`input`: it is missing");
         check("/embeddings", json!({"model": "m", "input": {}}), "`input`: found an object, expected a text, a list of texts, or tokens");
         check("/embeddings", json!({"model": "m", "input": []}), "`input`: the list is empty");
-        let stream = json!({"model": "m", "prompt": "x", "stream": true, "stream_options": {"include_usage": true}});
-        check("/completions", stream, "openai-completions Some(\"m\") /completions stream=true usage=true generates=true");
-        check("/completions", json!({"model": "m", "prompt": null}), "stream=false usage=false generates=true");
-        check("/completions", json!({"model": "m", "prompt": 5}), "`prompt`: found a number");
         check("/moderations", json!({"input": ["x"]}), "openai-moderations None");
         check("/moderations", json!({"model": "m"}), "`input`: it is missing");
         check("/images/generations", json!({"prompt": "x", "stream": true}), "openai-images None /images/generations stream=true");
@@ -192,7 +180,7 @@ mod tests {
         };
         assert_eq!(texts("embeddings", json!({"input": ["a", "b"]})), ["Text(\"a\")", "Text(\"b\")"]);
         assert_eq!(texts("moderations", json!({"input": [{"type": "text", "text": "a"}, {"type": "image_url"}]})), ["Text(\"a\")"]);
-        assert_eq!(texts("completions", json!({"suffix": "b", "prompt": "a"})), ["Text(\"a\")", "Text(\"b\")"]);
+        assert_eq!(texts("images", json!({"prompt": "a"})), ["Text(\"a\")"]);
         assert_eq!(texts("audio", json!({"input": "a", "instructions": "b"})), ["Text(\"a\")", "Text(\"b\")"]);
         assert!(texts("embeddings", json!({"input": [1, 2]})).is_empty());
     }

@@ -166,6 +166,9 @@ section! {
         /// What is done when its format cannot express something of a request: `warn` leaves it out and says so in the response header
         /// `x-wasmgate-losses` and in the log, `drop` leaves it out and says nothing, `reject` answers 400 and names it.
         on_unsupported: OnUnsupported = OnUnsupported::Warn,
+        /// What is done with legacy completions, for types `openai` and `openai-responses`: `forward` sends them to `/completions` as they
+        /// came, `translate` makes conversations of them, for hosts and models that have no `/completions`.
+        completions: Completions = Completions::Forward,
         /// How long connecting may take.
         connect_timeout: Duration = Duration::from_secs(10),
         /// How long the first byte of an answer may take.
@@ -458,6 +461,16 @@ words! {
         Drop = "drop",
         /// The request is refused.
         Reject = "reject",
+    }
+}
+
+words! {
+    /// What is done with legacy completions at a provider of OpenAI's API.
+    pub enum Completions {
+        /// They go as they came.
+        Forward = "forward",
+        /// They become conversations.
+        Translate = "translate",
     }
 }
 

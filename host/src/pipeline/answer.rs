@@ -180,7 +180,7 @@ fn unary(
 /// content) is read whole, which finds out what is wrong with it.
 pub fn usage(format: Format, body: &Bytes) -> Result<Option<hub::Usage>, ChatError> {
     let content = match format {
-        Format::OpenaiChat => "choices",
+        Format::OpenaiChat | Format::OpenaiCompletions => "choices",
         Format::AnthropicMessages => "content",
         Format::OpenaiResponses => "output",
         Format::GeminiGenerate => "candidates",

@@ -108,13 +108,13 @@ pub async fn send(exchange: &Arc<Exchange>, attempt: Attempt, tries: &Arc<Tries>
     let Attempt { number, target, via } = attempt;
     let generation = Arc::clone(exchange.generation());
     let entry = entry(&generation, Some(&target.provider), &target.model).map_err(Failure::skipped)?;
-    let format = entry.provider.format();
+    let format = entry.provider.format_for(&exchange.head.format);
     let same_format = exchange.head.format == format.as_str();
-    let (body, losses) = body(exchange, entry, &target.model, same_format).await.map_err(Failure::skipped)?;
+    let (body, losses) = body(exchange, entry, &target.model, format, same_format).await.map_err(Failure::skipped)?;
     let headers = if same_format { format_headers(exchange, format) } else { Vec::new() };
     let mut attempt = tries.begin(number, target.clone(), via);
     let source = Source { provider: Arc::clone(&entry.provider), same_format };
-    let outgoing = Outgoing { model: target.model.clone(), body, stream: exchange.head.stream, headers };
+    let outgoing = Outgoing { format, model: target.model.clone(), body, stream: exchange.head.stream, headers };
     let upstream = match entry.send(outgoing).await {
         Ok(Upstream::Events(events)) => Upstream::Events(until_expired(events, &generation)),
         Ok(answer) => answer,
@@ -263,8 +263,7 @@ pub fn model_not_found(model: &str) -> ChatError {
 }
 
 /// The body in the provider's format, and what that format cannot express.
-async fn body(exchange: &Exchange, entry: &Entry, model: &str, same_format: bool) -> Result<(Bytes, Losses), ChatError> {
-    let format = entry.provider.format();
+async fn body(exchange: &Exchange, entry: &Entry, model: &str, format: Format, same_format: bool) -> Result<(Bytes, Losses), ChatError> {
     if let (true, None, Some(document)) = (same_format, exchange.edited(), exchange.incoming.document()) {
         let edits = passthrough::request_edits(format, document, model, exchange.head.stream);
         if edits.is_empty() {
@@ -287,7 +286,7 @@ async fn body(exchange: &Exchange, entry: &Entry, model: &str, same_format: bool
 /// Header fields of the client that are part of a format and go to a provider of the same format. All others stay here.
 pub fn format_headers(exchange: &Exchange, format: Format) -> Vec<(HeaderName, HeaderValue)> {
     let names: &[&'static str] = match format {
-        Format::OpenaiChat | Format::OpenaiResponses | Format::GeminiGenerate => &[],
+        Format::OpenaiChat | Format::OpenaiResponses | Format::GeminiGenerate | Format::OpenaiCompletions => &[],
         Format::AnthropicMessages => &["anthropic-version", "anthropic-beta"],
     };
     let headers = &exchange.incoming.head.headers;

@@ -7,7 +7,7 @@ use super::{gemini, openai, transport, types};
 use crate::config::problems::suggestion;
 use crate::config::reader::Cursor;
 use crate::config::virtual_providers::VIRTUAL_TYPES;
-use crate::config::{Config, ProviderConfig};
+use crate::config::{Completions, Config, ProviderConfig};
 
 /// Header fields that the gateway makes itself, or that belong to a connection.
 const TAKEN: [&str; 13] = [
@@ -45,6 +45,13 @@ pub fn check(config: &ProviderConfig, at: &mut Cursor<'_>) {
         report(at, "base_url", reason);
     }
     gemini::check(config, at);
+    if config.completions != Completions::Forward && has_no_completions(kind) {
+        report(
+            at,
+            "completions",
+            format!("a provider of type `{kind}` has no legacy completions, and always gets conversations; leave it out."),
+        );
+    }
     let preset = presets::find(kind);
     address(config, preset, at);
     azure(config, at);
@@ -52,6 +59,11 @@ pub fn check(config: &ProviderConfig, at: &mut Cursor<'_>) {
     headers(config, preset, at);
     numbers(config, at);
     models(config, preset, at);
+}
+
+/// Whether a type has no legacy completions.
+fn has_no_completions(kind: &str) -> bool {
+    presets::find(kind).is_none() && kind != "openai-responses"
 }
 
 fn report(at: &mut Cursor<'_>, member: &str, message: String) {

@@ -281,23 +281,24 @@ impl Entry {
     /// One try, to the first event of a stream. What is an error under a status of success is an error here.
     async fn first(&self, outgoing: Outgoing) -> Result<Upstream, ChatError> {
         let began = Instant::now();
+        let format = outgoing.format;
         match self.provider.send(outgoing).await? {
-            Upstream::Answer(body) => match error_in_answer(self.provider.format(), &body) {
+            Upstream::Answer(body) => match error_in_answer(format, &body) {
                 Some(error) => Err(self.provider.tellable(error)),
                 None => Ok(Upstream::Answer(body)),
             },
             Upstream::Events(events) => {
                 let limit = self.config.first_event_timeout;
                 if limit.is_zero() {
-                    return self.first_event(events).await;
+                    return self.first_event(events, format).await;
                 }
                 let late = || self.fault(ErrorClass::Timeout, "did not begin its stream in time");
-                tokio::time::timeout_at(began + limit, self.first_event(events)).await.unwrap_or_else(|_| Err(late()))
+                tokio::time::timeout_at(began + limit, self.first_event(events, format)).await.unwrap_or_else(|_| Err(late()))
             }
         }
     }
 
-    async fn first_event(&self, events: ByteStream) -> Result<Upstream, ChatError> {
+    async fn first_event(&self, events: ByteStream, format: Format) -> Result<Upstream, ChatError> {
         // It is read once more after its end.
         let mut events = events.fuse();
         let mut held = BytesMut::new();
@@ -307,7 +308,7 @@ impl Entry {
                 None => break,
             }
         }
-        if let Some(error) = error_in_stream(self.provider.format(), &held) {
+        if let Some(error) = error_in_stream(format, &held) {
             return Err(self.provider.tellable(error));
         }
         let first = (!held.is_empty()).then(|| Ok(held.freeze()));
@@ -413,7 +414,7 @@ impl Entry {
         let format = self.provider.format();
         let options = EncodeOptions { default_max_tokens: TEST_TOKENS };
         let body = format.encode_request(&test_request(format, model), &options).body;
-        let outgoing = Outgoing { model: model.to_owned(), body: body.into(), stream: false, headers: Vec::new() };
+        let outgoing = Outgoing { format, model: model.to_owned(), body: body.into(), stream: false, headers: Vec::new() };
         let Upstream::Answer(body) = self.provider.send(outgoing).await? else {
             return Err(self.fault(ErrorClass::Protocol, "answered with a stream that nobody asked for"));
         };

@@ -73,6 +73,8 @@ pub fn types_of_family(family: &str) -> Vec<&'static str> {
 /// One request to a provider.
 #[derive(Debug, Clone)]
 pub struct Outgoing {
+    /// The format of the body: one that the provider speaks, see [`Provider::format_for`].
+    pub format: Format,
     /// The model, for a format that has it in the path. Where the body has it, it says the same.
     pub model: String,
     /// The body, in the provider's format, with model and stream flag set.
@@ -125,6 +127,12 @@ pub struct Forwarded {
 pub trait Provider: Send + Sync {
     /// The wire format that it speaks.
     fn format(&self) -> Format;
+
+    /// The wire format that it is asked in for a client of the format with this name. It is [`Self::format`] unless the provider speaks the
+    /// client's besides.
+    fn format_for(&self, _client: &str) -> Format {
+        self.format()
+    }
 
     /// What of an error that the provider reported in an answer may be told: without the gateway's key, and not as the caller's
     /// fault when it is the gateway's. Errors that `send` returns are like that already.

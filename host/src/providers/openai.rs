@@ -7,7 +7,7 @@ use llm_codec::hub::{ChatError, ErrorClass};
 use super::credentials::Credentials;
 use super::presets::{self, Preset};
 use super::{Client, Forward, Forwarded, Outgoing, Provider, Upstream, gemini, listing};
-use crate::config::ProviderConfig;
+use crate::config::{Completions, ProviderConfig};
 
 /// The API whose operations it takes.
 pub(super) const FAMILY: &str = "openai";
@@ -15,6 +15,7 @@ pub(super) const FAMILY: &str = "openai";
 /// The provider.
 pub struct OpenAi {
     client: Client,
+    completions: Option<Completing>,
     preset: &'static Preset,
     /// `api_version` of Azure.
     version: Option<String>,
@@ -33,17 +34,19 @@ impl OpenAi {
             address.truncate(length);
         }
         let client = Client::new(name, config, Format::OpenaiChat, &address, "/chat/completions", preset.key)?;
-        Ok(Self { client, preset, version, in_path })
+        Ok(Self { completions: Completing::new(config, &client)?, client, preset, version, in_path })
     }
 
     /// Where a request goes.
-    fn url(&self, model: &str) -> Result<reqwest::Url, ChatError> {
-        let mut url = self.client.url().clone();
+    fn url(&self, model: &str, format: Format) -> Result<reqwest::Url, ChatError> {
+        let completing = Completing::url_for(self.completions.as_ref(), format);
+        let path: &[&str] = if completing.is_some() { &["completions"] } else { &["chat", "completions"] };
+        let mut url = completing.unwrap_or_else(|| self.client.url().clone());
         if self.in_path {
             gemini::check_model(model)?;
             url = reqwest::Url::parse(self.client.base()).unwrap_or(url);
             let taken = url.path_segments_mut().map(|mut segments| {
-                segments.extend(["deployments", model, "chat", "completions"]);
+                segments.extend(["deployments", model]).extend(path);
             });
             taken.map_err(|()| ChatError::new(ErrorClass::Internal, "The provider's address takes no path."))?;
         }
@@ -51,6 +54,29 @@ impl OpenAi {
             url.query_pairs_mut().append_pair("api-version", version);
         }
         Ok(url)
+    }
+}
+
+/// Legacy completions, which a host has beside its conversations.
+pub(super) struct Completing {
+    url: reqwest::Url,
+}
+
+impl Completing {
+    /// None when the configuration says that they become conversations.
+    pub fn new(config: &ProviderConfig, client: &Client) -> anyhow::Result<Option<Self>> {
+        let forwards = config.completions == Completions::Forward;
+        forwards.then(|| Ok(Self { url: client.below("/completions")? })).transpose()
+    }
+
+    /// The format for a client's, where it is this one.
+    pub fn format_for(this: Option<&Self>, client: &str) -> Option<Format> {
+        this.and(Format::from_name(client)).filter(|format| *format == Format::OpenaiCompletions)
+    }
+
+    /// Where a body of this format goes.
+    pub fn url_for(this: Option<&Self>, format: Format) -> Option<reqwest::Url> {
+        this.filter(|_| format == Format::OpenaiCompletions).map(|completing| completing.url.clone())
     }
 }
 
@@ -63,6 +89,10 @@ pub(super) fn is_dated(version: &str) -> bool {
 impl Provider for OpenAi {
     fn format(&self) -> Format {
         Format::OpenaiChat
+    }
+
+    fn format_for(&self, client: &str) -> Format {
+        Completing::format_for(self.completions.as_ref(), client).unwrap_or_else(|| self.format())
     }
 
     fn family(&self) -> Option<&'static str> {
@@ -84,8 +114,10 @@ impl Provider for OpenAi {
 
     fn send(&self, mut outgoing: Outgoing) -> BoxFuture<'_, Result<Upstream, ChatError>> {
         Box::pin(async move {
-            outgoing.body = self.preset.adapted(outgoing.body);
-            self.client.post(self.url(&outgoing.model)?, outgoing).await
+            if outgoing.format != Format::OpenaiCompletions {
+                outgoing.body = self.preset.adapted(outgoing.body);
+            }
+            self.client.post(self.url(&outgoing.model, outgoing.format)?, outgoing).await
         })
     }
 
@@ -123,7 +155,7 @@ mod tests {
         assert_eq!(problems, [], "{settings}");
         let preset = presets::find("azure-openai").expect("it is in the table");
         let provider = OpenAi::new("a", &config.providers["a"], preset).expect("a provider");
-        let found = provider.url(model).map_or_else(|e| e.message, |url| url.to_string());
+        let found = provider.url(model, Format::OpenaiChat).map_or_else(|e| e.message, |url| url.to_string());
         assert_eq!(found, expect, "{settings}");
     }
 

@@ -11,19 +11,25 @@ use crate::config::ProviderConfig;
 /// The provider.
 pub struct OpenAiResponses {
     client: Client,
+    completions: Option<openai::Completing>,
 }
 
 impl OpenAiResponses {
     /// Connects nothing yet.
     pub fn new(name: &str, config: &ProviderConfig) -> anyhow::Result<Self> {
         let preset = openai::itself();
-        Ok(Self { client: Client::new(name, config, Format::OpenaiResponses, preset.base_url, "/responses", preset.key)? })
+        let client = Client::new(name, config, Format::OpenaiResponses, preset.base_url, "/responses", preset.key)?;
+        Ok(Self { completions: openai::Completing::new(config, &client)?, client })
     }
 }
 
 impl Provider for OpenAiResponses {
     fn format(&self) -> Format {
         Format::OpenaiResponses
+    }
+
+    fn format_for(&self, client: &str) -> Format {
+        openai::Completing::format_for(self.completions.as_ref(), client).unwrap_or_else(|| self.format())
     }
 
     fn family(&self) -> Option<&'static str> {
@@ -39,7 +45,8 @@ impl Provider for OpenAiResponses {
     }
 
     fn send(&self, outgoing: Outgoing) -> BoxFuture<'_, Result<Upstream, ChatError>> {
-        Box::pin(self.client.send(outgoing))
+        let url = openai::Completing::url_for(self.completions.as_ref(), outgoing.format);
+        Box::pin(self.client.post(url.unwrap_or_else(|| self.client.url().clone()), outgoing))
     }
 
     fn lists_models(&self) -> bool {

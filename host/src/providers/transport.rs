@@ -92,6 +92,11 @@ impl Client {
         self.post(self.url.clone(), outgoing).await
     }
 
+    /// The address of a path below the base URL.
+    pub fn below(&self, path: &str) -> anyhow::Result<reqwest::Url> {
+        Ok(format!("{}{path}", self.base).parse()?)
+    }
+
     /// The address of requests.
     pub fn url(&self) -> &reqwest::Url {
         &self.url
@@ -117,7 +122,7 @@ impl Client {
 
     /// Sends a request to an address of its own.
     pub async fn post(&self, url: reqwest::Url, outgoing: Outgoing) -> Result<Upstream, ChatError> {
-        let Outgoing { model, body, stream, headers } = outgoing;
+        let Outgoing { model, body, stream, headers, format: _ } = outgoing;
         let accept = if stream { "text/event-stream" } else { "application/json" };
         let mut fields = self.fields(headers);
         fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -52,6 +52,7 @@ impl Speaker {
             Format::AnthropicMessages => json!({"max_tokens": 64, "messages": messages}),
             Format::OpenaiResponses => json!({"input": messages}),
             Format::GeminiGenerate => json!({"contents": [{"role": "user", "parts": [{"text": text}]}]}),
+            Format::OpenaiCompletions => json!({"prompt": text}),
         }
     }
 
@@ -77,7 +78,7 @@ impl Speaker {
     pub fn notes(&self, to: &Received) -> Reply {
         let says = Says::text("Noted.");
         match self.format {
-            Format::OpenaiChat => says.reply(Dialect::OpenAi, to),
+            Format::OpenaiChat | Format::OpenaiCompletions => says.reply(Dialect::OpenAi, to),
             Format::AnthropicMessages => says.reply(Dialect::Anthropic, to),
             Format::OpenaiResponses => says.reply(Dialect::Responses, to),
             Format::GeminiGenerate => says.gemini_reply(to),

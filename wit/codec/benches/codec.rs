@@ -42,6 +42,7 @@ fn request(format: Format, size: usize) -> Vec<u8> {
         Format::GeminiGenerate => {
             r#"{"functionDeclarations":[{"name":"get_weather","parameters":{"type":"OBJECT","properties":{"city":{"type":"STRING"}}}}]}"#
         }
+        Format::OpenaiCompletions => unreachable!("only formats of conversations are measured"),
     };
     if format == Format::GeminiGenerate {
         let config = r#""generationConfig":{"maxOutputTokens":1000,"temperature":0.5}"#;
@@ -67,6 +68,7 @@ fn answer(format: Format) -> Vec<u8> {
         Format::GeminiGenerate => format!(
             r#"{{"candidates":[{{"content":{{"parts":[{{"text":"{text}"}}],"role":"model"}},"finishReason":"STOP","index":0}}],"usageMetadata":{{"promptTokenCount":10,"candidatesTokenCount":200,"totalTokenCount":210,"promptTokensDetails":[{{"modality":"TEXT","tokenCount":10}}]}},"modelVersion":"m","responseId":"r"}}"#
         ),
+        Format::OpenaiCompletions => unreachable!("only formats of conversations are measured"),
     }
     .into_bytes()
 }
@@ -115,6 +117,7 @@ fn stream(format: Format) -> Vec<Vec<u8>> {
             frames.extend((0..CHUNKS).map(|i| chunk(&format!(" word{i}"), "", i)));
             frames.push(chunk("", "\"finishReason\": \"STOP\",", CHUNKS));
         }
+        Format::OpenaiCompletions => unreachable!("only formats of conversations are measured"),
     }
     frames.into_iter().map(String::into_bytes).collect()
 }

@@ -5,7 +5,7 @@ use crate::hub::{ChatAnswer, ChatError, ChatRequest, ContentShape, ErrorClass, E
 use crate::json::Value;
 use crate::{
     DecodeError, EncodeOptions, Encoded, ErrorReply, Loss, StreamOptions, anthropic_messages, gemini_generate, openai_chat,
-    openai_responses, sse,
+    openai_completions, openai_responses, sse,
 };
 
 /// A wire format.
@@ -19,10 +19,12 @@ pub enum Format {
     OpenaiResponses,
     /// Gemini's `generateContent` and `streamGenerateContent`.
     GeminiGenerate,
+    /// OpenAI's legacy completions. A provider of OpenAI's API may have them beside its own format; none speaks nothing else.
+    OpenaiCompletions,
 }
 
 impl Format {
-    /// Every format.
+    /// Every format of conversations: those that providers are asked in. [`Self::OpenaiCompletions`] is none.
     pub const ALL: [Self; 4] = [Self::OpenaiChat, Self::AnthropicMessages, Self::OpenaiResponses, Self::GeminiGenerate];
 
     /// The format's name in the contract.
@@ -32,13 +34,14 @@ impl Format {
             Self::AnthropicMessages => anthropic_messages::NAME,
             Self::OpenaiResponses => openai_responses::NAME,
             Self::GeminiGenerate => gemini_generate::NAME,
+            Self::OpenaiCompletions => openai_completions::NAME,
         }
     }
 
     /// The format with this name, or with the name that a dialect has for it (see [`GEMINI_LIST`]).
     pub fn from_name(name: &str) -> Option<Self> {
         let name = if name == GEMINI_LIST { gemini_generate::NAME } else { name };
-        Self::ALL.into_iter().find(|f| f.as_str() == name)
+        Self::ALL.into_iter().chain([Self::OpenaiCompletions]).find(|f| f.as_str() == name)
     }
 
     /// Decodes a request.
@@ -51,6 +54,7 @@ impl Format {
             Self::AnthropicMessages => anthropic_messages::decode_request(body),
             Self::OpenaiResponses => openai_responses::decode_request(body),
             Self::GeminiGenerate => gemini_generate::decode_request(body),
+            Self::OpenaiCompletions => openai_completions::decode_request(body),
         }
     }
 
@@ -61,11 +65,12 @@ impl Format {
             Self::AnthropicMessages => anthropic_messages::encode_request(request, options),
             Self::OpenaiResponses => openai_responses::encode_request(request),
             Self::GeminiGenerate => gemini_generate::encode_request(request),
+            Self::OpenaiCompletions => openai_completions::encode_request(request),
         }
     }
 
     /// Whether providers of other formats can answer: the request builds on nothing that only a provider of this format keeps (answers,
-    /// conversations, items).
+    /// conversations, items), and asks for nothing that no conversation can say.
     ///
     /// # Errors
     /// The field that does, and why.
@@ -76,6 +81,9 @@ impl Format {
                 openai_responses::state(request).map_or(Ok(()), |(field, reason)| Err(DecodeError::new(field, reason)))
             }
             Self::GeminiGenerate => gemini_generate::state(request).map_or(Ok(()), |(field, reason)| Err(DecodeError::new(field, reason))),
+            Self::OpenaiCompletions => {
+                openai_completions::state(request).map_or(Ok(()), |(field, reason)| Err(DecodeError::new(field, reason)))
+            }
         }
     }
 
@@ -90,6 +98,7 @@ impl Format {
             Self::AnthropicMessages => anthropic_messages::decode_answer(body),
             Self::OpenaiResponses => openai_responses::decode_answer(body),
             Self::GeminiGenerate => gemini_generate::decode_answer(body),
+            Self::OpenaiCompletions => openai_completions::decode_answer(body),
         }
     }
 
@@ -100,6 +109,7 @@ impl Format {
             Self::AnthropicMessages => anthropic_messages::encode_answer(answer, options),
             Self::OpenaiResponses => openai_responses::encode_answer(answer, options),
             Self::GeminiGenerate => gemini_generate::encode_answer(answer, options),
+            Self::OpenaiCompletions => openai_completions::encode_answer(answer, options),
         }
     }
 
@@ -113,6 +123,7 @@ impl Format {
             Self::AnthropicMessages => anthropic_messages::decode_error(status, retry_after, body),
             Self::OpenaiResponses => openai_responses::decode_error(status, retry_after, body),
             Self::GeminiGenerate => gemini_generate::decode_error(status, retry_after, body),
+            Self::OpenaiCompletions => openai_completions::decode_error(status, retry_after, body),
         }
     }
 
@@ -123,6 +134,7 @@ impl Format {
             Self::AnthropicMessages => anthropic_messages::encode_error(error),
             Self::OpenaiResponses => openai_responses::encode_error(error),
             Self::GeminiGenerate => gemini_generate::encode_error(error),
+            Self::OpenaiCompletions => openai_completions::encode_error(error),
         }
     }
 
@@ -138,6 +150,7 @@ impl Format {
             Self::AnthropicMessages => Decoder::AnthropicMessages(anthropic_messages::Decoder::default()),
             Self::OpenaiResponses => Decoder::OpenaiResponses(openai_responses::Decoder::default()),
             Self::GeminiGenerate => Decoder::GeminiGenerate(gemini_generate::Decoder::default()),
+            Self::OpenaiCompletions => Decoder::OpenaiCompletions(openai_completions::Decoder::default()),
         };
         EventDecoder {
             format: self,
@@ -158,6 +171,7 @@ impl Format {
             Self::AnthropicMessages => Encoder::AnthropicMessages(Box::new(anthropic_messages::Encoder::new(options))),
             Self::OpenaiResponses => Encoder::OpenaiResponses(Box::new(openai_responses::Encoder::new(options))),
             Self::GeminiGenerate => Encoder::GeminiGenerate(Box::new(gemini_generate::Encoder::new(options))),
+            Self::OpenaiCompletions => Encoder::OpenaiCompletions(Box::new(openai_completions::Encoder::new(options))),
         };
         EventEncoder { inner, done: false }
     }
@@ -170,6 +184,7 @@ impl Format {
             Self::AnthropicMessages => anthropic_messages::read_usage(value),
             Self::OpenaiResponses => openai_responses::read_usage(value),
             Self::GeminiGenerate => gemini_generate::read_usage(value),
+            Self::OpenaiCompletions => openai_completions::read_usage(value),
         }
     }
 
@@ -180,7 +195,13 @@ impl Format {
             Self::AnthropicMessages => anthropic_messages::is_harmless(name),
             Self::OpenaiResponses => openai_responses::is_harmless(name),
             Self::GeminiGenerate => gemini_generate::is_harmless(name),
+            Self::OpenaiCompletions => openai_completions::is_harmless(name),
         }
+    }
+
+    /// Whether an extra says what holds without it.
+    pub(crate) fn is_inert(self, name: &str, value: &str) -> bool {
+        self == Self::OpenaiCompletions && openai_completions::is_inert(name, value)
     }
 
     /// Whether this extra of an answer is nothing to its reader: what the request said, repeated, and what the provider notes for itself.
@@ -196,7 +217,7 @@ impl Format {
     /// Grows a part by a delta that the hub does not model.
     pub(crate) fn fold_delta(self, part: &mut Part, json: &str) {
         match self {
-            Self::OpenaiChat | Self::GeminiGenerate => {}
+            Self::OpenaiChat | Self::GeminiGenerate | Self::OpenaiCompletions => {}
             Self::AnthropicMessages => anthropic_messages::fold_delta(part, json),
             Self::OpenaiResponses => openai_responses::fold_delta(part, json),
         }
@@ -213,6 +234,7 @@ impl Format {
     pub(crate) fn fold_event(self, json: &str, answer: &mut Vec<Extra>, choice: impl FnMut(u32, Vec<Extra>)) {
         match self {
             Self::OpenaiChat => openai_chat::fold(json, answer, choice),
+            Self::OpenaiCompletions => openai_completions::fold(json, answer),
             // An unknown kind of event has no place in the complete message.
             Self::AnthropicMessages | Self::OpenaiResponses | Self::GeminiGenerate => {}
         }
@@ -222,6 +244,7 @@ impl Format {
     pub(crate) fn content_shape(self, parts: &[Part]) -> ContentShape {
         match self {
             Self::OpenaiChat => openai_chat::content_shape(parts),
+            Self::OpenaiCompletions => ContentShape::Text,
             Self::AnthropicMessages | Self::OpenaiResponses | Self::GeminiGenerate => ContentShape::Parts,
         }
     }
@@ -264,6 +287,7 @@ enum Decoder {
     AnthropicMessages(anthropic_messages::Decoder),
     OpenaiResponses(openai_responses::Decoder),
     GeminiGenerate(gemini_generate::Decoder),
+    OpenaiCompletions(openai_completions::Decoder),
 }
 
 impl EventDecoder {
@@ -312,6 +336,7 @@ impl EventDecoder {
                 Decoder::AnthropicMessages(d) => d.closed(out),
                 Decoder::OpenaiResponses(d) => d.closed(out),
                 Decoder::GeminiGenerate(d) => d.closed(out),
+                Decoder::OpenaiCompletions(d) => d.closed(out),
             }
             progress.follow(before, out);
             progress.done = true;
@@ -359,6 +384,7 @@ impl Decoder {
             Self::AnthropicMessages(d) => d.event(event.name, event.data, last, out),
             Self::OpenaiResponses(d) => d.event(event.name, event.data, last, out),
             Self::GeminiGenerate(d) => d.event(event.name, event.data, last, out),
+            Self::OpenaiCompletions(d) => d.event(event.name, event.data, last, out),
         }
         progress.follow(before, out);
     }
@@ -401,6 +427,7 @@ enum Encoder {
     AnthropicMessages(Box<anthropic_messages::Encoder>),
     OpenaiResponses(Box<openai_responses::Encoder>),
     GeminiGenerate(Box<gemini_generate::Encoder>),
+    OpenaiCompletions(Box<openai_completions::Encoder>),
 }
 
 impl EventEncoder {
@@ -416,6 +443,7 @@ impl EventEncoder {
                 Encoder::AnthropicMessages(e) => e.event(event, out),
                 Encoder::OpenaiResponses(e) => e.event(event, out),
                 Encoder::GeminiGenerate(e) => e.event(event, out),
+                Encoder::OpenaiCompletions(e) => e.event(event, out),
             }
         }
     }
@@ -434,7 +462,9 @@ impl EventEncoder {
             (Encoder::OpenaiResponses(e), None) => e.end(out),
             (Encoder::OpenaiResponses(e), Some(error)) => e.error(error, out),
             (Encoder::GeminiGenerate(e), None) => e.end(out),
+            (Encoder::OpenaiCompletions(e), None) => e.end(out),
             (Encoder::GeminiGenerate(e), Some(error)) => e.error(error, out),
+            (Encoder::OpenaiCompletions(e), Some(error)) => e.error(error, out),
         }
     }
 
@@ -445,6 +475,7 @@ impl EventEncoder {
             Encoder::AnthropicMessages(e) => e.losses(),
             Encoder::OpenaiResponses(e) => e.losses(),
             Encoder::GeminiGenerate(e) => e.losses(),
+            Encoder::OpenaiCompletions(e) => e.losses(),
         }
     }
 }

@@ -3,7 +3,10 @@
 use std::fmt;
 
 use crate::hub::{ChatAnswer, ChatError, ChatRequest, StreamEvent};
-use crate::{DecodeError, Encoded, ErrorReply, Format, StreamOptions, anthropic_messages, gemini_generate, openai_chat, openai_responses};
+use crate::{
+    DecodeError, Encoded, ErrorReply, Format, StreamOptions, anthropic_messages, gemini_generate, openai_chat, openai_completions,
+    openai_responses,
+};
 
 /// What a dialect needs of its format.
 pub trait Codec {
@@ -129,6 +132,12 @@ codec!(
     /// Gemini's `generateContent`; a stream is server-sent events.
     GeminiGenerate,
     gemini_generate
+);
+
+codec!(
+    /// OpenAI's legacy completions.
+    OpenaiCompletions,
+    openai_completions
 );
 
 /// What a dialect calls Gemini's format when the caller wants a stream as one JSON array, and not as events. Requests, answers and errors are

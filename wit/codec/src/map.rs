@@ -132,7 +132,8 @@ impl Crossing {
             return;
         }
         for e in extras {
-            if !self.is_harmless(&e.name) && !matches!(e.value.as_str(), "null" | "[]") {
+            let inert = self.source.is_some_and(|s| s.is_inert(&e.name, &e.value));
+            if !inert && !self.is_harmless(&e.name) && !matches!(e.value.as_str(), "null" | "[]") {
                 let dot = if at.is_empty() { "" } else { "." };
                 self.lose(format!("{at}{dot}{}", e.name), "the target format has no such field");
             }

@@ -58,6 +58,21 @@ const OPENAI: &[Rule] = &[
     rule("user", TEXT, "a string"),
 ];
 
+const COMPLETIONS: &[Rule] = &[
+    rule("prompt", TEXT_OR_ARRAY, "a text, a list of texts, or tokens"),
+    rule("suffix", TEXT, "a string"),
+    rule("max_tokens", NUMBER, "a number"),
+    rule("stop", TEXT_OR_ARRAY, "a string or a list of strings"),
+    rule("presence_penalty", NUMBER, "a number"),
+    rule("frequency_penalty", NUMBER, "a number"),
+    rule("n", NUMBER, "a number"),
+    rule("best_of", NUMBER, "a number"),
+    rule("seed", NUMBER, "a number"),
+    rule("echo", BOOLEAN, "true or false"),
+    rule("stream_options", OBJECT, "an object"),
+    rule("user", TEXT, "a string"),
+];
+
 const RESPONSES: &[Rule] = &[
     rule("input", TEXT_OR_ARRAY, "a string or a list of items"),
     rule("instructions", TEXT, "a string"),
@@ -141,6 +156,7 @@ pub fn accept<C: Codec>(incoming: &Incoming) -> Result<Accepted, ChatError> {
         Format::AnthropicMessages => ANTHROPIC,
         Format::OpenaiResponses => RESPONSES,
         Format::GeminiGenerate => GEMINI,
+        Format::OpenaiCompletions => COMPLETIONS,
     };
     shaped(&members, COMMON.iter().chain(own))?;
     let given = |name: &str| members.iter().any(|m| m.name == name && m.kind != JsonKind::Null);
@@ -149,10 +165,12 @@ pub fn accept<C: Codec>(incoming: &Incoming) -> Result<Accepted, ChatError> {
         Format::OpenaiChat | Format::AnthropicMessages => "messages",
         Format::OpenaiResponses => "input",
         Format::GeminiGenerate => "contents",
+        Format::OpenaiCompletions => "prompt",
     };
-    // A response may go on from what the provider keeps.
+    // A response may go on from what the provider keeps, and a completion from nothing.
     let kept = ["previous_response_id", "conversation", "prompt"];
-    if !(conversation == "input" && kept.into_iter().any(given)) {
+    let from_nothing = conversation == "prompt" && !given("prompt");
+    if !(from_nothing || conversation == "input" && kept.into_iter().any(given)) {
         if !given(conversation) {
             return Err(invalid(conversation, "it is missing; a request needs at least one message"));
         }
@@ -166,7 +184,9 @@ pub fn accept<C: Codec>(incoming: &Incoming) -> Result<Accepted, ChatError> {
     }
     let stream = given("stream") && incoming.flag("/stream") == Some(true);
     let include_usage = match C::FORMAT {
-        Format::OpenaiChat => given("stream_options") && incoming.flag("/stream_options/include_usage") == Some(true),
+        Format::OpenaiChat | Format::OpenaiCompletions => {
+            given("stream_options") && incoming.flag("/stream_options/include_usage") == Some(true)
+        }
         Format::AnthropicMessages | Format::OpenaiResponses | Format::GeminiGenerate => true,
     };
     Ok(Accepted::Generate(GenerateHead { format: C::FORMAT.as_str().into(), model, stream, include_usage }))
@@ -359,7 +379,7 @@ impl Encoder for FormatEncoder {
 
 #[cfg(test)]
 mod tests {
-    use llm_codec::formats::{AnthropicMessages, OpenaiChat, OpenaiResponses};
+    use llm_codec::formats::{AnthropicMessages, OpenaiChat, OpenaiCompletions, OpenaiResponses};
     use serde_json::json;
 
     use super::*;
@@ -403,6 +423,22 @@ mod tests {
         check::<OpenaiResponses>(json!({"model": "m", "input": []}), "`input`: the list is empty");
         check::<OpenaiResponses>(json!({"model": "m", "input": 5}), "`input`: found a number, expected a string or a list of items");
         check::<OpenaiResponses>(json!({"model": "m", "input": "x", "text": "json"}), "`text`: found a string, expected an object");
+    }
+
+    #[test]
+    fn completions_heads() {
+        let stream = json!({"model": "m", "prompt": "x", "stream": true, "stream_options": {"include_usage": true}});
+        check::<OpenaiCompletions>(stream, "m stream=true usage=true");
+        check::<OpenaiCompletions>(json!({"model": "m", "prompt": [1, 2]}), "m stream=false usage=false");
+        check::<OpenaiCompletions>(json!({"model": "m", "prompt": null}), "m stream=false");
+        check::<OpenaiCompletions>(json!({"model": "m"}), "m stream=false");
+        check::<OpenaiCompletions>(
+            json!({"model": "m", "prompt": 5}),
+            "`prompt`: found a number, expected a text, a list of texts, or tokens",
+        );
+        check::<OpenaiCompletions>(json!({"model": "m", "prompt": []}), "`prompt`: the list is empty");
+        check::<OpenaiCompletions>(json!({"prompt": "x"}), "`model`: it is missing");
+        check::<OpenaiCompletions>(json!({"model": "m", "prompt": "x", "echo": 1}), "`echo`: found a number, expected true or false");
     }
 
     #[test]

@@ -72,7 +72,9 @@ impl Bench {
     }
 
     async fn send(&self) -> Result<Upstream, ChatError> {
-        self.entry.send(Outgoing { model: "m".into(), body: Bytes::new(), stream: true, headers: Vec::new() }).await
+        self.entry
+            .send(Outgoing { format: Format::OpenaiChat, model: "m".into(), body: Bytes::new(), stream: true, headers: Vec::new() })
+            .await
     }
 
     async fn error(&self) -> ErrorClass {

@@ -64,7 +64,7 @@ impl Collector {
             choice.parts.retain(|p| !matches!(&p.kind, PartKind::Other(o) if o.kind.is_empty() && o.value.is_empty()));
             choice.shape = self.format.content_shape(&choice.parts);
         }
-        if self.choices.is_empty() && self.format != Format::OpenaiChat {
+        if self.choices.is_empty() && !matches!(self.format, Format::OpenaiChat | Format::OpenaiCompletions) {
             self.choices.push(empty_choice(0, ContentShape::Parts));
         }
         Ok(ChatAnswer {
@@ -134,7 +134,9 @@ impl Collector {
                 (_, Format::OpenaiResponses) => format.fold_extra(self.block(d.at), e),
                 (Some(name), _) => merge_extra(&mut self.block(d.at).extras, name, &e.value),
                 (None, Format::AnthropicMessages | Format::GeminiGenerate) => merge_extra(&mut self.block(d.at).extras, &e.name, &e.value),
-                (None, Format::OpenaiChat) => merge_extra(&mut self.choice(d.at.choice).extras, &e.name, &e.value),
+                (None, Format::OpenaiChat | Format::OpenaiCompletions) => {
+                    merge_extra(&mut self.choice(d.at.choice).extras, &e.name, &e.value);
+                }
             }
         }
     }

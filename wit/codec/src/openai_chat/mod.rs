@@ -14,14 +14,14 @@ mod parts;
 mod reasoning;
 mod request;
 mod tools;
-mod usage;
 
+use crate::openai_usage as usage;
+pub(crate) use crate::openai_usage::read as read_usage;
 pub(crate) use answer::{decode as decode_answer, encode as encode_answer};
 pub(crate) use chunks::Encoder;
 pub(crate) use error::{decode as decode_error, encode as encode_error, from_body as error_in};
 pub(crate) use events::{Decoder, fold};
 pub(crate) use request::{decode as decode_request, encode as encode_request};
-pub(crate) use usage::read as read_usage;
 
 use crate::hub::{ContentShape, FinishReason, Part, PartKind};
 use crate::map::field_note;

@@ -78,7 +78,7 @@ pub fn request_edits(format: Format, doc: &Document<'_>, model: &str, want_usage
     }
     let streams = doc.get("stream") == Some("true");
     let told = doc.pointer("/stream_options/include_usage") == Some("true") && doc.count("stream_options") == 1;
-    if format == Format::OpenaiChat && want_usage && streams && !told {
+    if matches!(format, Format::OpenaiChat | Format::OpenaiCompletions) && want_usage && streams && !told {
         let options = doc.get("stream_options").and_then(Value::parse).and_then(Value::object);
         let mut json = Vec::new();
         let mut o = Object::new(&mut json);

@@ -247,7 +247,7 @@ impl Reader {
         self.facts.events += 1;
         let inside = self.inside;
         match self.format {
-            Format::OpenaiChat => {
+            Format::OpenaiChat | Format::OpenaiCompletions => {
                 if self.facts.started && self.facts.first_content && self.is_plain_chunk(data) {
                     return true;
                 }
@@ -288,7 +288,9 @@ impl Reader {
             return;
         }
         f.ended = match self.format {
-            Format::OpenaiChat => !self.choices.is_empty() && self.choices.iter().all(|(_, finished)| *finished),
+            Format::OpenaiChat | Format::OpenaiCompletions => {
+                !self.choices.is_empty() && self.choices.iter().all(|(_, finished)| *finished)
+            }
             Format::AnthropicMessages => f.finish.is_some(),
             // Only the last event ends it.
             Format::OpenaiResponses => false,
@@ -349,6 +351,8 @@ impl Reader {
             Some((_, finished)) => *finished |= reason.is_some(),
             None => self.choices.push((index, reason.is_some())),
         }
+        // Of completions.
+        self.facts.first_content |= c.peek("text").is_some_and(|v| !matches!(v.raw(), "null" | "\"\""));
         if let Some(delta) = c.take("delta").and_then(Value::object) {
             let speaks = |name: &&str| delta.peek(name).is_some_and(|v| !matches!(v.raw(), "null" | "\"\"" | "[]"));
             self.facts.first_content |=

@@ -191,6 +191,8 @@ fn answer_crosses(format: Format, target: Format, body: &Value) -> Result<(), St
             "/modelVersion",
             "/responseId",
         ],
+        // Conversations do not become completions.
+        Format::OpenaiCompletions => &["/id", "/object", "/created", "/model", "/choices/0/text", "/choices/0/finish_reason"],
     };
     match needed.iter().find(|pointer| document.pointer(pointer).is_none()) {
         Some(pointer) => Err(format!("{pointer} is missing")),

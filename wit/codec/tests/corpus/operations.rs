@@ -1,7 +1,8 @@
 //! Recorded calls that hold no conversation: what the gateway takes down of them while they pass.
 
-use llm_codec::Format;
+use llm_codec::hub::Collector;
 use llm_codec::passthrough::{StreamTap, UsageTap, operation_usage};
+use llm_codec::{EncodeOptions, Format, StreamOptions};
 use serde_json::Value;
 
 use crate::load;
@@ -25,6 +26,9 @@ fn recorded_operations() {
             streams += 1;
         }
         let body = &recording["response"]["body"];
+        if path.ends_with("/v1/completions") {
+            check_completion(&name, &recording["request"]["body"], body);
+        }
         if let Some(told) = body["usage"]["prompt_tokens"].as_u64() {
             let usage = operation_usage(body.to_string().as_bytes()).unwrap_or_else(|| panic!("{name}: the usage is not found"));
             let output = body["usage"]["completion_tokens"].as_u64().unwrap_or(0);
@@ -37,10 +41,33 @@ fn recorded_operations() {
     }
 }
 
+/// A recorded completion is written again as it was, request and answer.
+fn check_completion(name: &str, request: &Value, answer: &Value) {
+    let format = Format::OpenaiCompletions;
+    let read = format.decode_request(request.to_string().as_bytes()).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let again: Value = serde_json::from_slice(&format.encode_request(&read, &EncodeOptions::default()).body).expect("JSON");
+    assert!(same(&again, request), "{name}: {again} is not {request}");
+    if answer.is_object() {
+        let read = format.decode_answer(answer.to_string().as_bytes()).unwrap_or_else(|e| panic!("{name}: {e:?}"));
+        let again: Value = serde_json::from_slice(&format.encode_answer(&read, &StreamOptions::default()).body).expect("JSON");
+        assert!(same(&again, answer), "{name}: {again} is not {answer}");
+    }
+}
+
+/// Whether two documents say the same; `0` and `0.0` do.
+fn same(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Number(a), Value::Number(b)) => a.as_f64() == b.as_f64(),
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
+        (Value::Object(a), Value::Object(b)) => a.len() == b.len() && a.iter().all(|(name, a)| b.get(name).is_some_and(|b| same(a, b))),
+        (a, b) => a == b,
+    }
+}
+
 /// A stream passes as it came, however it is cut, and is seen to end well.
 fn check_stream(name: &str, bytes: &[u8]) {
     for size in [1, 100, bytes.len()] {
-        let (mut tap, mut usage, mut out) = (StreamTap::new(Format::OpenaiChat, false), UsageTap::default(), Vec::new());
+        let (mut tap, mut usage, mut out) = (StreamTap::new(Format::OpenaiCompletions, false), UsageTap::default(), Vec::new());
         for chunk in bytes.chunks(size) {
             tap.push(chunk, &mut out);
             usage.push(chunk);
@@ -50,6 +77,13 @@ fn check_stream(name: &str, bytes: &[u8]) {
         assert!(facts.started && facts.ended && facts.error.is_none(), "{name} in pieces of {size}: {facts:?}");
         assert_eq!(String::from_utf8_lossy(&out), String::from_utf8_lossy(bytes), "{name} in pieces of {size}");
         assert_eq!(usage.usage(), facts.usage.as_ref(), "{name}");
+        let (mut decoder, mut events, mut collector) =
+            (Format::OpenaiCompletions.event_decoder(), Vec::new(), Collector::new(Format::OpenaiCompletions));
+        bytes.chunks(size).for_each(|chunk| decoder.push(chunk, &mut events));
+        decoder.finish(&mut events);
+        events.iter().for_each(|e| collector.push(e));
+        let answer = collector.finish().unwrap_or_else(|e| panic!("{name} in pieces of {size}: {e:?}"));
+        assert_eq!(Some(&answer.id), facts.id.as_ref(), "{name}");
     }
 }
 

@@ -120,12 +120,12 @@ fn exchange(format: Format, user: Message, spoken: Vec<Part>, result: &str, fail
     let texts = spoken.iter().any(|p| matches!(p.kind, PartKind::Text(_)));
     let shape = match format {
         Format::AnthropicMessages | Format::OpenaiResponses | Format::GeminiGenerate => ContentShape::Parts,
-        Format::OpenaiChat if texts => ContentShape::Text,
-        Format::OpenaiChat => ContentShape::Null,
+        Format::OpenaiChat | Format::OpenaiCompletions if texts => ContentShape::Text,
+        Format::OpenaiChat | Format::OpenaiCompletions => ContentShape::Null,
     };
     messages.push(message(Role::Assistant, spoken, shape));
     match format {
-        Format::OpenaiChat | Format::OpenaiResponses => {
+        Format::OpenaiChat | Format::OpenaiResponses | Format::OpenaiCompletions => {
             messages.extend(ids.into_iter().map(|id| message(Role::Tool, vec![answer(id)], ContentShape::Parts)))
         }
         Format::AnthropicMessages | Format::GeminiGenerate if ids.is_empty() => {}

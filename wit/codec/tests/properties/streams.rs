@@ -208,6 +208,7 @@ fn survives(format: Format, answer: &ChatAnswer, order: &[prop::sample::Index], 
             Format::OpenaiChat => openai_grammar(&bytes)?,
             Format::OpenaiResponses => responses_grammar(&bytes)?,
             Format::GeminiGenerate => gemini_grammar(&bytes)?,
+            Format::OpenaiCompletions => unreachable!("conversations do not become completions"),
         }
         let whole = decode(target, &[&bytes]);
         prop_assert_eq!(&decode(target, &pieces(&bytes, cuts)), &whole, "any cut gives the same events");

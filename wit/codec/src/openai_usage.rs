@@ -1,4 +1,4 @@
-//! Token counts.
+//! Token counts, as chat completions and completions tell them.
 
 use crate::hub::Usage;
 use crate::json::{Object, Value};
@@ -44,7 +44,7 @@ pub(crate) fn read(value: Value<'_>) -> Option<Usage> {
 }
 
 /// Writes `usage`: the provider's own object when it is in this format and says the same.
-pub(super) fn write(o: &mut Object<'_>, usage: &Usage, same_format: bool) {
+pub(crate) fn write(o: &mut Object<'_>, usage: &Usage, same_format: bool) {
     let raw = usage.raw.as_deref().filter(|_| same_format).and_then(Value::parse);
     if let Some(raw) = raw.filter(|v| read(*v).as_ref() == Some(usage)) {
         return o.raw("usage", raw.raw());
