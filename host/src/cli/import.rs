@@ -8,6 +8,7 @@ mod litellm;
 mod made;
 mod node;
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -69,13 +70,40 @@ fn write_new(file: &Path, text: &str) -> std::io::Result<()> {
 
 /// The configuration in the text of a file.
 fn convert(from: From, file: &str, text: &str) -> Result<Made, String> {
-    let root = Node::parse(file, text)?;
+    // Its configuration may have comments of JavaScript's.
+    let text = if let From::ClaudeCodeRouter = from { Cow::Owned(without_comments(text)) } else { Cow::Borrowed(text) };
+    let root = Node::parse(file, &text)?;
     let mut made = Made::new(file);
     match from {
         From::Litellm => litellm::convert(&root, &mut made)?,
         From::ClaudeCodeRouter => claude_code_router::convert(&root, &mut made)?,
     }
     Ok(made)
+}
+
+/// JSON without comments. Everything else stays in its line.
+fn without_comments(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    let mut quoted = false;
+    while let Some(next) = rest.chars().next() {
+        let comment = match (quoted, rest.as_bytes()) {
+            (false, [b'/', b'/', ..]) => Some(rest.find('\n').unwrap_or(rest.len())),
+            (false, [b'/', b'*', ..]) => Some(rest[2..].find("*/").map_or(rest.len(), |at| at + 4)),
+            _ => None,
+        };
+        if let Some(length) = comment {
+            out.extend(rest[..length].chars().filter(|c| *c == '\n'));
+            rest = &rest[length..];
+            continue;
+        }
+        quoted ^= next == '"';
+        let escaped = if quoted && next == '\\' { rest[1..].chars().next().map_or(0, char::len_utf8) } else { 0 };
+        let length = next.len_utf8() + escaped;
+        out.push_str(&rest[..length]);
+        rest = &rest[length..];
+    }
+    out
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use axum::body::Body;
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming as HyperBody};
@@ -47,7 +48,9 @@ pub async fn request(site: Site, peer: IpAddr, mut request: Request<HyperBody>) 
     let client = client::of(peer, request.headers(), &settings.trusted_proxies);
     request.extensions_mut().insert(client);
     let line = site.access.then(|| access::Line::of(&request, &id, client));
-    let mut response = cors::answer(settings.cors.as_ref(), request, |request| recovered(site, id.clone(), request)).await;
+    // Each layer would hold the next one inside of itself, more than once: boxes keep a request as small as what it waits for.
+    let inner = |request| recovered(site, id.clone(), request).boxed();
+    let mut response = cors::answer(settings.cors.as_ref(), request, inner).await;
     if let Ok(id) = HeaderValue::try_from(id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
@@ -60,7 +63,7 @@ pub async fn request(site: Site, peer: IpAddr, mut request: Request<HyperBody>) 
 /// The answer, or the error of a request that panicked before a dialect was found.
 async fn recovered(site: Site, id: String, request: Request<HyperBody>) -> Response {
     let span = tracing::info_span!("request", id);
-    let answered = recovery::caught(&id, route(site, id.clone(), request).instrument(span)).await;
+    let answered = recovery::caught(&id, route(site, id.clone(), request).boxed().instrument(span)).await;
     answered.unwrap_or_else(|error| pipeline::plain(&error))
 }
 
@@ -75,7 +78,7 @@ async fn route(site: Site, id: String, request: Request<HyperBody>) -> Response 
     let received = Instant::now();
     let (mut head, body) = request.into_parts();
     if let Some(inside) = admin::Inside::of(head.uri.path()) {
-        return admin::answer(&site, inside, &head, body).await;
+        return admin::answer(&site, inside, &head, body).boxed().await;
     }
     // What extensions answer under the interface's paths is as closed as what the host answers there.
     let closed = auth::is_closed(&site.gateway.deploy.live().stable.config.auth, head.uri.path());
@@ -99,7 +102,7 @@ async fn route(site: Site, id: String, request: Request<HyperBody>) -> Response 
     let mut response = match found {
         Match::Found(route, params) => {
             let (dialect, answers) = (Arc::clone(&route.extension), route.answers);
-            let answer = answer(site, Arc::clone(&generation), id.clone(), route, params, asked, head, body);
+            let answer = answer(site, Arc::clone(&generation), id.clone(), route, params, asked, head, body).boxed();
             match (recovery::caught(&id, answer).await, answers) {
                 (Ok(response), _) => response,
                 (Err(error), Answers::Dialect | Answers::Operation) => pipeline::refuse(&dialect, &Trace::default(), &error).await,

@@ -178,11 +178,24 @@ fn what_the_configuration_reader_knows_already_passes() {
 }
 
 #[test]
+fn comments_are_no_part_of_json() {
+    for (text, expect) in [
+        ("{\n  // one, \"two\"\n  \"a\": 1}", "{\n  \n  \"a\": 1}"),
+        ("{/* one\n two */\"a\": \"http://x/*y*/\"}// end", "{\n\"a\": \"http://x/*y*/\"}"),
+        (r#"{"a\"//": "\\"} // x"#, r#"{"a\"//": "\\"} "#),
+        ("/* never ends", ""),
+        ("a/b", "a/b"),
+    ] {
+        assert_eq!(super::without_comments(text), expect, "{text}");
+    }
+}
+
+#[test]
 fn files_that_are_something_else_are_refused() {
     let refused = |from, text| convert(from, "old", text).unwrap_err();
     assert!(refused(From::Litellm, "providers: {}").contains("no `model_list`"));
     assert!(refused(From::ClaudeCodeRouter, "{}").contains("no `Providers`"));
-    assert!(refused(From::ClaudeCodeRouter, "{\n  // a comment\n  \"a\": 1}").contains("old:"));
+    assert!(refused(From::ClaudeCodeRouter, "{\n  \"a\": [1}").contains("old:"));
     assert!(refused(From::Litellm, "").contains("empty"));
     assert!(refused(From::Litellm, "a: &b 1\nc: *b\n").contains("old:"));
 }
