@@ -39,10 +39,10 @@ impl Node {
     /// Reads a document; JSON is YAML.
     pub fn parse(file: &str, text: &str) -> Result<Self, String> {
         let documents = MarkedYamlOwned::load_from_str(text)
-            .map_err(|e| format!("{file}:{}: this is neither YAML nor JSON without comments: {}", e.marker().line(), e.info()))?;
+            .map_err(|e| format!("{file}:{}: this is neither YAML nor JSON: {}", e.marker().line(), e.info()))?;
         match documents.as_slice() {
             [only] => Self::of(only, only.span.start.line())
-                .map_err(|line| format!("{file}:{line}: YAML tags, aliases and names that are no text are not supported here")),
+                .map_err(|line| format!("{file}:{line}: YAML tags and names that are no text are not supported here")),
             [] => Err(format!("{file} is empty")),
             _ => Err(format!("{file} holds more than one YAML document")),
         }
