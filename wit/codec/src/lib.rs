@@ -43,12 +43,15 @@ mod losses;
 mod map;
 mod openai_chat;
 mod openai_completions;
+mod openai_document;
 mod openai_error;
+mod openai_params;
 mod openai_responses;
 mod openai_tools;
 mod openai_usage;
 pub mod passthrough;
 pub mod sse;
+mod stream;
 mod wait;
 
 pub use dispatch::{EventDecoder, EventEncoder, Format};

@@ -8,7 +8,8 @@ use crate::error_body;
 use crate::hub::{
     BlockDelta, BlockId, BlockStart, ChatError, Delta, ErrorClass, Extra, Part, PartKind, StreamEvent, StreamFinish, StreamStart, set_extra,
 };
-use crate::json::{Document, Fields, Kind, Object, Path, Value};
+use crate::json::{Fields, Kind, Object, Path, Value};
+use crate::stream;
 
 /// Events of this format to hub events.
 #[derive(Debug, Default)]
@@ -33,15 +34,7 @@ struct Open {
 impl Decoder {
     /// Takes one SSE event. `last` says that the connection closed inside it.
     pub fn event(&mut self, name: &str, data: &[u8], last: bool, out: &mut Vec<StreamEvent>) {
-        if data.trim_ascii().is_empty() {
-            return;
-        }
-        let document = match Document::parse(data) {
-            Ok(document) => document,
-            // Half an event; whether the answer was complete before it, `closed` says.
-            Err(_) if last => return,
-            Err(fault) => return protocol(format!("the provider sent an event that is not JSON: {fault}"), out),
-        };
+        let Some(document) = stream::document(data, last, out) else { return };
         let kind = document.string("type").unwrap_or(name.into());
         let mut f = Fields::of(&document);
         match kind.as_ref() {
@@ -71,7 +64,7 @@ impl Decoder {
 
     /// The connection closed. An answer whose reason to stop was told is complete.
     pub fn closed(&mut self, out: &mut Vec<StreamEvent>) {
-        if self.finished { self.end(out) } else { out.push(StreamEvent::Error(interrupted())) }
+        if self.finished { self.end(out) } else { out.push(StreamEvent::Error(stream::interrupted())) }
     }
 
     fn end(&mut self, out: &mut Vec<StreamEvent>) {
@@ -201,10 +194,6 @@ impl Decoder {
 
 fn protocol(message: String, out: &mut Vec<StreamEvent>) {
     out.push(StreamEvent::Error(ChatError::new(ErrorClass::Protocol, message)));
-}
-
-fn interrupted() -> ChatError {
-    ChatError::new(ErrorClass::Interrupted, "the provider's stream broke off before the answer was complete")
 }
 
 /// Grows a part by a delta that the hub does not model. A citation joins the list of its text; any other member of a delta joins the

@@ -12,7 +12,8 @@ use crate::hub::{
     BlockDelta, BlockId, BlockStart, ChatError, Delta, ErrorClass, Extra, FinishReason, Part, PartKind, StreamEvent, StreamFinish,
     StreamStart, extra, merge_extra, set_extra,
 };
-use crate::json::{Document, Fields, Path, Value};
+use crate::json::{Fields, Path, Value};
+use crate::stream;
 
 /// What a stream has told of its end.
 #[derive(Debug, Default)]
@@ -121,18 +122,7 @@ enum Open {
 impl Decoder {
     /// Takes one event. `last` says that the connection closed inside it.
     pub fn event(&mut self, _name: &str, data: &[u8], last: bool, out: &mut Vec<StreamEvent>) {
-        if data.trim_ascii().is_empty() {
-            return;
-        }
-        let document = match Document::parse(data) {
-            Ok(document) => document,
-            // Half an event; whether the answer was complete before it, `closed` says.
-            Err(_) if last => return,
-            Err(fault) => {
-                let e = ChatError::new(ErrorClass::Protocol, format!("the provider sent an event that is not JSON: {fault}"));
-                return out.push(StreamEvent::Error(e));
-            }
-        };
+        let Some(document) = stream::document(data, last, out) else { return };
         let mut f = Fields::of(&document);
         if let Some(e) = error_in(&document) {
             return out.push(StreamEvent::Error(e));
@@ -165,8 +155,7 @@ impl Decoder {
     /// The connection closed: that is the end when reasons to finish were told.
     pub fn closed(&mut self, out: &mut Vec<StreamEvent>) {
         if !self.told.complete() {
-            let e = ChatError::new(ErrorClass::Interrupted, "the provider's stream broke off before the answer was complete");
-            return out.push(StreamEvent::Error(e));
+            return out.push(StreamEvent::Error(stream::interrupted()));
         }
         let mut later: Vec<Extra> = std::mem::take(&mut self.later);
         later.iter_mut().for_each(|e| e.name.insert_str(0, "event."));

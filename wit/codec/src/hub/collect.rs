@@ -3,6 +3,7 @@
 use super::*;
 use crate::Format;
 use crate::json::{Kind, Object, Value};
+use crate::stream;
 
 /// Puts the events of a stream together into the answer that they tell.
 ///
@@ -55,7 +56,7 @@ impl Collector {
             return Err(e);
         }
         if !self.ended {
-            return Err(ChatError::new(ErrorClass::Interrupted, "the provider's stream broke off before the answer was complete"));
+            return Err(stream::interrupted());
         }
         let start = self.start.ok_or_else(|| ChatError::new(ErrorClass::Protocol, "the provider's stream holds no answer"))?;
         self.choices.sort_by_key(|c| c.index);

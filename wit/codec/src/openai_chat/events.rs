@@ -6,9 +6,11 @@
 
 use super::blocks::Choice;
 use super::{NAME, read_finish, usage};
-use crate::hub::{ChatError, ErrorClass, Extra, FinishReason, OtherPart, StreamEvent, StreamFinish, StreamStart, extra, set_extra};
-use crate::json::{Document, Fields, Object, Value, write_string};
+use crate::hub::{Extra, FinishReason, OtherPart, StreamEvent, StreamFinish, StreamStart, set_extra};
+use crate::json::{Fields, Object, Value, write_string};
 use crate::map::plain_name;
+use crate::openai_document;
+use crate::stream;
 
 /// Chunk fields that hide the length of the text and carry nothing: OpenAI's `obfuscation` and Mistral's `p`.
 const PADDING: [&str; 2] = ["obfuscation", "p"];
@@ -32,22 +34,9 @@ impl Decoder {
         if data == b"[DONE]" {
             return self.end(out);
         }
-        if data.is_empty() {
-            return;
-        }
-        let document = match Document::parse(data) {
-            Ok(document) => document,
-            // Half an event; whether the answer was complete before it, `closed` says.
-            Err(_) if last => return,
-            Err(fault) => {
-                let e = ChatError::new(ErrorClass::Protocol, format!("the provider sent an event that is not JSON: {fault}"));
-                return out.push(StreamEvent::Error(e));
-            }
-        };
+        let Some(document) = stream::document(data, last, out) else { return };
         let mut f = Fields::of(&document);
-        let fails =
-            name == "error" || f.peek("error").is_some_and(|v| !v.is_null()) || f.peek("choices").is_none() && f.peek("usage").is_none();
-        if let Some(e) = fails.then(|| super::error_in(&document)).flatten() {
+        if let Some(e) = openai_document::may_fail(name, &f).then(|| super::error_in(&document)).flatten() {
             return out.push(StreamEvent::Error(e));
         }
         let choices = f.lenient("choices", |v| Some(v.elements()?.collect::<Vec<_>>())).unwrap_or_default();
@@ -64,7 +53,7 @@ impl Decoder {
     /// The connection closed. Some hosts forget `[DONE]`: when every choice is finished, that was all.
     pub fn closed(&mut self, out: &mut Vec<StreamEvent>) {
         if self.choices.is_empty() || self.choices.iter().any(|c| !c.finished) {
-            out.push(StreamEvent::Error(interrupted()));
+            out.push(StreamEvent::Error(stream::interrupted()));
         } else {
             self.end(out);
         }
@@ -84,24 +73,15 @@ impl Decoder {
 
     /// The fields around the choices: the start of the stream, then what changed.
     fn chunk(&mut self, mut f: Fields<'_>, bare: bool, out: &mut Vec<StreamEvent>) {
-        let id = f.lenient_text("id").unwrap_or_default();
-        let model = f.lenient_text("model").unwrap_or_default();
-        let created = f.lenient("created", |v| v.f64().map(|n| n as u64));
-        f.take("object");
-        let mut news = Vec::new();
-        for (name, value) in f.untaken().filter(|(name, value)| !value.is_null() && !PADDING.contains(&name.as_ref())) {
-            if extra(&self.known, &name) != Some(value.raw()) {
-                set_extra(&mut self.known, &name, value.raw().into());
-                set_extra(&mut news, &name, value.raw().into());
-            }
-        }
+        let openai_document::Head { id, model, created } = openai_document::Head::take(&mut f);
+        let news = openai_document::news(&f, &PADDING, &mut self.known);
         if !self.started {
             // Azure first sends what its filter says of the prompt, with no id and no model: the start is still to come.
             if !(bare && id.is_empty()) {
                 self.start(id, model, created, out);
             }
         } else if !news.is_empty() {
-            out.push(StreamEvent::Other(object_of(&news)));
+            out.push(StreamEvent::Other(openai_document::object_of(&news)));
         }
     }
 
@@ -151,19 +131,6 @@ impl Decoder {
             None => out.push(StreamEvent::Other(choice_fragment(index, &extras))),
         }
     }
-}
-
-/// What a stream that broke off says.
-fn interrupted() -> ChatError {
-    ChatError::new(ErrorClass::Interrupted, "the provider's stream broke off before the answer was complete")
-}
-
-fn object_of(extras: &[Extra]) -> String {
-    let mut json = Vec::new();
-    let mut o = Object::new(&mut json);
-    extras.iter().for_each(|e| o.raw(&e.name, &e.value));
-    o.end();
-    String::from_utf8(json).unwrap_or_default()
 }
 
 /// A chunk that tells only unmodelled fields of a choice.

@@ -4,23 +4,7 @@ use crate::DecodeError;
 use crate::hub::{ChatRequest, Extra, Params, ResponseFormat, ThinkingMode};
 use crate::json::{Fields, Kind, Object, Path, Value};
 use crate::map::{Crossing, Extras, budget_effort};
-
-/// Reads an optional member, and keeps its text as a hint when `keep` says that the hub alone would not write it the same way.
-pub(super) fn keep_hint<'a, T>(
-    f: &mut Fields<'a>,
-    name: &str,
-    what: &str,
-    read: impl Fn(Value<'a>) -> Option<T>,
-    keep: impl Fn(&T) -> bool,
-    hints: &mut Vec<Extra>,
-) -> Result<Option<T>, DecodeError> {
-    let raw = f.peek(name);
-    let value = f.optional(&Path::Root, name, what, read)?;
-    if let (Some(raw), true) = (raw, value.as_ref().is_some_and(keep)) {
-        hints.push(Extra::new(name, raw.raw()));
-    }
-    Ok(value)
-}
+use crate::openai_params::{keep_hint, read_stop, write_sampling, write_stop_seed_and_count};
 
 pub(super) fn read(f: &mut Fields<'_>, hints: &mut Vec<Extra>) -> Result<Params, DecodeError> {
     let at = Path::Root;
@@ -47,13 +31,6 @@ pub(super) fn read(f: &mut Fields<'_>, hints: &mut Vec<Extra>) -> Result<Params,
         parallel_tool_calls: f.optional_bool(&at, "parallel_tool_calls")?,
         user: f.optional_text(&at, "user")?,
     })
-}
-
-fn read_stop(value: Value<'_>) -> Option<Vec<String>> {
-    match value.text() {
-        Some(text) => Some(vec![text.into_owned()]),
-        None => value.elements()?.map(|v| Some(v.text()?.into_owned())).collect(),
-    }
 }
 
 fn read_response_format(f: &mut Fields<'_>) -> Result<Option<ResponseFormat>, DecodeError> {
@@ -88,19 +65,7 @@ fn reread_response_format(value: Value<'_>) -> Option<ResponseFormat> {
 
 pub(super) fn write(o: &mut Object<'_>, r: &ChatRequest, extras: Extras<'_>, c: &mut Crossing) {
     let p = &r.params;
-    for (name, value) in [
-        ("temperature", p.temperature),
-        ("top_p", p.top_p),
-        ("presence_penalty", p.presence_penalty),
-        ("frequency_penalty", p.frequency_penalty),
-    ] {
-        if let Some(value) = value {
-            o.f64(name, value);
-        }
-    }
-    if let Some(k) = p.top_k {
-        if c.same { o.int("top_k", k) } else { c.lose("top_k", "OpenAI has no such parameter") }
-    }
+    write_sampling(o, p, c);
     match (p.max_tokens, extras.get("max_completion_tokens")) {
         // Said to be absent: the old name told it.
         (Some(n), Some("null")) if !wants_new_name(&r.model) => {
@@ -112,23 +77,7 @@ pub(super) fn write(o: &mut Object<'_>, r: &ChatRequest, extras: Extras<'_>, c: 
         (Some(n), None) => o.int("max_tokens", n),
         (None, _) => extras.member(o, "max_completion_tokens", None, Value::u64, |_, _| {}),
     }
-    extras.member(
-        o,
-        "stop",
-        Some(p.stop.clone()).filter(|s| !s.is_empty()),
-        |v| read_stop(v).filter(|s| !s.is_empty()),
-        |o, stop| {
-            let mut list = o.array("stop");
-            stop.iter().for_each(|s| list.string(s));
-            list.end();
-        },
-    );
-    if let Some(seed) = p.seed {
-        o.int("seed", seed);
-    }
-    if let Some(n) = p.n {
-        o.int("n", n);
-    }
+    write_stop_seed_and_count(o, p, extras);
     write_effort(o, r, c);
     extras.member(o, "response_format", p.response_format.clone(), reread_response_format, |o, format| {
         let mut f = o.object("response_format");

@@ -7,6 +7,7 @@ use crate::hub::{
 };
 use crate::json::{Array, Document, Fields, Object, Path, Value};
 use crate::map::{Crossing, Extras};
+use crate::openai_params::keep_hint;
 use crate::{DecodeError, Encoded, Format, LossKind};
 
 // === decode ===
@@ -26,7 +27,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, DecodeError> {
     let tools = tools::read(&mut f, &mut hints)?;
     let tool_choice = f.take_some("tool_choice").map(|v| tools::read_choice(v, &at.key("tool_choice"))).transpose()?;
     let params = params::read(&mut f, &mut hints)?;
-    let stream = params::keep_hint(&mut f, "stream", "a boolean", Value::bool, |on| !on, &mut hints)?.unwrap_or(false);
+    let stream = keep_hint(&mut f, "stream", "a boolean", Value::bool, |on| !on, &mut hints)?.unwrap_or(false);
     let include_usage =
         f.peek("stream_options").and_then(Value::object).and_then(|mut o| o.take("include_usage")).and_then(Value::bool).unwrap_or(false);
     hints.extend(f.rest());

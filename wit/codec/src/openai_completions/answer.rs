@@ -1,9 +1,10 @@
 //! Complete answers: the `text_completion` object.
 
 use super::{NAME, finish_word, read_finish};
-use crate::hub::{ChatAnswer, ChatError, Choice, ContentShape, ErrorClass, Extra, FinishReason, Part, PartKind};
-use crate::json::{Document, Fields, Kind, Object, Value};
+use crate::hub::{ChatAnswer, ChatError, Choice, ContentShape, Extra, FinishReason, Part, PartKind};
+use crate::json::{Fields, Object, Value};
 use crate::map::Crossing;
+use crate::openai_document;
 use crate::openai_usage as usage;
 use crate::{Encoded, Format, LossKind, StreamOptions};
 
@@ -12,14 +13,9 @@ pub(super) const OBJECT: &str = "text_completion";
 
 /// Decodes an answer; see [`Format::decode_answer`].
 pub(crate) fn decode(body: &[u8]) -> Result<ChatAnswer, ChatError> {
-    let protocol = |message: String| ChatError::new(ErrorClass::Protocol, message);
-    let document = Document::parse(body).map_err(|fault| protocol(format!("the provider's answer is not JSON: {fault}")))?;
+    let document = openai_document::parse(body)?;
     let mut f = Fields::of(&document);
-    let choices: Option<Vec<Value<'_>>> = f.lenient("choices", |v| Some(v.elements()?.collect()));
-    let choices = match choices {
-        Some(choices) if !choices.is_empty() || f.peek("error").is_none_or(Value::is_null) => choices,
-        _ => return Err(super::error_in(&document).unwrap_or_else(|| protocol("the provider's answer has no `choices`".into()))),
-    };
+    let choices = openai_document::choices(&mut f).ok_or_else(|| openai_document::no_choices(super::error_in(&document)))?;
     let choices = choices.into_iter().enumerate().map(|(i, choice)| read_choice(choice, i as u32)).collect();
     // A wrong constant stays as a hint.
     f.lenient("object", |v| (v.text()? == OBJECT).then_some(()));
@@ -53,17 +49,7 @@ pub(crate) fn encode(a: &ChatAnswer, options: &StreamOptions) -> Encoded {
     let extras = c.extras(&a.extras);
     let mut body = Vec::with_capacity(512);
     let mut o = Object::new(&mut body);
-    let or = |own: &str, fallback: &str| if own.is_empty() { fallback.to_owned() } else { own.to_owned() };
-    o.string("id", &or(&a.id, &options.id));
-    match extras.get("object").and_then(Value::parse) {
-        Some(hint) => o.raw("object", hint.raw()),
-        None => o.string("object", OBJECT),
-    }
-    match (a.created, extras.get("created").and_then(Value::parse)) {
-        (None, Some(hint)) if hint.kind() != Kind::String => o.raw("created", hint.raw()),
-        (created, _) => o.int("created", created.unwrap_or(options.created)),
-    }
-    o.string("model", &or(&a.model, &options.model));
+    openai_document::write_head(&mut o, a, OBJECT, extras, options);
     let mut list = o.array("choices");
     for choice in &a.choices {
         write_choice(list.object(), choice, &mut c);

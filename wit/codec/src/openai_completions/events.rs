@@ -1,11 +1,11 @@
 //! Streams: `text_completion` objects and `[DONE]`. This file reads them; `chunks.rs` writes them.
 
 use super::{NAME, read_finish};
-use crate::hub::{
-    BlockDelta, BlockId, BlockStart, ChatError, Delta, ErrorClass, Extra, Part, StreamEvent, StreamFinish, StreamStart, extra, set_extra,
-};
-use crate::json::{Document, Fields, Object, Value};
+use crate::hub::{BlockDelta, BlockId, BlockStart, Delta, Extra, Part, StreamEvent, StreamFinish, StreamStart, set_extra};
+use crate::json::{Fields, Value};
+use crate::openai_document;
 use crate::openai_usage as usage;
+use crate::stream;
 
 /// Events of this format to hub events. The text of a choice is one block.
 #[derive(Debug, Default)]
@@ -32,22 +32,9 @@ impl Decoder {
         if data == b"[DONE]" {
             return self.end(out);
         }
-        if data.is_empty() {
-            return;
-        }
-        let document = match Document::parse(data) {
-            Ok(document) => document,
-            // Half an event; whether the answer was complete before it, `closed` says.
-            Err(_) if last => return,
-            Err(fault) => {
-                let e = ChatError::new(ErrorClass::Protocol, format!("the provider sent an event that is not JSON: {fault}"));
-                return out.push(StreamEvent::Error(e));
-            }
-        };
+        let Some(document) = stream::document(data, last, out) else { return };
         let mut f = Fields::of(&document);
-        let fails =
-            name == "error" || f.peek("error").is_some_and(|v| !v.is_null()) || f.peek("choices").is_none() && f.peek("usage").is_none();
-        if let Some(e) = fails.then(|| super::error_in(&document)).flatten() {
+        if let Some(e) = openai_document::may_fail(name, &f).then(|| super::error_in(&document)).flatten() {
             return out.push(StreamEvent::Error(e));
         }
         let choices = f.lenient("choices", |v| Some(v.elements()?.collect::<Vec<_>>())).unwrap_or_default();
@@ -62,8 +49,7 @@ impl Decoder {
     /// The connection closed. Some hosts forget `[DONE]`: when every choice is finished, that was all.
     pub fn closed(&mut self, out: &mut Vec<StreamEvent>) {
         if self.choices.is_empty() || self.choices.iter().any(|c| !c.finished) {
-            let message = "the provider's stream broke off before the answer was complete";
-            out.push(StreamEvent::Error(ChatError::new(ErrorClass::Interrupted, message)));
+            out.push(StreamEvent::Error(stream::interrupted()));
         } else {
             self.end(out);
         }
@@ -78,26 +64,13 @@ impl Decoder {
 
     /// The fields around the choices: the start of the stream, then what changed.
     fn chunk(&mut self, mut f: Fields<'_>, out: &mut Vec<StreamEvent>) {
-        let id = f.lenient_text("id").unwrap_or_default();
-        let model = f.lenient_text("model").unwrap_or_default();
-        let created = f.lenient("created", |v| v.f64().map(|n| n as u64));
-        f.take("object");
-        let mut news = Vec::new();
-        for (name, value) in f.untaken().filter(|(_, value)| !value.is_null()) {
-            if extra(&self.known, &name) != Some(value.raw()) {
-                set_extra(&mut self.known, &name, value.raw().into());
-                set_extra(&mut news, &name, value.raw().into());
-            }
-        }
+        let openai_document::Head { id, model, created } = openai_document::Head::take(&mut f);
+        let news = openai_document::news(&f, &[], &mut self.known);
         if !self.started {
             self.started = true;
             out.push(StreamEvent::Start(StreamStart { format: NAME.into(), id, model, created, usage: None, extras: self.known.clone() }));
         } else if !news.is_empty() {
-            let mut json = Vec::new();
-            let mut o = Object::new(&mut json);
-            news.iter().for_each(|e| o.raw(&e.name, &e.value));
-            o.end();
-            out.push(StreamEvent::Other(String::from_utf8(json).unwrap_or_default()));
+            out.push(StreamEvent::Other(openai_document::object_of(&news)));
         }
     }
 

@@ -4,6 +4,7 @@ use super::NAME;
 use crate::hub::{ChatRequest, Extra, Message, Params, PartKind, Role, extra};
 use crate::json::{Document, Fields, Kind, Object, Path, Value};
 use crate::map::{Crossing, Extras};
+use crate::openai_params::{keep_hint, read_stop, write_sampling, write_stop_seed_and_count};
 use crate::{DecodeError, Encoded, Format, LossKind};
 
 /// What stands between texts that were messages, in one prompt.
@@ -34,7 +35,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, DecodeError> {
         extras.push(Extra::new("suffix", suffix.raw()));
     }
     let params = read_params(&mut f, &mut extras)?;
-    let stream = keep(&mut f, "stream", "a boolean", Value::bool, |on| !on, &mut extras)?.unwrap_or(false);
+    let stream = keep_hint(&mut f, "stream", "a boolean", Value::bool, |on| !on, &mut extras)?.unwrap_or(false);
     let options = f.peek("stream_options").and_then(Value::object);
     let include_usage = options.and_then(|mut o| o.take("include_usage")).and_then(Value::bool).unwrap_or(false);
     extras.extend(f.rest());
@@ -73,23 +74,6 @@ fn read_prompt(value: Value<'_>) -> Result<Vec<String>, DecodeError> {
     }
 }
 
-/// Reads an optional member, and keeps its text as a hint when `keep` says that the hub alone would not write it the same way.
-fn keep<'a, T>(
-    f: &mut Fields<'a>,
-    name: &str,
-    what: &str,
-    read: impl Fn(Value<'a>) -> Option<T>,
-    keep: impl Fn(&T) -> bool,
-    extras: &mut Vec<Extra>,
-) -> Result<Option<T>, DecodeError> {
-    let raw = f.peek(name);
-    let value = f.optional(&Path::Root, name, what, read)?;
-    if let (Some(raw), true) = (raw, value.as_ref().is_some_and(keep)) {
-        extras.push(Extra::new(name, raw.raw()));
-    }
-    Ok(value)
-}
-
 fn read_params(f: &mut Fields<'_>, extras: &mut Vec<Extra>) -> Result<Params, DecodeError> {
     let at = Path::Root;
     let count = |v: Value<'_>| v.u64().filter(|n| *n > 0).and_then(|n| u32::try_from(n).ok());
@@ -98,7 +82,7 @@ fn read_params(f: &mut Fields<'_>, extras: &mut Vec<Extra>) -> Result<Params, De
         top_p: f.optional_f64(&at, "top_p")?,
         top_k: f.lenient("top_k", Value::u64),
         max_tokens: f.optional_u64(&at, "max_tokens")?,
-        stop: keep(f, "stop", "a string or an array of strings", read_stop, |_| true, extras)?.unwrap_or_default(),
+        stop: keep_hint(f, "stop", "a string or an array of strings", read_stop, |_| true, extras)?.unwrap_or_default(),
         presence_penalty: f.optional_f64(&at, "presence_penalty")?,
         frequency_penalty: f.optional_f64(&at, "frequency_penalty")?,
         seed: f.optional(&at, "seed", "a whole number", Value::i64)?,
@@ -106,13 +90,6 @@ fn read_params(f: &mut Fields<'_>, extras: &mut Vec<Extra>) -> Result<Params, De
         user: f.optional_text(&at, "user")?,
         ..Params::default()
     })
-}
-
-fn read_stop(value: Value<'_>) -> Option<Vec<String>> {
-    match value.text() {
-        Some(text) => Some(vec![text.into_owned()]),
-        None => value.elements()?.map(|v| Some(v.text()?.into_owned())).collect(),
-    }
 }
 
 // === what no conversation can say ===
@@ -218,39 +195,11 @@ fn text_of(m: &Message, index: usize, c: &mut Crossing) -> String {
 
 fn write_params(o: &mut Object<'_>, r: &ChatRequest, extras: Extras<'_>, c: &mut Crossing) {
     let p = &r.params;
-    for (name, value) in [
-        ("temperature", p.temperature),
-        ("top_p", p.top_p),
-        ("presence_penalty", p.presence_penalty),
-        ("frequency_penalty", p.frequency_penalty),
-    ] {
-        if let Some(value) = value {
-            o.f64(name, value);
-        }
-    }
-    if let Some(k) = p.top_k {
-        if c.same { o.int("top_k", k) } else { c.lose("top_k", "OpenAI has no such parameter") }
-    }
+    write_sampling(o, p, c);
     if let Some(n) = p.max_tokens {
         o.int("max_tokens", n);
     }
-    extras.member(
-        o,
-        "stop",
-        Some(p.stop.clone()).filter(|s| !s.is_empty()),
-        |v| read_stop(v).filter(|s| !s.is_empty()),
-        |o, stop| {
-            let mut list = o.array("stop");
-            stop.iter().for_each(|s| list.string(s));
-            list.end();
-        },
-    );
-    if let Some(seed) = p.seed {
-        o.int("seed", seed);
-    }
-    if let Some(n) = p.n {
-        o.int("n", n);
-    }
+    write_stop_seed_and_count(o, p, extras);
     if let Some(user) = &p.user {
         o.string("user", user);
     }

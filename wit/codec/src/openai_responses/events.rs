@@ -9,7 +9,8 @@ use super::error::in_event;
 use super::open::{Item, Numbers};
 use super::{NAME, usage};
 use crate::hub::{ChatError, Delta, ErrorClass, Extra, StreamEvent, StreamFinish, StreamStart, extra};
-use crate::json::{Document, Fields, Value};
+use crate::json::{Fields, Value};
+use crate::stream;
 
 /// Events of this format to hub events.
 #[derive(Debug, Default)]
@@ -27,18 +28,11 @@ impl Decoder {
     /// Takes one SSE event. `last` says that the connection closed inside it.
     pub fn event(&mut self, name: &str, data: &[u8], last: bool, out: &mut Vec<StreamEvent>) {
         let data = data.trim_ascii();
-        if data.is_empty() {
-            return;
-        }
         if data == b"[DONE]" {
             // What some servers add to an answer that has ended.
             return self.closed(out);
         }
-        let document = match Document::parse(data) {
-            Ok(document) => document,
-            Err(_) if last => return,
-            Err(fault) => return protocol(format!("the provider sent an event that is not JSON: {fault}"), out),
-        };
+        let Some(document) = stream::document(data, last, out) else { return };
         let kind = document.string("type").unwrap_or(name.into());
         if let Some(e) = in_event(&kind, &document) {
             return out.push(StreamEvent::Error(e));
@@ -61,8 +55,7 @@ impl Decoder {
 
     /// The connection closed. Only the last event ends an answer.
     pub fn closed(&mut self, out: &mut Vec<StreamEvent>) {
-        let message = "the provider's stream broke off before the answer was complete";
-        out.push(StreamEvent::Error(ChatError::new(ErrorClass::Interrupted, message)));
+        out.push(StreamEvent::Error(stream::interrupted()));
     }
 
     /// A host that does not say that the answer begins.

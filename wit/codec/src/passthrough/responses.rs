@@ -5,6 +5,7 @@ use super::tap::take_text;
 use crate::hub::{ChatError, ErrorClass};
 use crate::json::{Document, Fields, Value};
 use crate::openai_responses::{error_in, is_call, read_finish, read_usage};
+use crate::stream::interrupted;
 
 /// Whether an event is a piece of content, judged by its first member.
 pub(super) fn is_piece(data: &[u8]) -> bool {
@@ -16,7 +17,7 @@ pub(super) fn is_piece(data: &[u8]) -> bool {
 pub(super) fn read(facts: &mut StreamFacts, calls: &mut bool, name: impl FnOnce() -> String, data: &[u8]) -> bool {
     let data = data.trim_ascii();
     if data == b"[DONE]" {
-        facts.error.get_or_insert_with(broke_off);
+        facts.error.get_or_insert_with(interrupted);
         return false;
     }
     let Ok(document) = Document::parse(data) else { return false };
@@ -60,9 +61,4 @@ pub(super) fn read(facts: &mut StreamFacts, calls: &mut bool, name: impl FnOnce(
         kind => facts.first_content |= kind.ends_with(".delta"),
     }
     ends
-}
-
-/// What a stream that broke off says.
-pub(super) fn broke_off() -> ChatError {
-    ChatError::new(ErrorClass::Interrupted, "the provider's stream broke off before the answer was complete")
 }

@@ -10,6 +10,7 @@ use crate::dispatch::no_answer;
 use crate::hub::{ChatError, ErrorClass, FinishReason};
 use crate::json::{Document, Fields, Kind, Value};
 use crate::sse::{Event, Parser, Splitter};
+use crate::stream::interrupted;
 use crate::{Format, anthropic_messages, error_body, gemini_generate, openai_chat};
 
 /// Most comments before an answer that are kept, in bytes.
@@ -297,7 +298,7 @@ impl Reader {
             Format::GeminiGenerate => self.told.complete(),
         };
         if !f.ended {
-            f.error = Some(responses::broke_off());
+            f.error = Some(interrupted());
         }
     }
 
