@@ -3,15 +3,15 @@
 //! Nothing is started here: each test starts its own servers and ends them.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
 use crate::command;
 use crate::repo::Repo;
-use crate::step::{Stamp, Step, fresh_folder, remove_folder};
-use crate::toolchain::debian::{apt, extract};
+use crate::step::Step;
+use crate::toolchain::debian::{Packages, extract};
 
 /// Change it when the recipe changes, so that what the old one made is made again.
 const RECIPE: &str = "1";
@@ -32,42 +32,19 @@ pub fn prepare(repo: &Repo, step: &Step) -> Result<()> {
         return Ok(());
     }
     let folder = folder(repo);
-    let stamp = Stamp::new(folder.join("complete.done"), format!("{RECIPE} {}", packages.join(" ")));
-    if stamp.is_set() {
-        return Ok(());
-    }
-    stamp.clear()?;
-    for program in ["apt-get", "dpkg-deb", "tar"] {
-        let wanted = packages.join(" and ");
-        ensure!(command::which(program).is_some(), "`{program}` is not in PATH; install {wanted} yourself, the tests find them");
-    }
-    fresh_folder(&folder)?;
-    let apt_folder = folder.join("apt");
-    for name in ["state/lists/partial", "cache/archives/partial"] {
-        fs::create_dir_all(apt_folder.join(name))?;
-    }
-    step.note("apt-get: reading the package lists");
-    command::quietly(step, apt(&apt_folder, "apt-get").arg("update"), "reading Debian's package lists")?;
-    step.note(&format!("apt-get: downloading {} and what they need", packages.join(", ")));
-    // What is installed already is not needed again. The lock would need root, and nothing is installed.
-    let mut download = apt(&apt_folder, "apt-get");
-    download.args(["-o", "Debug::NoLocking=true", "--yes", "--no-install-recommends", "--download-only", "install"]).args(&packages);
-    command::quietly(step, &mut download, "downloading Debian's packages")?;
-    for entry in fs::read_dir(apt_folder.join("cache/archives"))? {
-        let package = entry?.path();
-        if package.extension().is_some_and(|extension| extension == "deb") {
-            extract(&package, &folder.join("debian"), &["--wildcards", "./usr/*"]).or_else(|_| nothing_to_unpack(&package))?;
+    let debian = folder.join("debian");
+    let wanted = Packages { folder: &folder, recipe: RECIPE, names: &packages, with_dependencies: true };
+    let unpack = |package: &Path| extract(package, &debian, &["--wildcards", "./usr/*"]).or_else(|_| nothing_to_unpack(package));
+    wanted.install(step, unpack, || {
+        let redis = debian.join("usr/bin/redis-server");
+        if packages.contains(&"redis-server") {
+            let mut version = Command::new(&redis);
+            version.arg("--version").env("LD_LIBRARY_PATH", libraries(repo));
+            command::answer(&mut version).with_context(|| format!("the unpacked {} does not start", redis.display()))?;
         }
-    }
-    remove_folder(&apt_folder)?;
-    let redis = folder.join("debian/usr/bin/redis-server");
-    if packages.contains(&"redis-server") {
-        let mut version = Command::new(&redis);
-        version.arg("--version").env("LD_LIBRARY_PATH", libraries(repo));
-        command::answer(&mut version).with_context(|| format!("the unpacked {} does not start", redis.display()))?;
-    }
-    ensure!(!packages.contains(&"postgresql") || has_postgres(folder.join("debian")), "Debian's `postgresql` brought no server");
-    stamp.set()
+        ensure!(!packages.contains(&"postgresql") || has_postgres(debian.clone()), "Debian's `postgresql` brought no server");
+        Ok(())
+    })
 }
 
 /// Where the tests look besides the usual places.
@@ -87,7 +64,7 @@ fn has_postgres(root: PathBuf) -> bool {
 }
 
 /// Packages that only depend on others hold nothing but a folder of documentation, or not even that.
-fn nothing_to_unpack(package: &std::path::Path) -> Result<()> {
+fn nothing_to_unpack(package: &Path) -> Result<()> {
     let listed = command::answer(Command::new("dpkg-deb").arg("--contents").arg(package)).unwrap_or_default();
     ensure!(!listed.contains(" ./usr/bin/") && !listed.contains(" ./usr/lib/"), "{} cannot be unpacked", package.display());
     Ok(())

@@ -2,16 +2,15 @@
 //!
 //! Nothing is started here: the tests start it and end it.
 
-use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use crate::command;
 use crate::repo::Repo;
-use crate::step::{Stamp, Step, fresh_folder, remove_folder};
-use crate::toolchain::debian::{apt, extract};
+use crate::step::Step;
+use crate::toolchain::debian::{Packages, extract};
 
 /// Change it when the recipe changes, so that what the old one made is made again.
 const RECIPE: &str = "1";
@@ -27,36 +26,19 @@ pub fn prepare(repo: &Repo, step: &Step) -> Result<()> {
         return Ok(());
     }
     let folder = folder(repo);
-    let stamp = Stamp::new(folder.join("complete.done"), format!("{RECIPE} {}", packages.join(" ")));
-    if stamp.is_set() {
-        return Ok(());
-    }
-    stamp.clear()?;
-    for program in ["apt-get", "dpkg-deb", "tar"] {
-        let wanted = packages.join(" and ");
-        ensure!(command::which(program).is_some(), "`{program}` is not in PATH; install {wanted} yourself, the tests find it");
-    }
-    fresh_folder(&folder)?;
-    let (apt_folder, downloads) = (folder.join("apt"), folder.join("packages"));
-    for made in [apt_folder.join("state/lists/partial"), apt_folder.join("cache/archives/partial"), downloads.clone()] {
-        fs::create_dir_all(made)?;
-    }
-    step.note("apt-get: reading the package lists");
-    command::quietly(step, apt(&apt_folder, "apt-get").arg("update"), "reading Debian's package lists")?;
-    step.note(&format!("apt-get: downloading {}", packages.join(", ")));
-    let mut download = apt(&apt_folder, "apt-get");
-    command::quietly(step, download.arg("download").args(&packages).current_dir(&downloads), "downloading Debian's packages")?;
-    for entry in fs::read_dir(&downloads)? {
-        extract(&entry?.path(), &folder, &["--strip-components=3", "--wildcards", "./usr/bin/*"])?;
-    }
-    for made in [apt_folder, downloads] {
-        remove_folder(&made)?;
-    }
-    for program in programs.into_iter().flatten() {
-        let file = folder.join(program);
-        command::answer(Command::new(&file).arg("--version")).with_context(|| format!("the unpacked {} does not start", file.display()))?;
-    }
-    stamp.set()
+    let wanted = Packages { folder: &folder, recipe: RECIPE, names: &packages, with_dependencies: false };
+    wanted.install(
+        step,
+        |package| extract(package, &folder, &["--strip-components=3", "--wildcards", "./usr/bin/*"]),
+        || {
+            for program in programs.into_iter().flatten() {
+                let file = folder.join(program);
+                let started = command::answer(Command::new(&file).arg("--version"));
+                started.with_context(|| format!("the unpacked {} does not start", file.display()))?;
+            }
+            Ok(())
+        },
+    )
 }
 
 /// Where the tests look besides `PATH`.

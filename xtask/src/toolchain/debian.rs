@@ -114,12 +114,8 @@ fn stage(layout: &Layout, name: &str, work: impl FnOnce() -> Result<()>) -> Resu
 fn download(layout: &Layout, step: &Step) -> Result<()> {
     let packages = layout.at("packages");
     fresh_folder(&packages)?;
-    for folder in ["apt/state/lists/partial", "apt/cache/archives/partial"] {
-        fs::create_dir_all(layout.at(folder))?;
-    }
-    step.note("apt-get: reading the package lists");
     let folder = layout.at("apt");
-    command::quietly(step, apt(&folder, "apt-get").arg("update"), "reading Debian's package lists")?;
+    update_lists(&folder, step)?;
     let names = package_names(|name| depends(layout, name))?;
     step.note(&format!("apt-get: downloading {} (about 140 MB)", names.join(", ")));
     command::quietly(step, apt(&folder, "apt-get").arg("download").args(&names).current_dir(&packages), "downloading Debian's packages")?;
@@ -127,7 +123,7 @@ fn download(layout: &Layout, step: &Step) -> Result<()> {
 }
 
 /// apt with the system's sources and keys, and everything that it writes in a folder of ours.
-pub fn apt(folder: &Path, program: &str) -> Command {
+fn apt(folder: &Path, program: &str) -> Command {
     let mut command = Command::new(program);
     for (option, name) in [("Dir::State", "state"), ("Dir::Cache", "cache")] {
         command.arg("-o").arg(format!("{option}={}", folder.join(name).display()));
@@ -137,6 +133,67 @@ pub fn apt(folder: &Path, program: &str) -> Command {
         command.args(["-o", option]);
     }
     command
+}
+
+/// Packages that tests use, unpacked into a folder of their own.
+pub struct Packages<'a> {
+    /// Where they go. Its stamp says which recipe and which packages made it.
+    pub folder: &'a Path,
+    pub recipe: &'a str,
+    pub names: &'a [&'a str],
+    /// Whether what they need and the machine lacks comes too.
+    pub with_dependencies: bool,
+}
+
+impl Packages<'_> {
+    /// Downloads them and hands each file to `unpack`, unless that was done before. `check` looks at what came of it.
+    pub fn install(&self, step: &Step, unpack: impl Fn(&Path) -> Result<()>, check: impl FnOnce() -> Result<()>) -> Result<()> {
+        let stamp = Stamp::new(self.folder.join("complete.done"), format!("{} {}", self.recipe, self.names.join(" ")));
+        if stamp.is_set() {
+            return Ok(());
+        }
+        stamp.clear()?;
+        for program in ["apt-get", "dpkg-deb", "tar"] {
+            let wanted = self.names.join(" and ");
+            ensure!(command::which(program).is_some(), "`{program}` is not in PATH; install {wanted} yourself, the tests find them");
+        }
+        fresh_folder(self.folder)?;
+        let folder = self.folder.join("apt");
+        let archives = folder.join("cache/archives");
+        update_lists(&folder, step)?;
+        let also = if self.with_dependencies { " and what they need" } else { "" };
+        step.note(&format!("apt-get: downloading {}{also}", self.names.join(", ")));
+        let mut download = apt(&folder, "apt-get");
+        if self.with_dependencies {
+            // What is installed already is not needed again. The lock would need root, and nothing is installed.
+            download.args(["-o", "Debug::NoLocking=true", "--yes", "--no-install-recommends", "--download-only", "install"]);
+        } else {
+            download.arg("download").current_dir(&archives);
+        }
+        command::quietly(step, download.args(self.names), "downloading Debian's packages")?;
+        for package in archives_in(&archives)? {
+            unpack(&package)?;
+        }
+        remove_folder(&folder)?;
+        check()?;
+        stamp.set()
+    }
+}
+
+/// Reads the lists of packages into a folder of ours.
+fn update_lists(folder: &Path, step: &Step) -> Result<()> {
+    for name in ["state/lists/partial", "cache/archives/partial"] {
+        fs::create_dir_all(folder.join(name))?;
+    }
+    step.note("apt-get: reading the package lists");
+    command::quietly(step, apt(folder, "apt-get").arg("update"), "reading Debian's package lists").map(drop)
+}
+
+/// The packages in a folder.
+fn archives_in(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut packages: Vec<PathBuf> = fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+    packages.retain(|file| file.extension().is_some_and(|extension| extension == "deb"));
+    Ok(packages)
 }
 
 /// What has to be unpacked beside `rustc-web` for it to run: names move with every security update, so they are read from
@@ -172,9 +229,7 @@ fn parse_depends(record: &str) -> Vec<String> {
 fn unpack(layout: &Layout, step: &Step) -> Result<()> {
     step.note("unpacking");
     fresh_folder(&layout.at("debian"))?;
-    let mut packages: Vec<PathBuf> = fs::read_dir(layout.at("packages"))?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
-    packages.retain(|file| file.extension().is_some_and(|extension| extension == "deb"));
-    for package in packages {
+    for package in archives_in(&layout.at("packages"))? {
         let name = package.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if name.starts_with("rust-web-src_") {
             unpack_library_sources(layout, &package, &name)?;
