@@ -1,7 +1,7 @@
 //! What the host asks: who the caller of another extension's route is, and which models they may use.
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use wasmgate_sdk::catalogue::{self, Asked};
 use wasmgate_sdk::prelude::*;
 use wasmgate_sdk::{HttpRequest, log};
 
@@ -11,22 +11,6 @@ use crate::{ApiKeys, credential};
 /// The paths of the manifest.
 pub const IDENTITY: &str = "/apikeys/identity";
 pub const CATALOGUE: &str = "/apikeys/catalogue";
-
-/// A model that can be asked for.
-#[derive(Debug, Serialize, Deserialize)]
-struct Offered {
-    id: String,
-    #[serde(default)]
-    provider: String,
-    model: String,
-}
-
-#[derive(Deserialize)]
-struct Asked {
-    #[serde(default)]
-    caller: Value,
-    models: Vec<Offered>,
-}
 
 /// Who a request is of: `{"name": …}`, nothing when no key came with it, or why the key does not open.
 pub fn identity(keys: &ApiKeys, request: &HttpRequest) -> Reply {
@@ -48,7 +32,7 @@ pub fn identity(keys: &ApiKeys, request: &HttpRequest) -> Reply {
 
 /// The models of a list that a caller may use. Nobody is the operator, who may see all.
 pub fn catalogue(keys: &ApiKeys, request: &HttpRequest) -> Reply {
-    let Ok(mut asked) = serde_json::from_slice::<Asked>(&request.body) else { return Reply::json(400, Vec::new()) };
+    let Some(mut asked) = Asked::read(request) else { return Reply::json(400, Vec::new()) };
     if let Some(name) = asked.caller["name"].as_str() {
         let key = match keys.named(name) {
             Ok(key) => key,
@@ -64,7 +48,7 @@ pub fn catalogue(keys: &ApiKeys, request: &HttpRequest) -> Reply {
             scopes.as_ref().is_some_and(|scopes| scopes.iter().all(|s| s.rules.may_use(&wish).is_ok()))
         });
     }
-    document(200, &json!({"models": asked.models}))
+    catalogue::answer(&asked.models)
 }
 
 /// A JSON document.

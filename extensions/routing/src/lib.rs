@@ -17,7 +17,8 @@ mod rules;
 use std::collections::BTreeMap;
 
 use rules::{Rule, Slots, Subject};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+use wasmgate_sdk::catalogue::{self, Asked, Offered};
 use wasmgate_sdk::prelude::*;
 use wasmgate_sdk::providers::{self, ProviderInfo};
 use wasmgate_sdk::{Http, HttpRequest, pattern};
@@ -83,21 +84,6 @@ pub struct Routing {
     aliases: BTreeMap<String, String>,
     patterns: Vec<Pattern>,
     rules: Vec<Rule>,
-}
-
-/// A model that can be asked for.
-#[derive(Debug, Serialize, Deserialize)]
-struct Offered {
-    id: String,
-    #[serde(default)]
-    provider: String,
-    model: String,
-}
-
-/// What the host asks, and what it is answered.
-#[derive(Serialize, Deserialize)]
-struct Catalogue {
-    models: Vec<Offered>,
 }
 
 impl Extension for Routing {
@@ -195,7 +181,7 @@ fn follow<'a>(aliases: &'a BTreeMap<String, String>, name: &'a str) -> Result<&'
 impl Http for Routing {
     /// Aliases that lead somewhere are models too.
     fn handle(&self, request: HttpRequest) -> Reply {
-        let Some(Catalogue { mut models }) = serde_json::from_slice(&request.body).ok().filter(|_| request.path == CATALOGUE) else {
+        let Some(Asked { mut models, .. }) = Asked::read(&request).filter(|_| request.path == CATALOGUE) else {
             return Reply::json(404, Vec::new());
         };
         for alias in self.aliases.keys().filter(|alias| !alias.contains('*')) {
@@ -204,7 +190,7 @@ impl Http for Routing {
             models.retain(|m| m.id != *alias);
             models.push(Offered { id: alias.clone(), provider: target.provider, model: target.model });
         }
-        Reply::json(200, serde_json::to_vec(&Catalogue { models }).unwrap_or_default())
+        catalogue::answer(&models)
     }
 }
 

@@ -45,6 +45,7 @@
 
 #[doc(hidden)]
 pub mod bindings;
+pub mod catalogue;
 mod export;
 pub mod fake;
 pub mod format;
