@@ -138,7 +138,7 @@ async fn replay(
     let result = progress
         .step("replay", async {
             // What the running version does not repeat itself says nothing about another one.
-            let comparison = compare_with(running, extension, &recorded, REPLAY_TIME).await;
+            let comparison = compare_with(running, extension, recorded, REPLAY_TIME).await.map_err(|e| e.to_string())?;
             let (calls, differ) = (comparison.cases(), comparison.different());
             let shown = comparison.to_json();
             found = Some(shown);

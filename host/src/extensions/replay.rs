@@ -11,6 +11,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tokio::runtime::Handle;
+use tokio::task::JoinError;
 use wasmtime::component::ResourceAny;
 
 use super::clock::Spent;
@@ -287,19 +289,35 @@ fn asks_otherwise(hook: Hook, recorded: &Replayed, replayed: &Replayed) -> Optio
 
 /// Makes recorded calls again in a candidate, one after the other, beside the version that was recorded: only calls that it repeats count, and costs
 /// are those of two replays. The newest calls come first; what is not compared when the time is up is left out.
-pub async fn compare_with(recorded: &Arc<Extension>, candidate: &Arc<Extension>, cases: &[Arc<Case>], time: Duration) -> Comparison {
-    let mut comparison = Comparison::default();
-    let began = Instant::now();
-    for (n, case) in cases.iter().rev().enumerate() {
-        if began.elapsed() > time {
-            comparison.skipped += (cases.len() - n) as u64;
-            break;
-        }
-        let before = recorded.replay(case).await;
-        comparison.add_beside(case.hook, &before, &candidate.replay(case).await);
-        // Requests go first.
-        tokio::task::yield_now().await;
-    }
+///
+/// They run in a thread of their own. Among the requests of a busy gateway each of them would stand in line anew, and the swap with it, for some
+/// hundred milliseconds; the operating system shares the machine out more evenly. When nobody waits for the comparison any more, it ends.
+pub async fn compare_with(
+    recorded: &Arc<Extension>,
+    candidate: &Arc<Extension>,
+    cases: Vec<Arc<Case>>,
+    time: Duration,
+) -> Result<Comparison, JoinError> {
+    let (recorded, candidate, runtime) = (Arc::clone(recorded), Arc::clone(candidate), Handle::current());
+    let waits = Arc::new(());
+    let wanted = Arc::downgrade(&waits);
+    let compared = tokio::task::spawn_blocking(move || {
+        runtime.block_on(async {
+            let mut comparison = Comparison::default();
+            let began = Instant::now();
+            for (n, case) in cases.iter().rev().enumerate() {
+                if began.elapsed() > time || wanted.strong_count() == 0 {
+                    comparison.skipped += (cases.len() - n) as u64;
+                    break;
+                }
+                let before = recorded.replay(case).await;
+                comparison.add_beside(case.hook, &before, &candidate.replay(case).await);
+            }
+            comparison
+        })
+    });
+    let comparison = compared.await;
+    drop(waits);
     comparison
 }
 
