@@ -1,6 +1,7 @@
 //! The composition root: the process, and the immutable snapshot that requests are pinned to.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -41,6 +42,7 @@ pub struct Gateway {
     /// The process itself.
     pub process: Arc<Process>,
     store: Store,
+    leaving: AtomicBool,
 }
 
 /// Configuration, extensions, routes and providers as they were published together. Nothing in it changes; a request keeps the
@@ -100,9 +102,20 @@ impl Gateway {
             handle: Handle::current(),
             started: Instant::now(),
             store,
+            leaving: AtomicBool::new(false),
         });
         tokio::spawn(keep_performance(Arc::downgrade(&gateway)));
         Ok(gateway)
+    }
+
+    /// It is going to stop: who spreads requests over gateways should leave this one out.
+    pub fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is going to stop.
+    pub fn leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
     }
 
     /// What is known of the members of virtual providers.

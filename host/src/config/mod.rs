@@ -55,7 +55,9 @@ section! {
         body_timeout: Duration = Duration::from_secs(60),
         /// How long a client may go without reading anything of what it is sent; then its connection is closed.
         send_timeout: Duration = Duration::from_secs(60),
-        /// How long running requests get to finish after a signal to stop.
+        /// How long requests are still taken after a signal to stop, while `/health/ready` says no: a load balancer needs some seconds to notice.
+        shutdown_delay: Duration = Duration::ZERO,
+        /// How long running requests get to finish after that.
         shutdown_timeout: Duration = Duration::from_secs(30),
         /// Threads that serve requests; 0 is one for each processor.
         threads: usize = 0,

@@ -273,6 +273,7 @@ fn after_a_restart(running: &Config, read: &Config) -> Vec<&'static str> {
         ("server.header_timeout", a.header_timeout != b.header_timeout),
         ("server.send_timeout", a.send_timeout != b.send_timeout),
         ("server.max_connections", a.max_connections != b.max_connections),
+        ("server.shutdown_delay", a.shutdown_delay != b.shutdown_delay),
         ("server.shutdown_timeout", a.shutdown_timeout != b.shutdown_timeout),
         ("server.threads", a.threads != b.threads),
         ("server.tls", a.tls.is_some() != b.tls.is_some()),

@@ -72,6 +72,12 @@ impl Listener {
         }
         let site = serve::Site { gateway, local_only, guesses: Arc::default(), access: config.logging.access };
         let protocols = Arc::new(Protocols::new(&settings));
+        let gateway = Arc::clone(&site.gateway);
+        let stop = async move {
+            stop.await;
+            gateway.leave();
+            tokio::time::sleep(settings.shutdown_delay).await;
+        };
         tokio::pin!(stop);
         let (tasks, stopping, cut) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
         let slots = Arc::new(Semaphore::new(settings.max_connections));

@@ -8,17 +8,16 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use axum::response::Response;
 use http::header::{AUTHORIZATION, HOST, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use subtle::{Choice, ConstantTimeEq as _};
 
 use super::client::Client;
-use super::serve::{self, Site};
+use super::serve::Site;
+use super::wrapped::Wrapped;
 use crate::config::{Auth, Secret};
 
 /// Where operators put their credentials when another field is taken: on a conversation `authorization` is the caller's own.
@@ -91,8 +90,8 @@ pub fn strip(headers: &mut HeaderMap, all: bool) {
     }
 }
 
-/// A refusal as a response.
-pub fn refuse(refusal: &Refusal) -> Response {
+/// A refusal as a document.
+pub fn refuse(refusal: &Refusal) -> Wrapped {
     let (status, code, message) = match refusal {
         Refusal::Closed => (
             StatusCode::FORBIDDEN,
@@ -112,18 +111,13 @@ pub fn refuse(refusal: &Refusal) -> Response {
             (StatusCode::TOO_MANY_REQUESTS, "too_many_attempts", message)
         }
     };
-    let mut response = serve::json(status, &json!({"success": false, "error": {"code": code, "message": message}}));
+    let refused = Wrapped::error(status, code, &message);
     match refusal {
-        Refusal::Missing | Refusal::Wrong => {
-            // Not `Basic`: a browser would remember it, and send it along with what any page asks of the gateway.
-            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"wasmgate\""));
-        }
-        Refusal::Slow(wait) => {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds(*wait)));
-        }
-        Refusal::Closed => {}
+        // Not `Basic`: a browser would remember it, and send it along with what any page asks of the gateway.
+        Refusal::Missing | Refusal::Wrong => refused.with_header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"wasmgate\"")),
+        Refusal::Slow(wait) => refused.with_header(RETRY_AFTER, HeaderValue::from(seconds(*wait))),
+        Refusal::Closed => refused,
     }
-    response
 }
 
 fn seconds(wait: Duration) -> u64 {

@@ -9,5 +9,6 @@ mod cors;
 mod recovery;
 mod serve;
 pub mod tls;
+mod wrapped;
 
 pub use accept::bind;

@@ -77,13 +77,13 @@ fn request_id(headers: &HeaderMap) -> String {
 async fn route(site: Site, id: String, request: Request<HyperBody>) -> Response {
     let received = Instant::now();
     let (mut head, body) = request.into_parts();
-    if let Some(inside) = admin::Inside::of(head.uri.path()) {
-        return admin::answer(&site, inside, &head, body).boxed().await;
+    if let Some(asked) = admin::Asked::at(head.uri.path()) {
+        return admin::answer(&site, asked, &id, &head, body).boxed().await;
     }
     // What extensions answer under the interface's paths is as closed as what the host answers there.
     let closed = auth::is_closed(&site.gateway.deploy.live().stable.config.auth, head.uri.path());
     if closed && let Err(refusal) = auth::check(&site, &head) {
-        return auth::refuse(&refusal);
+        return auth::refuse(&refusal).into_response(&id);
     }
     let debug = head.headers.contains_key(DEBUG) && auth::is_operator_besides(&site, &head);
     let generation = Arc::clone(site.gateway.deploy.live().choose(&head.headers, &id));

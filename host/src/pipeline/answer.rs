@@ -10,9 +10,10 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use http::{HeaderValue, header};
 use llm_codec::Format;
-use llm_codec::hub::{self, ChatAnswer, ChatError, Collector, ErrorClass, StreamEvent};
+use llm_codec::hub::{self, ChatAnswer, ChatError, Collector, ErrorClass, Extra, StreamEvent};
 use llm_codec::json::Document;
 use llm_codec::passthrough::StreamTap;
+use serde_json::json;
 
 use super::filters::{Filtered, Filters};
 use super::losses::Losses;
@@ -117,6 +118,12 @@ impl Answer {
         let answer = self.hub.as_ref().ok_or_else(|| nothing(exchange))?;
         self.losses.of_answer(exchange, answer);
         let options = options(exchange);
+        let named = named(exchange, self.target.as_ref()).map(|target| {
+            let mut answer = ChatAnswer::clone(answer);
+            answer.extras.push(target);
+            Arc::new(answer)
+        });
+        let answer = named.as_ref().unwrap_or(answer);
         let written = if exchange.head.stream {
             let events = hub::answer_events(answer);
             let mut encoder = dialect.encoder(&exchange.trace, &options).await?;
@@ -144,6 +151,12 @@ impl Answer {
         completion.success();
         response
     }
+}
+
+/// Says who answers, to a dialect with a format of its own: no vendor's document has a place for it, but that one's may.
+pub fn named(exchange: &Exchange, target: Option<&Target>) -> Option<Extra> {
+    let target = target.filter(|_| Format::from_name(&exchange.head.format).is_none())?;
+    Some(Extra::new("wasmgate.target", json!({"provider": target.provider, "model": target.model}).to_string()))
 }
 
 /// What the dialect's encoders need to know.

@@ -67,7 +67,7 @@ struct Settled {
 impl Exchange {
     /// A request that a dialect accepted.
     pub fn new(context: Context, id: String, incoming: Arc<Incoming>, dialect: Arc<Extension>, head: GenerateHead, trace: Trace) -> Self {
-        let switches = Switches::read(&context.generation, &incoming.head.headers);
+        let switches = Switches::of(&context.generation, &incoming, &head.format);
         Self {
             id,
             context,

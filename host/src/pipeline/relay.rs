@@ -13,10 +13,11 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use http::{HeaderMap, HeaderValue, header};
-use llm_codec::hub::{self, ChatError, StreamEvent};
+use llm_codec::hub::{self, ChatError, Extra, StreamEvent};
 use llm_codec::passthrough::StreamTap;
 use llm_codec::{EventDecoder, Format, formats};
 
+use super::answer;
 use super::encoder::StreamEncoder;
 use super::filters::{Filtered, Filters};
 use super::losses::{Losses, LostInStream};
@@ -60,6 +61,8 @@ struct Translation {
     encoder: Option<StreamEncoder>,
     /// What the client's format cannot express; logged when the stream is over.
     losses: Option<LostInStream>,
+    /// Who answers, where the client's format is told; gone once it was.
+    named: Option<Extra>,
 }
 
 /// From the provider's format to events that went through the filters.
@@ -106,8 +109,8 @@ impl Relay {
             upstream => {
                 let (upstream, decoded) = Decoded::of(upstream, format, filters, &source)?;
                 let encoder = StreamEncoder::open(exchange, dialect, same_format.then_some(format)).await?;
-                let losses = losses.of_stream(exchange);
-                (upstream, Writer::Encoder(Box::new(Translation { decoded, encoder: Some(encoder), losses })))
+                let (losses, named) = (losses.of_stream(exchange), answer::named(exchange, Some(&target)));
+                (upstream, Writer::Encoder(Box::new(Translation { decoded, encoder: Some(encoder), losses, named })))
             }
         };
         let mut relay = Box::new(Self {
@@ -247,8 +250,12 @@ impl Relay {
 
 impl Translation {
     async fn step(&mut self, exchange: &Exchange, upstream: &mut ByteStream, completion: &mut Completion) -> Result<Step, ChatError> {
-        let Batch { events, end } = self.decoded.step(upstream, completion).await?;
+        let Batch { mut events, end } = self.decoded.step(upstream, completion).await?;
         let mut bytes = Vec::new();
+        let start = events.iter_mut().find_map(|e| if let StreamEvent::Start(start) = e { Some(start) } else { None });
+        if let Some(start) = start {
+            start.extras.extend(self.named.take());
+        }
         if let Some(losses) = &mut self.losses {
             losses.events(&events);
         }

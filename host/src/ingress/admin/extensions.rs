@@ -16,10 +16,11 @@ use hyper::body::{Body as _, Incoming as HyperBody};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use super::{attempt_document, failure, query, to_its_end};
+use super::{attempted, query, to_its_end};
 use crate::deploy::live::Live;
 use crate::deploy::{Deploy, Wanted};
 use crate::extensions::{Extension, MAX_COMPONENT};
+use crate::ingress::wrapped::Wrapped;
 
 /// All extensions.
 pub fn list(deploy: &Deploy) -> Value {
@@ -86,26 +87,27 @@ fn candidate(live: &Live, name: &str) -> Option<Value> {
 }
 
 /// `PUT`: the body is a component.
-pub async fn put(deploy: &Arc<Deploy>, name: String, head: &Parts, body: HyperBody) -> Response {
+pub async fn put(deploy: &Arc<Deploy>, name: String, id: &str, head: &Parts, body: HyperBody) -> Response {
     let query = query::read(head.uri.query().unwrap_or_default());
     // Whoever sends something looks for an answer when it is sent.
     let patience = deploy.live().stable.config.server.body_timeout;
     let bytes = match component(body, patience).await {
         Ok(bytes) => bytes,
-        Err(response) => return response,
+        Err(error) => return error.into_response(id),
     };
     let query = match query {
         Ok(query) => query,
-        Err(reason) => return failure(StatusCode::BAD_REQUEST, "bad_request", &format!("{reason}."), &Value::Null),
+        Err(reason) => return Wrapped::error(StatusCode::BAD_REQUEST, "bad_request", &format!("{reason}.")).into_response(id),
     };
     let wanted = Wanted { name, bytes, rollout: query.rollout, replay: query.replay, grant: query.grant };
     let wants_steps = head.headers.get(ACCEPT).is_some_and(|a| a.as_bytes().starts_with(b"application/x-ndjson"));
     let deploy = Arc::clone(deploy);
     if !wants_steps {
-        return to_its_end(async move { deploy.swap(wanted, None).await }).await;
+        return to_its_end(async move { deploy.swap(wanted, None).await }).await.into_response(id);
     }
     let (tell, mut told) = mpsc::unbounded_channel();
     let (lines, line) = mpsc::unbounded_channel::<Bytes>();
+    let id = id.to_owned();
     tokio::spawn(async move {
         let steps = async {
             while let Some(step) = told.recv().await {
@@ -113,7 +115,7 @@ pub async fn put(deploy: &Arc<Deploy>, name: String, head: &Parts, body: HyperBo
             }
         };
         let (result, ()) = tokio::join!(deploy.swap(wanted, Some(tell)), steps);
-        send(&lines, &attempt_document(&result).1);
+        send(&lines, &attempted(&result).into_document(&id));
     });
     let body = stream::unfold(line, |mut line| async move { Some((Ok::<_, Infallible>(line.recv().await?), line)) });
     let mut response = Response::new(Body::from_stream(body));
@@ -130,13 +132,11 @@ fn send(lines: &mpsc::UnboundedSender<Bytes>, document: &Value) {
 const SET_ASIDE: u64 = 1 << 20;
 
 /// The whole body, up to the length of the longest component. None of its pieces may keep it waiting for longer than `patience`.
-async fn component(mut body: HyperBody, patience: Duration) -> Result<Bytes, Response> {
+async fn component(mut body: HyperBody, patience: Duration) -> Result<Bytes, Wrapped> {
     let too_large = || {
         let message = format!("The component has more than {MAX_COMPONENT} bytes.");
-        let mut response = failure(StatusCode::PAYLOAD_TOO_LARGE, "too_large", &message, &Value::Null);
         // What is left of it will not be read.
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        response
+        Wrapped::error(StatusCode::PAYLOAD_TOO_LARGE, "too_large", &message).with_header(CONNECTION, HeaderValue::from_static("close"))
     };
     if body.size_hint().lower() > MAX_COMPONENT {
         return Err(too_large());
@@ -145,10 +145,10 @@ async fn component(mut body: HyperBody, patience: Duration) -> Result<Bytes, Res
     loop {
         let slow = |_| {
             let message = format!("Nothing of the component came for {patience:?} (`server.body_timeout`).");
-            failure(StatusCode::REQUEST_TIMEOUT, "timeout", &message, &Value::Null)
+            Wrapped::error(StatusCode::REQUEST_TIMEOUT, "timeout", &message)
         };
         let Some(frame) = tokio::time::timeout(patience, body.frame()).await.map_err(slow)? else { break };
-        let broken = |_| failure(StatusCode::BAD_REQUEST, "bad_request", "The body broke off.", &Value::Null);
+        let broken = |_| Wrapped::error(StatusCode::BAD_REQUEST, "bad_request", "The body broke off.");
         let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
         if (bytes.len() + data.len()) as u64 > MAX_COMPONENT {
             return Err(too_large());

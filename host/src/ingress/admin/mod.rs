@@ -2,8 +2,12 @@
 
 mod extensions;
 mod generations;
+mod openapi;
+mod paths;
 mod providers;
 mod query;
+mod schemas;
+mod status;
 
 use std::sync::Arc;
 
@@ -13,138 +17,82 @@ use http::header::{ACCEPT, ALLOW, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode};
 use hyper::body::Incoming as HyperBody;
-use serde::Serialize;
-use serde_json::{Value, json};
+use paths::{Inside, Path};
+use serde_json::Value;
 
 use super::auth;
 use super::serve::{self, Site};
+use super::wrapped::Wrapped;
 use crate::deploy::Denied;
 use crate::deploy::attempt::{Attempt, Outcome, Trigger};
 use crate::telemetry::{metrics, summary};
 
-/// Paths of the host. Other paths under `/api/` are free for extensions.
-pub enum Inside {
-    /// `/health`, for everybody.
-    Health,
-    /// `/metrics`
-    Metrics,
-    /// `/api/metrics/providers`
-    ProviderMetrics,
-    /// `/api/metrics/system`
-    SystemMetrics,
-    /// `/api/metrics/extensions`
-    ExtensionMetrics,
-    /// `/api/requests/{id}`
-    Request(String),
-    /// `/api/extensions`
-    Extensions,
-    /// `/api/extensions/{name}`
-    Extension(String),
-    /// `/api/extensions/{name}/promote`
-    Promote(String),
-    /// `/api/extensions/{name}/rollback`
-    RollBack(String),
-    /// `/api/providers`
-    Providers,
-    /// `/api/providers/{name}`
-    Provider(String),
-    /// `/api/providers/{name}/health`
-    ProviderHealth(String),
-    /// `/api/providers/{name}/test`
-    ProviderTest(String),
-    /// `/api/generations`
-    Generations,
-    /// `/api/metrics/racing`
-    Racing,
-    /// `/api/config/reload`
-    Reload,
+/// A request for a path of the host.
+pub struct Asked {
+    path: &'static Path,
+    /// What stands in the place of the path's parameter.
+    name: String,
 }
 
-impl Inside {
-    /// What a path is, if it is one of the host's.
-    pub fn of(path: &str) -> Option<Self> {
-        match path {
-            "/health" => return Some(Self::Health),
-            "/metrics" => return Some(Self::Metrics),
-            _ => {}
-        }
-        let parts: Vec<&str> = path.strip_prefix("/api/")?.split('/').collect();
-        Some(match parts.as_slice() {
-            ["metrics", "providers"] => Self::ProviderMetrics,
-            ["metrics", "system"] => Self::SystemMetrics,
-            ["metrics", "extensions"] => Self::ExtensionMetrics,
-            ["requests", id] => Self::Request((*id).to_owned()),
-            ["extensions"] => Self::Extensions,
-            ["extensions", name] => Self::Extension((*name).to_owned()),
-            ["extensions", name, "promote"] => Self::Promote((*name).to_owned()),
-            ["extensions", name, "rollback"] => Self::RollBack((*name).to_owned()),
-            ["providers"] => Self::Providers,
-            ["providers", name] => Self::Provider((*name).to_owned()),
-            ["providers", name, "health"] => Self::ProviderHealth((*name).to_owned()),
-            ["providers", name, "test"] => Self::ProviderTest((*name).to_owned()),
-            ["generations"] => Self::Generations,
-            ["metrics", "racing"] => Self::Racing,
-            ["config", "reload"] => Self::Reload,
-            _ => return None,
-        })
-    }
-
-    fn methods(&self) -> &'static [Method] {
-        match self {
-            Self::Health | Self::Metrics | Self::Request(_) | Self::Extensions | Self::Generations | Self::Racing => &[Method::GET],
-            Self::ProviderMetrics | Self::SystemMetrics | Self::ExtensionMetrics => &[Method::GET],
-            Self::Providers | Self::Provider(_) | Self::ProviderHealth(_) => &[Method::GET],
-            Self::Extension(_) => &[Method::GET, Method::PUT],
-            Self::Promote(_) | Self::RollBack(_) | Self::Reload | Self::ProviderTest(_) => &[Method::POST],
-        }
+impl Asked {
+    /// What a path asks for, if it is one of the host's. Other paths under `/api/` are free for extensions.
+    pub fn at(path: &str) -> Option<Self> {
+        let (path, name) = Path::find(path)?;
+        Some(Self { path, name })
     }
 }
 
 /// The answer. What tells about the inside or changes it is not for everybody.
-pub async fn answer(site: &Site, inside: Inside, head: &Parts, body: HyperBody) -> Response {
-    if let Inside::Health = inside {
-        return serve::json(StatusCode::OK, &json!({"status": "ok"}));
+pub async fn answer(site: &Site, asked: Asked, id: &str, head: &Parts, body: HyperBody) -> Response {
+    let Asked { path, name } = asked;
+    if !path.is_open()
+        && let Err(refusal) = auth::check(site, head)
+    {
+        return auth::refuse(&refusal).into_response(id);
     }
-    if let Err(refusal) = auth::check(site, head) {
-        return auth::refuse(&refusal);
-    }
-    if !inside.methods().contains(&head.method) {
-        let methods = inside.methods().iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
-        let mut response = failure(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", &format!("Use {methods}."), &Value::Null);
-        response.headers_mut().extend(HeaderValue::try_from(methods).map(|m| (ALLOW, m)));
-        return response;
+    // A HEAD is a GET whose body is not sent.
+    let method = if head.method == Method::HEAD { &Method::GET } else { &head.method };
+    if path.operations.iter().all(|o| o.method != method) {
+        let methods = path.operations.iter().map(|o| o.method.as_str()).collect::<Vec<_>>().join(", ");
+        let refused = Wrapped::error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", &format!("Use {methods}."));
+        let allow = HeaderValue::try_from(methods).unwrap_or_else(|_| HeaderValue::from_static("GET"));
+        return refused.with_header(ALLOW, allow).into_response(id);
     }
     let deploy = &site.gateway.deploy;
-    match inside {
-        Inside::Health => unreachable!("answered above"),
-        Inside::Metrics => page(&site.gateway.metrics, head),
-        Inside::ProviderMetrics => success(&summary::providers(&site.gateway)),
-        Inside::SystemMetrics => success(&summary::system(&site.gateway)),
-        Inside::ExtensionMetrics => success(&summary::extensions(&site.gateway)),
-        Inside::Request(id) => match site.gateway.recent.find(&id) {
-            Some(data) => success(&data),
+    let wrapped = match path.inside {
+        Inside::Health => return status::alive(),
+        Inside::Ready => return status::ready(&site.gateway),
+        Inside::OpenApi => return serve::json(StatusCode::OK, &openapi::document()),
+        Inside::Metrics => return page(&site.gateway.metrics, head),
+        Inside::Status => Wrapped::data(&status::status(&site.gateway)),
+        Inside::Version => Wrapped::data(&status::version()),
+        Inside::ProviderMetrics => Wrapped::data(&summary::providers(&site.gateway)),
+        Inside::SystemMetrics => Wrapped::data(&summary::system(&site.gateway)),
+        Inside::ExtensionMetrics => Wrapped::data(&summary::extensions(&site.gateway)),
+        Inside::Request => match site.gateway.recent.find(&name) {
+            Some(data) => Wrapped::data(&data),
             None => not_found("No such request is remembered; only the last ones are."),
         },
-        Inside::Extensions => success(&extensions::list(deploy)),
-        Inside::Extension(name) if head.method == Method::PUT => extensions::put(deploy, name, head, body).await,
-        Inside::Extension(name) => match extensions::one(deploy, &name) {
-            Some(data) => success(&data),
+        Inside::Extensions => Wrapped::data(&extensions::list(deploy)),
+        Inside::Extension if method == Method::PUT => return extensions::put(deploy, name, id, head, body).await,
+        Inside::Extension => match extensions::one(deploy, &name) {
+            Some(data) => Wrapped::data(&data),
             None => not_found(&format!("There is no extension `{name}`; `GET /api/extensions` lists them.")),
         },
-        Inside::Promote(name) => {
+        Inside::Promote => {
             let deploy = Arc::clone(deploy);
             to_its_end(async move { deploy.promote(&name).await }).await
         }
-        Inside::RollBack(name) => {
+        Inside::RollBack => {
             let deploy = Arc::clone(deploy);
             to_its_end(async move { deploy.roll_back(&name).await }).await
         }
-        Inside::Providers => success(&providers::list(deploy)),
-        Inside::Provider(name) => provider(providers::one(deploy, &name), &name),
-        Inside::ProviderHealth(name) => provider(providers::health(deploy, &name), &name),
-        Inside::ProviderTest(name) => providers::test(deploy, &name, head).await,
-        Inside::Generations => success(&generations::show(deploy)),
-        Inside::Racing => success(&site.gateway.performance().show()),
+        Inside::Providers => Wrapped::data(&providers::list(deploy)),
+        Inside::Provider => provider(providers::one(deploy, &name), &name),
+        Inside::ProviderHealth => provider(providers::health(deploy, &name), &name),
+        Inside::ProviderTest => providers::test(deploy, &name, head).await,
+        Inside::Generations => Wrapped::data(&generations::show(deploy)),
+        Inside::Racing => Wrapped::data(&site.gateway.performance().show()),
         Inside::Reload => {
             let deploy = Arc::clone(deploy);
             let reload = async move {
@@ -155,7 +103,8 @@ pub async fn answer(site: &Site, inside: Inside, head: &Parts, body: HyperBody) 
             };
             to_its_end(reload).await
         }
-    }
+    };
+    wrapped.into_response(id)
 }
 
 /// The page of metrics, in the older format for a scraper that wants plain text and does not know the newer one.
@@ -172,23 +121,17 @@ fn page(metrics: &metrics::Page, head: &Parts) -> Response {
 }
 
 /// An attempt ends as it would when whoever began it goes away.
-async fn to_its_end(attempt: impl Future<Output = Result<Attempt, Denied>> + Send + 'static) -> Response {
+async fn to_its_end(attempt: impl Future<Output = Result<Attempt, Denied>> + Send + 'static) -> Wrapped {
     match tokio::spawn(attempt).await {
         Ok(result) => attempted(&result),
-        Err(_) => failure(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The attempt failed; the log says how.", &Value::Null),
+        Err(_) => Wrapped::error(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The attempt failed; the log says how."),
     }
 }
 
-/// What became of an attempt, as a response.
-fn attempted(result: &Result<Attempt, Denied>) -> Response {
-    let (status, document) = attempt_document(result);
-    serve::json(status, &document)
-}
-
-/// The same as status and document.
-fn attempt_document(result: &Result<Attempt, Denied>) -> (StatusCode, Value) {
+/// What became of an attempt.
+fn attempted(result: &Result<Attempt, Denied>) -> Wrapped {
     let denied = match result {
-        Ok(attempt) => return (StatusCode::OK, json!({"success": true, "data": attempt})),
+        Ok(attempt) => return Wrapped::data(attempt),
         Err(denied) => denied,
     };
     let (status, code) = match denied {
@@ -199,36 +142,21 @@ fn attempt_document(result: &Result<Attempt, Denied>) -> (StatusCode, Value) {
         Denied::NothingBefore(_) => (StatusCode::CONFLICT, "nothing_to_roll_back"),
         Denied::Refused(_) => (StatusCode::UNPROCESSABLE_ENTITY, "refused"),
     };
-    let details = match denied {
-        Denied::Refused(attempt) => serde_json::to_value(attempt).unwrap_or_default(),
-        _ => Value::Null,
-    };
-    (status, failure_document(code, &denied.to_string(), &details))
+    let refused = Wrapped::error(status, code, &denied.to_string());
+    match denied {
+        Denied::Refused(attempt) => refused.with_details(serde_json::to_value(attempt).unwrap_or_default()),
+        _ => refused,
+    }
 }
 
 /// What is told of a provider, if there is one.
-fn provider(data: Option<Value>, name: &str) -> Response {
+fn provider(data: Option<Value>, name: &str) -> Wrapped {
     match data {
-        Some(data) => success(&data),
+        Some(data) => Wrapped::data(&data),
         None => not_found(&format!("There is no provider `{name}`; `GET /api/providers` lists them.")),
     }
 }
 
-fn success(data: &impl Serialize) -> Response {
-    serve::json(StatusCode::OK, &json!({"success": true, "data": data}))
-}
-
-fn not_found(message: &str) -> Response {
-    failure(StatusCode::NOT_FOUND, "not_found", message, &Value::Null)
-}
-
-fn failure(status: StatusCode, code: &str, message: &str, details: &Value) -> Response {
-    serve::json(status, &failure_document(code, message, details))
-}
-
-fn failure_document(code: &str, message: &str, details: &Value) -> Value {
-    match details {
-        Value::Null => json!({"success": false, "error": {"code": code, "message": message}}),
-        details => json!({"success": false, "error": {"code": code, "message": message, "details": details}}),
-    }
+fn not_found(message: &str) -> Wrapped {
+    Wrapped::error(StatusCode::NOT_FOUND, "not_found", message)
 }

@@ -2,24 +2,33 @@
 
 use std::sync::Arc;
 
-use axum::response::Response;
 use http::StatusCode;
 use http::request::Parts;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::{failure, provider, success};
+use super::provider;
 use crate::deploy::Deploy;
-use crate::providers::Entry;
+use crate::ingress::wrapped::Wrapped;
+use crate::providers::{Directory, Entry};
+use crate::virtual_providers::Node;
 
-/// All providers of the generation that serves everybody.
+/// All providers of the generation that serves everybody, virtual ones last.
 pub fn list(deploy: &Deploy) -> Value {
-    Value::Array(deploy.live().stable.providers.entries().map(row).collect())
+    let live = deploy.live();
+    let providers = &live.stable.providers;
+    Value::Array(providers.entries().map(row).chain(providers.virtuals().nodes().map(|n| virtual_row(providers, n))).collect())
 }
 
 /// One, with its settings and models.
 pub fn one(deploy: &Deploy, name: &str) -> Option<Value> {
     let live = deploy.live();
-    let entry = live.stable.providers.find(name)?;
+    let providers = &live.stable.providers;
+    if let Some(node) = providers.virtuals().find(name) {
+        let mut document = virtual_row(providers, node);
+        document["default_model"] = json!(node.default_model);
+        return Some(document);
+    }
+    let entry = providers.find(name)?;
     let config = entry.config();
     let mut document = row(entry);
     document["default_model"] = json!(entry.default_model);
@@ -45,16 +54,20 @@ pub fn one(deploy: &Deploy, name: &str) -> Option<Value> {
 
 /// How one is.
 pub fn health(deploy: &Deploy, name: &str) -> Option<Value> {
-    Some(deploy.live().stable.providers.find(name)?.health_json())
+    let live = deploy.live();
+    let providers = &live.stable.providers;
+    let Some(node) = providers.virtuals().find(name) else { return Some(providers.find(name)?.health_json()) };
+    let members: Map<String, Value> = node.members.iter().map(|m| (m.name.clone(), state(providers, &m.name).into())).collect();
+    Some(json!({"name": node.name, "state": state(providers, name), "members": members}))
 }
 
 /// Whether one answers. `?model=NAME` asks that model for a few words.
-pub async fn test(deploy: &Deploy, name: &str, head: &Parts) -> Response {
+pub async fn test(deploy: &Deploy, name: &str, head: &Parts) -> Wrapped {
     let mut model = None;
     for (field, value) in form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes()) {
         if field != "model" || value.is_empty() {
             let message = format!("The query has `{field}`; a test takes `model=NAME` and no more.");
-            return failure(StatusCode::BAD_REQUEST, "bad_request", &message, &Value::Null);
+            return Wrapped::error(StatusCode::BAD_REQUEST, "bad_request", &message);
         }
         model = Some(value.into_owned());
     }
@@ -62,12 +75,17 @@ pub async fn test(deploy: &Deploy, name: &str, head: &Parts) -> Response {
     // The generation is not held while the provider takes its time.
     let providers = Arc::clone(&live.stable.providers);
     drop(live);
+    if let Some(node) = providers.virtuals().find(name) {
+        let members: Vec<_> = node.members.iter().map(|m| format!("`{}`", m.name)).collect();
+        let message = format!("`{name}` is virtual and sends nothing itself; test its members {}.", members.join(", "));
+        return Wrapped::error(StatusCode::CONFLICT, "virtual", &message);
+    }
     let Some(entry) = providers.find(name) else { return provider(None, name) };
     match entry.test(model.as_deref()).await {
-        Ok(tested) => success(&tested.to_json()),
+        Ok(tested) => Wrapped::data(&tested.to_json()),
         Err(error) => {
             let details = json!({"class": error.class.name(), "retry_after_ms": error.retry_after_ms});
-            failure(StatusCode::BAD_GATEWAY, "provider_failed", &error.message, &details)
+            Wrapped::error(StatusCode::BAD_GATEWAY, "provider_failed", &error.message).with_details(details)
         }
     }
 }
@@ -85,4 +103,22 @@ fn row(entry: &Entry) -> Value {
         "queued": waiting,
         "models": entry.listed_models().len(),
     })
+}
+
+fn virtual_row(providers: &Directory, node: &Node) -> Value {
+    let members: Vec<_> = node.members.iter().map(|m| m.name.as_str()).collect();
+    json!({"name": node.name, "type": node.kind, "state": state(providers, &node.name), "members": members})
+}
+
+/// In one word, as [`Entry::state`]. A virtual provider is as well as its members are together.
+pub fn state(providers: &Directory, name: &str) -> &'static str {
+    let Some(node) = providers.virtuals().find(name) else {
+        return providers.find(name).map_or("down", |entry| if providers.virtuals().is_available(name) { entry.state() } else { "down" });
+    };
+    let states: Vec<_> = node.members.iter().map(|m| state(providers, &m.name)).collect();
+    match () {
+        () if states.iter().all(|s| *s == "ok") => "ok",
+        () if states.iter().all(|s| *s == "down") => "down",
+        () => "degraded",
+    }
 }

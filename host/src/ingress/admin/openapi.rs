@@ -1,0 +1,123 @@
+//! `GET /api/openapi.json`: the table of paths as an OpenAPI 3.1 document.
+
+use serde_json::{Map, Value, json};
+
+use super::paths::{Answer, Operation, PATHS, Path};
+use super::schemas;
+
+/// What is said to those who may not, or who ask with another method.
+const ALWAYS: [(u16, &str); 3] = [
+    (401, "The password or key of `auth` is missing or wrong."),
+    (403, "The interface is closed: no password is set and others can connect."),
+    (429, "Too many wrong passwords came from this address."),
+];
+
+/// The document.
+pub fn document() -> Value {
+    let paths: Map<String, Value> = PATHS.iter().map(|path| (path.pattern.to_owned(), at(path))).collect();
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "wasmgate",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "The operators' interface. Conversations are on the paths of the extensions that speak OpenAI's, Anthropic's and Gemini's APIs.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "security": [{"password": []}],
+        "paths": paths,
+        "components": {
+            "securitySchemes": {
+                "password": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "A password or key of `auth`. It is taken from `x-api-key` and `x-wasmgate-password` too. Without any in the \
+                     configuration programs of the same machine may ask, if nobody else can connect.",
+                },
+            },
+            "schemas": {"Error": schemas::error()},
+        },
+    })
+}
+
+fn at(path: &Path) -> Value {
+    path.operations.iter().map(|o| (o.method.as_str().to_ascii_lowercase(), operation(path, o))).collect::<Map<_, _>>().into()
+}
+
+fn operation(path: &Path, operation: &Operation) -> Value {
+    let in_path =
+        path.parameter().map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string", "minLength": 1}}));
+    let in_query = operation
+        .query
+        .iter()
+        .map(|(name, schema, means)| json!({"name": name, "in": "query", "required": false, "description": means, "schema": schema()}));
+    let mut document = json!({
+        "operationId": operation.id,
+        "summary": operation.summary,
+        "parameters": in_path.into_iter().chain(in_query).collect::<Vec<_>>(),
+        "responses": responses(path, operation),
+    });
+    if path.is_open() {
+        document["security"] = json!([]);
+    }
+    if !operation.body.is_empty() {
+        let content = operation.body.iter().map(|kind| ((*kind).to_owned(), json!({"schema": {"type": "string", "format": "binary"}})));
+        document["requestBody"] = json!({"required": true, "content": content.collect::<Map<_, _>>()});
+    }
+    document
+}
+
+fn responses(path: &Path, operation: &Operation) -> Value {
+    let content = match &operation.answer {
+        Answer::Open(schema) => json!({"application/json": {"schema": schema()}}),
+        Answer::Data(schema) => json!({"application/json": {"schema": schemas::wrapper(schema())}}),
+        Answer::Steps(schema) => {
+            json!({"application/json": {"schema": schemas::wrapper(schema())}, "application/x-ndjson": {"schema": {"type": "string"}}})
+        }
+        Answer::Texts(kinds) => {
+            kinds.iter().map(|kind| ((*kind).to_owned(), json!({"schema": {"type": "string"}}))).collect::<Map<_, _>>().into()
+        }
+        Answer::Document => json!({"application/json": {"schema": {"type": "object", "required": ["openapi", "paths"]}}}),
+    };
+    let mut responses = Map::new();
+    responses.insert("200".into(), json!({"description": "It is so.", "content": content}));
+    for (status, means) in operation.errors {
+        let schema = match &operation.answer {
+            Answer::Open(schema) => schema(),
+            _ => json!({"$ref": "#/components/schemas/Error"}),
+        };
+        responses.insert(status.to_string(), json!({"description": means, "content": {"application/json": {"schema": schema}}}));
+    }
+    if !path.is_open() {
+        for (status, means) in ALWAYS {
+            responses.insert(
+                status.to_string(),
+                json!({"description": means, "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}}),
+            );
+        }
+    }
+    responses.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_operation_is_described() {
+        let document = document();
+        for path in PATHS {
+            for operation in path.operations {
+                let described = &document["paths"][path.pattern][operation.method.as_str().to_ascii_lowercase()];
+                assert_eq!(described["operationId"], operation.id, "{}", path.pattern);
+                assert!(described["responses"]["200"]["content"].is_object(), "{}", operation.id);
+                assert_eq!(described["security"] == json!([]), path.is_open(), "{}", operation.id);
+                assert_eq!(described["responses"].get("401").is_some(), !path.is_open(), "{}", operation.id);
+            }
+        }
+        assert_eq!(document["paths"]["/api/requests/{id}"]["get"]["parameters"][0]["name"], "id");
+        assert_eq!(
+            document["paths"]["/api/extensions/{name}"]["put"]["requestBody"]["content"]["application/wasm"]["schema"]["type"],
+            "string"
+        );
+    }
+}
