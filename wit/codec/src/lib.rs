@@ -50,6 +50,7 @@ mod openai_responses;
 mod openai_tools;
 mod openai_usage;
 pub mod passthrough;
+mod size;
 pub mod sse;
 mod stream;
 mod wait;

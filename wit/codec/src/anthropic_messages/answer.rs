@@ -5,7 +5,7 @@ use crate::error_body;
 use crate::hub::{ChatAnswer, ChatError, Choice, ContentShape, ErrorClass, Extra, FinishReason, Part, PartKind, ToolCallKind};
 use crate::json::{Document, Fields, Object, Path, Value};
 use crate::map::Crossing;
-use crate::{Encoded, Format, LossKind, StreamOptions};
+use crate::{Encoded, Format, LossKind, StreamOptions, size};
 
 /// Note on an answer that does not even say `"stop_sequence": null`, which the API always does.
 const NO_SEQUENCE: &str = "$no-stop-sequence";
@@ -62,7 +62,7 @@ pub(super) fn asks_for_tools(part: &Part) -> bool {
 pub(crate) fn encode(a: &ChatAnswer, options: &StreamOptions) -> Encoded {
     let mut c = Crossing::of_answer(&a.format, Format::AnthropicMessages);
     let extras = c.extras(&a.extras);
-    let mut body = Vec::with_capacity(512);
+    let mut body = Vec::with_capacity(size::of_answer(a));
     let mut o = Object::new(&mut body);
     let or = |own: &str, fallback: &str| if own.is_empty() { fallback.to_owned() } else { own.to_owned() };
     o.string("id", &or(&a.id, &options.id));

@@ -108,29 +108,27 @@ pub(super) fn read_content(value: Value<'_>, path: &Path<'_>) -> Result<(Vec<Par
 
 // === write ===
 
-/// Writes content: a string when it was one (or, from another format, can be one), else blocks. Returns false when nothing is left to
-/// say, and then writes nothing.
-pub(super) fn write_content(o: &mut Object<'_>, parts: &[(String, &Part)], shape: ContentShape, c: &mut Crossing) -> bool {
+/// Writes content under this name: a string when it was one (or, from another format, can be one), else blocks. Returns false when nothing
+/// is left to say, and then writes nothing.
+pub(super) fn write_content(o: &mut Object<'_>, name: &str, parts: &[(String, &Part)], shape: ContentShape, c: &mut Crossing) -> bool {
     let text = match parts {
         [] if c.same && shape == ContentShape::Text => Some(""),
         [(_, part)] if !(c.same && shape == ContentShape::Parts) => bare_text(part).filter(|t| c.same || !t.is_empty()),
         _ => None,
     };
     if let Some(text) = text {
-        o.string("content", text);
+        o.string(name, text);
         return true;
     }
-    let mut json = Vec::new();
-    let mut list = Array::new(&mut json);
-    for (at, part) in parts {
-        write(&mut list, part, at, c);
-    }
-    list.end();
-    let any = json != b"[]" || c.same;
-    if any {
-        o.key("content").extend_from_slice(&json);
-    }
-    any
+    o.member_if(name, |out| {
+        let start = out.len();
+        let mut list = Array::new(out);
+        for (at, part) in parts {
+            write(&mut list, part, at, c);
+        }
+        list.end();
+        c.same || &out[start..] != b"[]"
+    })
 }
 
 /// Whether the block can be written in this format; a loss when it cannot.

@@ -4,7 +4,7 @@ use super::{NAME, blocks, params, tools};
 use crate::hub::{ChatRequest, ContentShape, Extra, Message, Params, Part, PartKind, Role, ThinkingMode, ToolCallKind, extra};
 use crate::json::{Array, Document, Fields, Kind, Object, Path, Value};
 use crate::map::Crossing;
-use crate::{DecodeError, EncodeOptions, Encoded, Format, LossKind};
+use crate::{DecodeError, EncodeOptions, Encoded, Format, LossKind, size};
 
 // === decode ===
 
@@ -88,7 +88,7 @@ fn read_message(value: Value<'_>, path: &Path<'_>) -> Result<Message, DecodeErro
 pub(crate) fn encode(r: &ChatRequest, options: &EncodeOptions) -> Encoded {
     let mut c = Crossing::new(&r.format, Format::AnthropicMessages);
     let thinking = params::plan_thinking(r, &mut c);
-    let mut body = Vec::with_capacity(1024);
+    let mut body = Vec::with_capacity(size::of_request(r));
     let mut o = Object::new(&mut body);
     o.string("model", &r.model);
     let budget = if let Some(ThinkingMode::Budget(n)) = thinking { n } else { 0 };
@@ -155,12 +155,7 @@ fn write_system(o: &mut Object<'_>, r: &ChatRequest, c: &mut Crossing) {
     if count > 1 && !parts.is_empty() {
         shape = ContentShape::Parts;
     }
-    // As content, under another name.
-    let mut json = Vec::new();
-    let mut holder = Object::new(&mut json);
-    if blocks::write_content(&mut holder, &parts, shape, c) {
-        o.key("system").extend_from_slice(&json[r#"{"content":"#.len()..]);
-    }
+    blocks::write_content(o, "system", &parts, shape, c);
 }
 
 fn lose_message(m: &Message, i: usize, c: &mut Crossing) {
@@ -202,19 +197,19 @@ fn write_turn(list: &mut Array<'_>, turn: &[(usize, &Message)], c: &mut Crossing
             }
         });
     }
-    let mut json = Vec::new();
-    let mut o = Object::new(&mut json);
     let role = match first.role {
         Role::Assistant => "assistant",
         Role::User | Role::Tool => "user",
         Role::System | Role::Developer => "system",
     };
-    o.string("role", role);
-    if blocks::write_content(&mut o, &parts, first.shape, c) {
+    let any = list.object_if(|mut o| {
+        o.string("role", role);
+        let any = blocks::write_content(&mut o, "content", &parts, first.shape, c);
         c.extras(&first.extras).rest(&mut o, &[]);
         o.end();
-        list.element().extend_from_slice(&json);
-    } else {
+        any
+    });
+    if !any {
         c.lose(format!("messages[{i}]"), "nothing is left of it, and Anthropic refuses empty messages");
     }
 }

@@ -5,7 +5,7 @@ use super::{NAME, asks, blocks, error_in, finish_word, read_finish, usage};
 use crate::hub::{ChatAnswer, ChatError, Choice, Collector, ContentShape, ErrorClass, Extra, FinishReason, StreamEvent, extra};
 use crate::json::{Document, Fields, Object, Path, Value};
 use crate::map::{Crossing, Extras};
-use crate::{Encoded, Format, LossKind, StreamOptions};
+use crate::{Encoded, Format, LossKind, StreamOptions, size};
 
 /// Note on the choice of an answer without candidates: the prompt was refused.
 pub(super) const BLOCKED: &str = "$blocked";
@@ -147,7 +147,7 @@ pub(super) fn finish(word: &str, calls: bool, extras: &mut Vec<Extra>) -> Finish
 pub(crate) fn encode(a: &ChatAnswer, options: &StreamOptions) -> Encoded {
     let mut c = Crossing::of_answer(&a.format, Format::GeminiGenerate);
     let extras = c.extras(&a.extras);
-    let mut body = Vec::with_capacity(512);
+    let mut body = Vec::with_capacity(size::of_answer(a));
     let mut o = Object::new(&mut body);
     if !is_blocked(&a.choices, c.same) {
         let mut list = o.array("candidates");

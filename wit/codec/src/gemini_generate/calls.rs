@@ -1,6 +1,6 @@
 //! Calls of functions and what they returned: `functionCall` and `functionResponse`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use super::blocks;
 use super::spelling::{Name, quoted, spelled};
@@ -37,7 +37,20 @@ pub(super) struct Ids {
     /// What the ids that are made begin with.
     place: String,
     next: usize,
-    waiting: Vec<(String, String)>,
+    calls: Vec<Asked>,
+    /// Calls by their id, and by their function, in their order. One that was answered stays in the other queue until that is asked.
+    by_id: HashMap<String, VecDeque<usize>>,
+    by_function: HashMap<String, VecDeque<usize>>,
+    /// How many entries of queues were looked at.
+    #[cfg(test)]
+    looks: usize,
+}
+
+/// A call, until it is answered.
+#[derive(Debug)]
+struct Asked {
+    id: String,
+    answered: bool,
 }
 
 impl Ids {
@@ -56,15 +69,36 @@ impl Ids {
         let made = own.is_none();
         let id = own.unwrap_or_else(|| format!("call_{}_{}", self.place, self.next));
         self.next += usize::from(made);
-        self.waiting.push((id.clone(), name.to_owned()));
+        let at = self.calls.len();
+        self.by_id.entry(id.clone()).or_default().push_back(at);
+        // Most calls are of a few functions.
+        match self.by_function.get_mut(name) {
+            Some(queue) => queue.push_back(at),
+            None => drop(self.by_function.insert(name.to_owned(), [at].into())),
+        }
+        self.calls.push(Asked { id: id.clone(), answered: false });
         (id, made)
     }
 
     /// The id of the call that a result answers: its own, else that of the first call of the function that nobody answered.
     fn result(&mut self, own: Option<String>, name: &str) -> (String, bool) {
         let made = own.is_none();
-        let at = self.waiting.iter().position(|(id, function)| own.as_ref().map_or(function == name, |own| id == own));
-        let found = at.map(|at| self.waiting.remove(at).0);
+        let mut queue = match &own {
+            Some(own) => self.by_id.get_mut(own),
+            None => self.by_function.get_mut(name),
+        };
+        let mut found = None;
+        // Each entry is looked at once: a search for each result would be quadratic.
+        while let Some(at) = queue.as_mut().and_then(|queue| queue.pop_front()) {
+            #[cfg(test)]
+            {
+                self.looks += 1;
+            }
+            if !std::mem::replace(&mut self.calls[at].answered, true) {
+                found = Some(self.calls[at].id.clone());
+                break;
+            }
+        }
         (own.or(found).unwrap_or_else(|| format!("call_{name}")), made)
     }
 }
@@ -286,5 +320,65 @@ mod tests {
         let messages = [says(vec![call("a", "f"), call("b", "g")]), says(vec![Part::new(PartKind::Text("x".into())), call("a", "h")])];
         let names = names(&messages);
         assert_eq!((names.len(), names.get("a"), names.get("b"), names.get("c")), (2, Some(&"f"), Some(&"g"), None));
+    }
+
+    /// What [`Ids`] is to do, said in the plainest way.
+    fn searched(waiting: &mut Vec<(String, String)>, own: Option<&str>, name: &str) -> Option<String> {
+        let at = waiting.iter().position(|(id, function)| own.map_or(function == name, |own| id == own))?;
+        Some(waiting.remove(at).0)
+    }
+
+    #[test]
+    fn results_find_their_calls_as_a_search_would() {
+        // Calls with and without an id, of which some share one; results in another order, some of calls that nobody made.
+        let mut seed = 7u64;
+        let mut next = |n: u64| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 33) % n
+        };
+        let (mut ids, mut waiting) = (Ids::of("0".into()), Vec::new());
+        for step in 0..5_000 {
+            let name = format!("f{}", next(4));
+            let own = (next(3) > 0).then(|| format!("id{}", next(200)));
+            if next(2) == 0 {
+                let (id, _) = ids.call(own, &name);
+                waiting.push((id, name));
+            } else {
+                let expected = searched(&mut waiting, own.as_deref(), &name);
+                let expected = own.clone().or(expected).unwrap_or_else(|| format!("call_{name}"));
+                assert_eq!(ids.result(own, &name).0, expected, "step {step}");
+            }
+        }
+    }
+
+    #[test]
+    fn ten_thousand_calls_are_looked_at_once_each() {
+        const CALLS: usize = 10_000;
+        for named in [true, false] {
+            let mut ids = Ids::of("0".into());
+            for n in 0..CALLS {
+                ids.call(Some(format!("id{n}")), &format!("f{n}"));
+            }
+            // The last call first: for a search from the front the worst there is.
+            for n in (0..CALLS).rev() {
+                let (id, _) = ids.result(named.then(|| format!("id{n}")), &format!("f{n}"));
+                assert_eq!(id, format!("id{n}"));
+            }
+            assert!(ids.looks <= CALLS, "{} entries were looked at", ids.looks);
+        }
+    }
+
+    #[test]
+    fn calls_that_were_answered_by_id_are_passed_over_once() {
+        let mut ids = Ids::of("0".into());
+        for n in 0..1_000 {
+            ids.call(Some(format!("id{n}")), "f");
+        }
+        for n in 0..999 {
+            ids.result(Some(format!("id{n}")), "f");
+        }
+        assert_eq!(ids.result(None, "f"), ("id999".into(), true));
+        assert_eq!(ids.result(None, "f"), ("call_f".into(), true), "all are answered");
+        assert!(ids.looks <= 2_000, "{} entries were looked at", ids.looks);
     }
 }

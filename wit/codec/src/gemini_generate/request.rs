@@ -8,7 +8,7 @@ use super::{NAME, asks, blocks, params, tools};
 use crate::hub::{ChatRequest, ContentShape, Extra, Message, Part, PartKind, Role, Thinking, ToolResult, extra};
 use crate::json::{Array, Document, Fields, Kind, Object, Path, Value, write_string};
 use crate::map::Crossing;
-use crate::{DecodeError, Encoded, Format, LossKind};
+use crate::{DecodeError, Encoded, Format, LossKind, size};
 
 const SYSTEM_INSTRUCTION: Name = ("systemInstruction", "system_instruction");
 const CACHED_CONTENT: Name = ("cachedContent", "cached_content");
@@ -167,7 +167,7 @@ pub(crate) fn state(r: &ChatRequest) -> Option<(&'static str, &'static str)> {
 /// Encodes a request.
 pub(crate) fn encode(r: &ChatRequest) -> Encoded {
     let mut c = Crossing::new(&r.format, Format::GeminiGenerate);
-    let mut body = Vec::with_capacity(1024);
+    let mut body = Vec::with_capacity(size::of_request(r));
     let mut o = Object::new(&mut body);
     let extras = c.extras(&r.extras);
     if let Some(told) = extras.get(MODEL) {
@@ -219,20 +219,20 @@ fn write_system(o: &mut Object<'_>, r: &ChatRequest, names: &Names<'_>, c: &mut 
         }
     }
     let Some((_, first)) = instructions.first() else { return };
-    let mut json = Vec::new();
-    let mut content = Object::new(&mut json);
-    let any = write_parts(&mut content, &placed, first, (r, names), false, c);
-    write_message_rest(content, first, c);
-    if any || c.same {
-        o.key(spelled(c.extras(&r.extras), SYSTEM_INSTRUCTION)).extend_from_slice(&json);
-    }
+    o.member_if(spelled(c.extras(&r.extras), SYSTEM_INSTRUCTION), |out| {
+        let mut content = Object::new(out);
+        let any = write_parts(&mut content, &placed, first, (r, names), false, c);
+        write_message_rest(content, first, c);
+        any || c.same
+    });
 }
 
 fn write_contents(o: &mut Object<'_>, r: &ChatRequest, names: &Names<'_>, c: &mut Crossing) {
     let mut rest = r.messages.iter().enumerate().filter(|(_, m)| !is_system(m)).peekable();
     if c.extras(&r.extras).get(ONE).is_some() && r.messages.iter().filter(|m| !is_system(m)).count() == 1 {
         if let Some((i, only)) = rest.next() {
-            o.key("contents").extend_from_slice(&content(&[(i, only)], r, names, c).unwrap_or_else(|| b"{}".to_vec()));
+            // Of this format's own messages something is always left.
+            content(o.object("contents"), &[(i, only)], r, names, c);
         }
         return;
     }
@@ -243,30 +243,25 @@ fn write_contents(o: &mut Object<'_>, r: &ChatRequest, names: &Names<'_>, c: &mu
         while let Some(next) = rest.next_if(|(_, next)| !c.same && first.role == Role::Tool && next.role == Role::Tool) {
             turn.push(next);
         }
-        if let Some(json) = content(&turn, r, names, c) {
-            list.element().extend_from_slice(&json);
-        }
+        list.object_if(|o| content(o, &turn, r, names, c));
     }
     list.end();
 }
 
-/// A content of one or more messages; `None` when nothing is left of it.
-fn content(turn: &[(usize, &Message)], r: &ChatRequest, names: &Names<'_>, c: &mut Crossing) -> Option<Vec<u8>> {
+/// Writes a content of one or more messages; whether anything is left of it.
+fn content(mut o: Object<'_>, turn: &[(usize, &Message)], r: &ChatRequest, names: &Names<'_>, c: &mut Crossing) -> bool {
     let (i, first) = turn[0];
     let mut placed = Vec::new();
     for (i, m) in turn {
         lose_message(m, *i, c);
         placed.extend(m.parts.iter().enumerate().map(|(j, part)| (format!("messages[{i}].content[{j}]"), part)));
     }
-    let mut json = Vec::new();
-    let mut o = Object::new(&mut json);
     let any = write_parts(&mut o, &placed, first, (r, names), true, c);
     write_message_rest(o, first, c);
     if !any && !c.same {
         c.lose(format!("messages[{i}]"), "nothing is left of it, and Gemini refuses contents without parts");
-        return None;
     }
-    Some(json)
+    any || c.same
 }
 
 /// Writes `role` and the members that the hub does not have, and ends the content.
@@ -290,8 +285,29 @@ fn write_parts(
     told: bool,
     c: &mut Crossing,
 ) -> bool {
-    let mut json = Vec::new();
-    let mut list = Array::new(&mut json);
+    let mut any = false;
+    o.member_if("parts", |out| {
+        let start = out.len();
+        write_list(Array::new(out), placed, m, (r, names), told, c);
+        any = &out[start..] != b"[]";
+        let one = c.extras(&m.extras).get(ONE).is_some() && placed.len() == 1;
+        if one && any {
+            out.remove(start);
+            out.pop();
+        }
+        any || (c.same && m.shape != ContentShape::Absent)
+    });
+    any
+}
+
+fn write_list(
+    mut list: Array<'_>,
+    placed: &[(String, &Part)],
+    m: &Message,
+    (r, names): (&ChatRequest, &Names<'_>),
+    told: bool,
+    c: &mut Crossing,
+) {
     let mut behind = Vec::new();
     let mut unsigned = !c.same && told && m.role == Role::Assistant && !params::takes_budgets(&r.model);
     for (at, part) in placed {
@@ -317,13 +333,6 @@ fn write_parts(
         blocks::write(&mut list, &part, &at, c);
     }
     list.end();
-    let any = json != b"[]";
-    if any || (c.same && m.shape != ContentShape::Absent) {
-        let one = c.extras(&m.extras).get(ONE).is_some() && placed.len() == 1;
-        let json = if one && any { &json[1..json.len() - 1] } else { &json[..] };
-        o.key("parts").extend_from_slice(json);
-    }
-    any
 }
 
 /// A part of another format as Gemini may see it: of reasoning, the words. What another provider signed or encrypted means nothing to it,

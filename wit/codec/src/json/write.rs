@@ -80,6 +80,17 @@ impl<'w> Object<'w> {
         serde_json::to_writer(self.key(name), &value).expect("writing a number to memory cannot fail");
     }
 
+    /// Writes a member whose value turns out to be worth it or not: where `write` says no, nothing of it stays.
+    pub fn member_if(&mut self, name: &str, write: impl FnOnce(&mut Vec<u8>) -> bool) -> bool {
+        let before = self.out.len();
+        let kept = write(self.key(name));
+        if !kept {
+            self.out.truncate(before);
+            self.keys.pop();
+        }
+        kept
+    }
+
     /// Opens an object as a member.
     pub fn object(&mut self, name: &str) -> Object<'_> {
         Object::new(self.key(name))
@@ -122,6 +133,17 @@ impl<'w> Array<'w> {
     /// Opens an object as an element.
     pub fn object(&mut self) -> Object<'_> {
         Object::new(self.element())
+    }
+
+    /// Writes an object as an element that turns out to be worth it or not: where `write` says no, nothing of it stays.
+    pub fn object_if(&mut self, write: impl FnOnce(Object<'_>) -> bool) -> bool {
+        let (before, first) = (self.out.len(), self.first);
+        let kept = write(self.object());
+        if !kept {
+            self.out.truncate(before);
+            self.first = first;
+        }
+        kept
     }
 
     /// Writes a string as an element.

@@ -6,7 +6,7 @@ use crate::hub::{ChatAnswer, ChatError, Choice, ContentShape, Extra, FinishReaso
 use crate::json::{Fields, Object, Path, Value};
 use crate::map::Crossing;
 use crate::openai_document;
-use crate::{Encoded, Format, LossKind, StreamOptions};
+use crate::{Encoded, Format, LossKind, StreamOptions, size};
 
 /// Decodes an answer; see [`Format::decode_answer`].
 pub(crate) fn decode(body: &[u8]) -> Result<ChatAnswer, ChatError> {
@@ -56,7 +56,7 @@ fn read_choice(value: Value<'_>, position: u32) -> Choice {
 pub(crate) fn encode(a: &ChatAnswer, options: &StreamOptions) -> Encoded {
     let mut c = Crossing::of_answer(&a.format, Format::OpenaiChat);
     let extras = c.extras(&a.extras);
-    let mut body = Vec::with_capacity(512);
+    let mut body = Vec::with_capacity(size::of_answer(a));
     let mut o = Object::new(&mut body);
     openai_document::write_head(&mut o, a, "chat.completion", extras, options);
     let mut list = o.array("choices");

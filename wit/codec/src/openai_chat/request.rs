@@ -8,7 +8,7 @@ use crate::hub::{
 use crate::json::{Array, Document, Fields, Object, Path, Value};
 use crate::map::{Crossing, Extras};
 use crate::openai_params::keep_hint;
-use crate::{DecodeError, Encoded, Format, LossKind};
+use crate::{DecodeError, Encoded, Format, LossKind, size};
 
 // === decode ===
 
@@ -104,7 +104,7 @@ fn part_json(part: &Part) -> String {
 /// Encodes a request.
 pub(crate) fn encode(r: &ChatRequest) -> Encoded {
     let mut c = Crossing::new(&r.format, Format::OpenaiChat);
-    let mut body = Vec::with_capacity(1024);
+    let mut body = Vec::with_capacity(size::of_request(r));
     let mut o = Object::new(&mut body);
     o.string("model", &r.model);
     let mut list = o.array("messages");

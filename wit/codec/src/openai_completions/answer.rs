@@ -6,7 +6,7 @@ use crate::json::{Fields, Object, Value};
 use crate::map::Crossing;
 use crate::openai_document;
 use crate::openai_usage as usage;
-use crate::{Encoded, Format, LossKind, StreamOptions};
+use crate::{Encoded, Format, LossKind, StreamOptions, size};
 
 /// The name of the object, in documents and in streams.
 pub(super) const OBJECT: &str = "text_completion";
@@ -47,7 +47,7 @@ fn read_choice(value: Value<'_>, position: u32) -> Choice {
 pub(crate) fn encode(a: &ChatAnswer, options: &StreamOptions) -> Encoded {
     let mut c = Crossing::of_answer(&a.format, Format::OpenaiCompletions);
     let extras = c.extras(&a.extras);
-    let mut body = Vec::with_capacity(512);
+    let mut body = Vec::with_capacity(size::of_answer(a));
     let mut o = Object::new(&mut body);
     openai_document::write_head(&mut o, a, OBJECT, extras, options);
     let mut list = o.array("choices");

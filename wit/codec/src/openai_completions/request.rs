@@ -5,7 +5,7 @@ use crate::hub::{ChatRequest, Extra, Message, Params, PartKind, Role, extra};
 use crate::json::{Document, Fields, Kind, Object, Path, Value};
 use crate::map::{Crossing, Extras};
 use crate::openai_params::{keep_hint, read_stop, write_sampling, write_stop_seed_and_count};
-use crate::{DecodeError, Encoded, Format, LossKind};
+use crate::{DecodeError, Encoded, Format, LossKind, size};
 
 /// What stands between texts that were messages, in one prompt.
 const BETWEEN: &str = "\n\n";
@@ -127,7 +127,7 @@ pub(crate) fn state(r: &ChatRequest) -> Option<(&'static str, &'static str)> {
 pub(crate) fn encode(r: &ChatRequest) -> Encoded {
     let mut c = Crossing::new(&r.format, Format::OpenaiCompletions);
     let extras = c.extras(&r.extras);
-    let mut body = Vec::with_capacity(512);
+    let mut body = Vec::with_capacity(size::of_request(r));
     let mut o = Object::new(&mut body);
     o.string("model", &r.model);
     write_texts(&mut o, r, extras, &mut c);

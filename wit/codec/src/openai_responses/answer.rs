@@ -7,7 +7,7 @@ use super::{NAME, usage};
 use crate::hub::{ChatAnswer, ChatError, Choice, ContentShape, ErrorClass, Extra, FinishReason, Part, PartKind, ToolCallKind};
 use crate::json::{Array, Document, Fields, Object, Path, Value};
 use crate::map::{Crossing, Extras};
-use crate::{Encoded, Format, LossKind, StreamOptions};
+use crate::{Encoded, Format, LossKind, StreamOptions, size};
 
 // === read ===
 
@@ -85,7 +85,7 @@ pub(super) fn asks(part: &Part) -> bool {
 /// Encodes an answer; see [`Format::encode_answer`].
 pub(crate) fn encode(a: &ChatAnswer, options: &StreamOptions) -> Encoded {
     let mut c = Crossing::of_answer(&a.format, Format::OpenaiResponses);
-    let mut body = Vec::with_capacity(1024);
+    let mut body = Vec::with_capacity(size::of_answer(a));
     write(Object::new(&mut body), a, options, &mut c);
     c.lose_extras("", &a.extras);
     for choice in a.choices.iter().take(1) {

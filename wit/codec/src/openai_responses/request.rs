@@ -8,7 +8,7 @@ use crate::hub::{
 };
 use crate::json::{Array, Document, Fields, Kind, Object, Path, Value, ensure_valid, write_raw};
 use crate::map::{Crossing, bare_text};
-use crate::{DecodeError, Encoded, Format};
+use crate::{DecodeError, Encoded, Format, size};
 
 /// Note on instructions that stood in `instructions`.
 const INSTRUCTIONS: &str = "$instructions";
@@ -189,7 +189,7 @@ pub(crate) fn state(r: &ChatRequest) -> Option<(&'static str, &'static str)> {
 /// Encodes a request.
 pub(crate) fn encode(r: &ChatRequest) -> Encoded {
     let mut c = Crossing::new(&r.format, Format::OpenaiResponses);
-    let mut body = Vec::with_capacity(1024);
+    let mut body = Vec::with_capacity(size::of_request(r));
     let mut o = Object::new(&mut body);
     let extras = c.extras(&r.extras);
     if !(r.model.is_empty() && extras.get(NO_MODEL).is_some()) {

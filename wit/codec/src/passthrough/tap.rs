@@ -16,6 +16,9 @@ use crate::{Format, anthropic_messages, error_body, gemini_generate, openai_chat
 /// Most comments before an answer that are kept, in bytes.
 const MAX_PRELUDE: usize = 16 << 10;
 
+/// Longest beginning of a chunk that is remembered, in bytes.
+const MAX_HEAD: usize = 1 << 10;
+
 /// The byte order mark.
 const MARK: &[u8] = b"\xef\xbb\xbf";
 
@@ -60,6 +63,9 @@ struct Reader {
     calls: bool,
     /// What a stream of Gemini's told of its end.
     told: gemini_generate::Told,
+    /// How the last plain chunk of OpenAI's began, up to the text in it. The next one mostly begins alike, and only what is behind its text
+    /// must be looked at.
+    plain: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -70,6 +76,7 @@ struct Words {
     usage: Finder<'static>,
     error: Finder<'static>,
     index: Finder<'static>,
+    content: Finder<'static>,
 }
 
 impl StreamTap {
@@ -83,6 +90,7 @@ impl StreamTap {
             usage: Finder::new("\"usage\""),
             error: Finder::new("\"error\""),
             index: Finder::new("\"index\""),
+            content: Finder::new("content\":\""),
         };
         let reader = Reader {
             format,
@@ -94,6 +102,7 @@ impl StreamTap {
             usage: None,
             calls: false,
             told: Default::default(),
+            plain: Vec::new(),
         };
         Self { splitter: Splitter::default(), reader, prelude: Vec::new(), last: Fate::Dropped, cut: false, begun: false, broken: false }
     }
@@ -213,6 +222,32 @@ fn tells(finder: &Finder<'static>, data: &[u8], dull: &[u8]) -> bool {
     false
 }
 
+/// What is behind a string that begins `data`, whose opening quote is just before.
+fn behind_string(data: &[u8]) -> Option<&[u8]> {
+    let mut rest = data;
+    loop {
+        let at = memchr::memchr2(b'"', b'\\', rest)?;
+        let escaped = rest[at] == b'\\';
+        rest = rest.get(at + 1 + usize::from(escaped)..)?;
+        if !escaped {
+            return Some(rest);
+        }
+    }
+}
+
+/// Whether an event of Anthropic's is a piece of a block as the API writes them: two kinds, a text, and the end.
+fn is_usual_delta(data: &[u8]) -> bool {
+    let behind_text = || {
+        let place = data.strip_prefix(br#"{"type":"content_block_delta","index":"#)?.trim_ascii_start();
+        let digits = place.iter().take_while(|b| b.is_ascii_digit()).count();
+        let kind = behind_string(place[digits..].strip_prefix(br#","delta":{"type":""#)?)?;
+        let text = behind_string(kind.strip_prefix(br#",""#)?)?.strip_prefix(br#":""#)?;
+        behind_string(text)
+    };
+    let ends = |rest: &[u8]| rest.trim_ascii_start().strip_prefix(b"}").is_some_and(|rest| rest.trim_ascii() == b"}");
+    behind_text().is_some_and(ends)
+}
+
 /// Whether a letter is written as an escape, which nobody has to: a key may be one of the words all the same.
 fn spells_letters(escape: &Finder<'static>, data: &[u8]) -> bool {
     escape.find_iter(data).any(|at| matches!(data.get(at + escape.needle().len()), Some(b'4'..=b'7')))
@@ -304,10 +339,24 @@ impl Reader {
 
     // === OpenAI ===
 
-    fn is_plain_chunk(&self, data: &[u8]) -> bool {
+    fn is_plain_chunk(&mut self, data: &[u8]) -> bool {
+        if !self.plain.is_empty()
+            && let Some(rest) = data.strip_prefix(&self.plain[..]).and_then(behind_string)
+        {
+            return self.tells_nothing(rest);
+        }
+        let plain = data.starts_with(b"{") && self.tells_nothing(data);
+        self.plain.clear();
+        if let Some(at) = self.words.content.find(data).filter(|at| plain && *at <= MAX_HEAD) {
+            self.plain.extend_from_slice(&data[..at + self.words.content.needle().len()]);
+        }
+        plain
+    }
+
+    /// Whether a chunk, or the end of one from a place between two of its tokens, is none that must be read.
+    fn tells_nothing(&self, data: &[u8]) -> bool {
         let w = &self.words;
-        data.starts_with(b"{")
-            && !tells(&w.finish, data, b"null")
+        !tells(&w.finish, data, b"null")
             && !tells(&w.usage, data, b"null")
             && !tells(&w.error, data, b"null")
             // Another choice than the first, which must finish too. (Or another tool call, which costs a parse.)
@@ -365,6 +414,9 @@ impl Reader {
 
     /// It has one kind, and perhaps that of what it holds, which begins there. Of several kinds the last one counts.
     fn is_plain_delta(&self, data: &[u8]) -> bool {
+        if is_usual_delta(data) {
+            return true;
+        }
         if !data.starts_with(br#"{"type":"content_block_delta""#) {
             return false;
         }
