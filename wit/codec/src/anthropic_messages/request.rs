@@ -26,6 +26,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, DecodeError> {
         return Err(DecodeError::new("messages", "expected at least one message, found an empty array"));
     }
     let path = at.key("messages");
+    messages.reserve(list.len());
     for (i, message) in list.into_iter().enumerate() {
         messages.push(read_message(message, &path.index(i))?);
     }

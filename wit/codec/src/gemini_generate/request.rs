@@ -64,6 +64,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, DecodeError> {
         if list.is_empty() {
             return Err(DecodeError::new(path, "expected at least one content, found an empty array"));
         }
+        messages.reserve(list.len());
         for (i, content) in list.into_iter().enumerate() {
             ids.go_on(i.to_string());
             messages.push(read_content(content, &path.index(i), false, &mut ids)?);

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
+use smallvec::SmallVec;
+
 use super::document::{Document, Member};
 use super::path::Path;
 use super::scan;
@@ -193,7 +195,8 @@ impl<'a> Items<'a> {
 /// The members of an object, taken one by one by name; what is left over becomes extras.
 #[derive(Debug, Clone)]
 pub struct Fields<'a> {
-    members: Vec<(Member<'a>, bool)>,
+    /// With what was taken. Most objects of a conversation have a few members, and need no memory of their own.
+    members: SmallVec<[(Member<'a>, bool); 6]>,
 }
 
 impl<'a> Fields<'a> {

@@ -22,7 +22,11 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, DecodeError> {
         return Err(DecodeError::new("messages", "expected at least one message, found an empty array"));
     }
     let path = at.key("messages");
-    let messages = list.into_iter().enumerate().map(|(i, m)| read_message(m, &path.index(i))).collect::<Result<_, _>>()?;
+    // Collecting results would not know how many there are, and copy them as they grow.
+    let mut messages = Vec::with_capacity(list.len());
+    for (i, message) in list.into_iter().enumerate() {
+        messages.push(read_message(message, &path.index(i))?);
+    }
     let mut hints = Vec::new();
     let tools = tools::read(&mut f, &mut hints)?;
     let tool_choice = f.take_some("tool_choice").map(|v| tools::read_choice(v, &at.key("tool_choice"))).transpose()?;

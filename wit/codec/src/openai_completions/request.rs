@@ -1,5 +1,7 @@
 //! Requests: `POST /v1/completions`.
 
+use std::borrow::Cow;
+
 use super::NAME;
 use crate::hub::{ChatRequest, Extra, Message, Params, PartKind, Role, extra};
 use crate::json::{Document, Fields, Kind, Object, Path, Value};
@@ -151,7 +153,7 @@ pub(crate) fn encode(r: &ChatRequest) -> Encoded {
 
 /// Writes prompt and suffix.
 fn write_texts(o: &mut Object<'_>, r: &ChatRequest, extras: Extras<'_>, c: &mut Crossing) {
-    let mut texts: Vec<String> = r.messages.iter().enumerate().map(|(i, m)| text_of(m, i, c)).collect();
+    let mut texts: Vec<Cow<'_, str>> = r.messages.iter().enumerate().map(|(i, m)| text_of(m, i, c)).collect();
     let suffix = extras.get("suffix").and_then(Value::parse);
     let filled = suffix.and_then(Value::text).is_some_and(|text| !text.is_empty());
     // The last text is the suffix; where a hook took it away there is none.
@@ -171,7 +173,10 @@ fn write_texts(o: &mut Object<'_>, r: &ChatRequest, extras: Extras<'_>, c: &mut 
             if texts.len() > 1 {
                 c.lose_as(LossKind::Adjusted, "messages", "a prompt is one text, so the messages stand in it one after the other");
             }
-            o.string("prompt", &texts.join(BETWEEN));
+            match &texts[..] {
+                [only] => o.string("prompt", only),
+                several => o.string("prompt", &several.join(BETWEEN)),
+            }
         }
     }
     match (last, suffix) {
@@ -182,11 +187,12 @@ fn write_texts(o: &mut Object<'_>, r: &ChatRequest, extras: Extras<'_>, c: &mut 
 }
 
 /// The text of a message; everything else of it is lost.
-fn text_of(m: &Message, index: usize, c: &mut Crossing) -> String {
-    let mut text = String::new();
+fn text_of<'m>(m: &'m Message, index: usize, c: &mut Crossing) -> Cow<'m, str> {
+    let mut text = Cow::Borrowed("");
     for (i, part) in m.parts.iter().enumerate() {
         match &part.kind {
-            PartKind::Text(piece) | PartKind::Refusal(piece) => text.push_str(piece),
+            // Of one piece, which most have, this takes no copy.
+            PartKind::Text(piece) | PartKind::Refusal(piece) => text += piece.as_str(),
             _ => c.lose(format!("messages[{index}].content[{i}]"), "a prompt is text"),
         }
     }
