@@ -187,7 +187,7 @@ impl Request {
         with_host(|h| h.response_headers.push((field.name.clone(), field.value.clone())));
     }
 
-    /// Notes a value; [`FakeHost::notes`] has it.
+    /// Notes a value; [`FakeHost::notes`] has it, and so has [`FakeRequest::metadata`] from then on.
     pub fn add_note(&self, note: &Note) {
         with_host(|h| h.notes.push((note.key.clone(), note.value.clone())));
     }
@@ -214,7 +214,8 @@ impl Request {
 
     /// What was noted.
     pub fn metadata(&self, key: &str) -> Option<String> {
-        self.0.notes.get(key).cloned()
+        let added = with_host(|h| h.notes.iter().rev().find(|(name, _)| name == key).map(|(_, value)| value.clone()));
+        added.or_else(|| self.0.notes.get(key).cloned())
     }
 }
 
