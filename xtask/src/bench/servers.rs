@@ -151,16 +151,8 @@ impl<'a> Site<'a> {
     }
 
     fn write_config(&self, setup: &Setup, port: u16, upstream: &str) -> Result<PathBuf> {
-        let native = |name: &str| format!("  {name}: {{type: openai, base_url: \"{upstream}/v1\", api_key: bench-upstream-key}}\n");
-        let racers: Vec<String> = (1..=setup.racers).map(|n| format!("racer-{n}")).collect();
-        let (providers, default) = if racers.is_empty() {
-            (native("upstream"), "upstream")
-        } else {
-            let race = format!("  race: {{type: racing, config: {{providers: [{}]}}}}\n", racers.join(", "));
-            (racers.iter().map(|name| native(name)).collect::<String>() + &race, "race")
-        };
         let mut text = format!(
-            "server: {{port: {port}}}\nlogging: {{level: {}}}\ncache: \"{}\"\nproviders:\n{providers}default_provider: {default}\nextensions:\n",
+            "server: {{port: {port}}}\nlogging: {{level: {}}}\ncache: \"{}\"\nproviders:\n  upstream: {{type: openai, base_url: \"{upstream}/v1\", api_key: bench-upstream-key}}\ndefault_provider: upstream\nextensions:\n",
             setup.log,
             self.repo.target("bench/cache").display(),
         );
