@@ -13,18 +13,3 @@ pub mod providers;
 pub mod storage;
 mod telemetry;
 pub mod virtual_providers;
-
-#[cfg(test)]
-mod lints {
-    /// Clippy refuses a lock that is held across an `await`. Were the lint not there, what is expected here would not come, and clippy says so.
-    /// That guards of tokio's are refused too, the exception for `deploy` proves in the same way.
-    #[tokio::test]
-    #[expect(clippy::await_holding_lock, reason = "it is what the lint is about")]
-    async fn a_lock_across_an_await_is_refused() {
-        let lock = std::sync::Mutex::new(());
-        let held = lock.lock();
-        tokio::task::yield_now().await;
-        drop(held);
-        assert!(lock.try_lock().is_ok());
-    }
-}
