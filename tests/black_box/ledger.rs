@@ -55,6 +55,39 @@ async fn row(client: &Client, id: &str) -> Value {
     .await
 }
 
+/// Racers that lost took tokens too: they are in the row at the prices of their own models, and it says that nobody told how many.
+#[tokio::test]
+async fn losers_of_a_race_are_paid_for() {
+    // It says half of its text and hangs until the answers are compared.
+    let late = Upstream::start(|r| {
+        let events = Says::text(TEXT).stream(Dialect::OpenAi, &r.model());
+        Reply::events(vec![Step::Send(events[..events.len() / 2].concat().into()), Step::Hang])
+    })
+    .await;
+    let good = setup::friendly(Dialect::Anthropic).await;
+    let providers = setup::provider(Dialect::OpenAi, &late)
+        + &setup::named_provider("good", Dialect::Anthropic, &good.url())
+        + "  race: {type: racing, config: {providers: [{provider: up, model: dear}, {provider: good, model: cheap}], strategy: quality, timeout_ms: 3000}}\n";
+    let prices = "prices: {dear: {input: 1000, output: 2000}, cheap: {input: 1, output: 2}}\n";
+    let (_gateway, client) = gateway(&providers, prices).await;
+    for dialect in [Dialect::OpenAi, Dialect::Anthropic] {
+        let answer = client.send(post(&client, dialect.path(), "a", &dialect.stream_request("race", "hello"))).await;
+        assert_eq!((answer.status, answer.header("x-wasmgate-racing-winner")), (200, "good"), "{}", answer.text());
+        let row = row(&client, answer.header("x-request-id")).await;
+        let tries = client.record(answer.header("x-request-id")).await["tries"].clone();
+        let written = tries[0]["output_tokens"].as_u64().expect("what arrived was counted");
+        assert!((1..12).contains(&written), "half of the text: {tries}");
+        assert_eq!([&tries[0]["estimated"], &tries[1]["estimated"], &row["estimated"]], [true, false, true], "{row}");
+        assert_eq!((&row["input_tokens"], &row["output_tokens"]), (&json!(18), &json!(12 + written)), "{row}");
+        let cost = (9 * 1000 + written * 2000 + 9 + 12 * 2) as f64 / 1e6;
+        assert!(row["cost_usd"].as_f64().is_some_and(|found| (found - cost).abs() < 1e-9), "{cost} in {row}");
+        assert_eq!(
+            (&row["provider"], &row["model"], &row["attempts"], &row["status"]),
+            (&json!("good"), &json!("cheap"), &json!(2), &json!("success"))
+        );
+    }
+}
+
 #[tokio::test]
 async fn every_ending_of_every_client_is_one_row() {
     let upstream = Upstream::start(|r| match (r.model().as_str(), r.is_stream()) {

@@ -4,7 +4,7 @@
 //! connection, say nothing at all, and notice at once when the gateway goes away.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -30,6 +30,8 @@ pub struct Received {
     pub body: Bytes,
     /// When it was there.
     pub at: Instant,
+    /// When the first step of the answer was written, or all of one that has no steps.
+    begun: Arc<OnceLock<Instant>>,
     /// When the gateway closed the connection while it was being answered.
     closed: watch::Receiver<Option<Instant>>,
 }
@@ -58,6 +60,8 @@ pub enum Step {
     Send(Vec<u8>),
     /// Writes a chunk byte by byte, each byte a chunk of its own.
     Bytewise(Vec<u8>),
+    /// Writes one byte after the other, each a chunk of its own, with this long between two.
+    Drip(Vec<u8>, Duration),
     /// Waits until the test opens the gate.
     Wait(Gate),
     /// Waits until the gateway goes away.
@@ -111,6 +115,11 @@ impl Received {
         self.json()["stream"] == true
     }
 
+    /// When the first step of its answer was written, or all of one that has no steps; none when it was not.
+    pub fn begun(&self) -> Option<Instant> {
+        self.begun.get().copied()
+    }
+
     /// Waits until the gateway closes the connection of this request, and returns how long after `since` that was.
     pub async fn closed_after(&self, since: Instant) -> Duration {
         let mut closed = self.closed.clone();
@@ -151,6 +160,12 @@ impl Reply {
     /// A closed connection in the place of an answer.
     pub fn closed() -> Self {
         Self { status: 0, headers: Vec::new(), body: Body::Closed }
+    }
+
+    /// The same with another status.
+    pub fn status(mut self, status: u16) -> Self {
+        self.status = status;
+        self
     }
 
     /// One more header field.
@@ -271,7 +286,7 @@ async fn connection(stream: TcpStream, handler: Handler, journal: Journal) -> st
         }
         let reply = handler(&received);
         let outcome = tokio::select! {
-            outcome = answer(&mut writer, reply) => outcome,
+            outcome = answer(&mut writer, reply, &received.begun) => outcome,
             // The gateway does not send its next request before the answer, so this is the end of the connection.
             () = gone(&mut reader, &mut buffer) => Err(std::io::ErrorKind::ConnectionAborted.into()),
         };
@@ -299,7 +314,7 @@ enum Next {
     Reset,
 }
 
-async fn answer(writer: &mut OwnedWriteHalf, reply: Reply) -> std::io::Result<Next> {
+async fn answer(writer: &mut OwnedWriteHalf, reply: Reply, begun: &OnceLock<Instant>) -> std::io::Result<Next> {
     let steps = match &reply.body {
         Body::Silence => {
             std::future::pending::<()>().await;
@@ -310,6 +325,7 @@ async fn answer(writer: &mut OwnedWriteHalf, reply: Reply) -> std::io::Result<Ne
             let mut all = reply.head(&format!("content-length: {}", body.len()));
             all.extend_from_slice(body);
             writer.write_all(&all).await?;
+            begun.get_or_init(Instant::now);
             return Ok(Next::Request);
         }
         Body::Steps(steps) => steps,
@@ -323,11 +339,19 @@ async fn answer(writer: &mut OwnedWriteHalf, reply: Reply) -> std::io::Result<Ne
                     writer.write_all(&chunk(&[*byte])).await?;
                 }
             }
+            Step::Drip(bytes, every) => {
+                let mut every = tokio::time::interval(*every);
+                for byte in bytes {
+                    every.tick().await;
+                    writer.write_all(&chunk(&[*byte])).await?;
+                }
+            }
             Step::Wait(gate) => gate.0.notified().await,
             Step::Hang => std::future::pending().await,
             Step::Cut => return Ok(Next::Close),
             Step::Reset => return Ok(Next::Reset),
         }
+        begun.get_or_init(Instant::now);
     }
     writer.write_all(b"0\r\n\r\n").await?;
     Ok(Next::Request)
@@ -386,7 +410,7 @@ async fn request(
     let body = buffer.split_to(length).freeze();
     // Replaced by the caller; a request outside of a connection is never closed.
     let closed = watch::channel(None).1;
-    Ok(Some((Received { method, path, headers, body, at: Instant::now(), closed }, close)))
+    Ok(Some((Received { method, path, headers, body, at: Instant::now(), begun: Arc::default(), closed }, close)))
 }
 
 fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {

@@ -1,7 +1,8 @@
 //! The ledger: one row for every request that a dialect accepted, however it ended, and pages that show it.
 //!
-//! Rows are written by `on-complete`, which the host calls exactly once and off the request path. What is in a row is in `row.rs`, what can be
-//! asked of them in `pages.rs`.
+//! Rows are written by `on-complete`, which the host calls exactly once and off the request path. When several providers took tokens (racers that
+//! lost, a try that broke off), `attempts` was called right before and noted what they cost. What is in a row is in `row.rs`, what can be asked of
+//! them in `pages.rs`.
 
 mod pages;
 mod query;
@@ -13,7 +14,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use wasmgate_prices::{Price, Prices};
 use wasmgate_sdk::prelude::*;
-use wasmgate_sdk::{Http, HttpRequest, log, records};
+use wasmgate_sdk::{Http, HttpRequest, Tried, log, records};
 
 /// Table of the rows.
 const TABLE: &str = "requests";
@@ -69,6 +70,13 @@ impl Extension for Usage {
         if self.enabled { vec![Route::http("GET", pages::ROWS), Route::http("GET", pages::SUMMARY)] } else { Vec::new() }
     }
 
+    fn on_attempts(&self, _call: &CallInfo, request: &Request, tries: &[Tried]) {
+        // Of one, `on-complete` knows as much.
+        if self.enabled && tries.iter().filter(|t| t.usage.is_some()).count() > 1 {
+            row::Several::of(tries, &self.prices).note(request);
+        }
+    }
+
     fn on_complete(&self, call: &CallInfo, request: &Request, outcome: &Outcome) {
         if !self.enabled || request.note(TRACK) == Some(false) {
             return;
@@ -85,7 +93,7 @@ impl Http for Usage {
     }
 }
 
-wasmgate_sdk::export!(Usage: on_complete, http);
+wasmgate_sdk::export!(Usage: attempts, on_complete, http);
 
 #[cfg(test)]
 mod tests;

@@ -1,8 +1,10 @@
 //! What is written of a request.
 
+use serde::{Deserialize, Serialize};
 use wasmgate_prices::Prices;
 use wasmgate_sdk::prelude::*;
 use wasmgate_sdk::records::{Field, Row, Value};
+use wasmgate_sdk::{Note, Tried};
 
 /// What a column holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,10 +66,38 @@ struct Tokens {
     estimated: bool,
 }
 
+/// Under which name [`Several`] is noted on the request.
+const SEVERAL: &str = "usage.several";
+
+/// What is known of several tries that took tokens, and cannot be told from their sum.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub struct Several {
+    /// What they cost together, each at the price of its own target; none when one of them has no price.
+    cost_usd: Option<f64>,
+    /// The gateway counted for one of them.
+    estimated: bool,
+}
+
+impl Several {
+    /// Of these tries.
+    pub fn of(tries: &[Tried], prices: &Prices) -> Self {
+        let used = || tries.iter().filter_map(|t| Some((&t.target, t.usage.as_ref()?)));
+        let costs = used().map(|(target, usage)| prices.cost(&target.provider, &target.model, usage));
+        Self { cost_usd: costs.sum(), estimated: used().any(|(_, usage)| usage.raw.is_none()) }
+    }
+
+    /// For [`of`], which is called for the same request.
+    pub fn note(&self, request: &Request) {
+        request.add_note(&Note { key: SEVERAL.into(), value: serde_json::to_string(self).unwrap_or_default() });
+    }
+}
+
 /// The row of a request.
 pub fn of(call: &CallInfo, request: &Request, outcome: &Outcome, prices: &Prices) -> Row {
     let target = outcome.served_by.as_ref().or_else(|| outcome.attempts.last().map(|a| &a.target));
-    let tokens = tokens(call, request, outcome);
+    let several: Option<Several> = if outcome.attempts.len() > 1 { request.note(SEVERAL) } else { None };
+    let mut tokens = tokens(call, request, outcome);
+    tokens.estimated |= several.as_ref().is_some_and(|s| s.estimated);
     let usage = tokens.input.map(|input_tokens| wasmgate_sdk::hub::Usage {
         input_tokens,
         cache_read_tokens: tokens.cache_read,
@@ -76,7 +106,10 @@ pub fn of(call: &CallInfo, request: &Request, outcome: &Outcome, prices: &Prices
         reasoning_tokens: tokens.reasoning,
         raw: None,
     });
-    let cost = usage.as_ref().zip(target).and_then(|(usage, t)| prices.cost(&t.provider, &t.model, usage));
+    let cost = match several {
+        Some(several) => several.cost_usd,
+        None => usage.as_ref().zip(target).and_then(|(usage, t)| prices.cost(&t.provider, &t.model, usage)),
+    };
     let status = status(outcome, call.depth);
     let text = |value: Option<String>| value.map_or(Value::Null, Value::Text);
     let number = |value: Option<u64>| value.map_or(Value::Null, |n| Value::Integer(i64::try_from(n).unwrap_or(i64::MAX)));

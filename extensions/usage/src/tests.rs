@@ -85,6 +85,46 @@ fn what_is_not_known_is_null_and_what_is_not_told_is_marked() {
 }
 
 #[test]
+fn each_racer_is_paid_for_at_its_own_price_and_an_estimate_is_marked() {
+    let tried = |model: &str, (input_tokens, output_tokens): (u64, u64), told: bool| wasmgate_sdk::Tried {
+        target: Target { provider: "up".into(), model: model.into() },
+        via: vec!["race".into()],
+        number: 0,
+        part: wasmgate_sdk::Part::Lost,
+        error: None,
+        usage: Some(Tokens {
+            input_tokens,
+            cache_read_tokens: None,
+            cache_write_tokens: None,
+            output_tokens,
+            reasoning_tokens: None,
+            raw: told.then(|| "{}".into()),
+        }),
+        started_us: 1,
+        first_event_us: None,
+        duration_us: 1,
+    };
+    let row = |tries: &[wasmgate_sdk::Tried]| {
+        FakeHost::default().install();
+        let ledger = usage(json!({"prices": {"dear": {"input": 10, "output": 20}, "cheap": {"input": 1, "output": 2}}})).unwrap();
+        let request = FakeRequest::new("race");
+        let (call, handle) = (request.call(), request.handle());
+        ledger.on_attempts(&call, &handle, tries);
+        let mut over = outcome(Ending::Success, Some((2000, 150)), "cheap");
+        over.attempts = vec![over.attempts[0].clone(); tries.len()];
+        ledger.on_complete(&call, &handle, &over);
+        page("/usage", "", OPERATOR).1["data"]["rows"][0].clone()
+    };
+    let both = row(&[tried("dear", (1000, 50), true), tried("cheap", (1000, 100), true)]);
+    assert!((both["cost_usd"].as_f64().unwrap() - (1000.0 * 11.0 + 50.0 * 20.0 + 100.0 * 2.0) / 1e6).abs() < 1e-12, "{both}");
+    assert_eq!((&both["total_tokens"], &both["estimated"]), (&json!(2150), &json!(false)));
+    let guessed = row(&[tried("dear", (1000, 0), false), tried("cheap", (1000, 100), true)]);
+    assert!(guessed["cost_usd"].is_number() && guessed["estimated"] == true, "{guessed}");
+    let unpriced = row(&[tried("smol", (1000, 50), true), tried("cheap", (1000, 100), true)]);
+    assert_eq!(unpriced["cost_usd"], Value::Null, "a part of the cost would look like all of it: {unpriced}");
+}
+
+#[test]
 fn a_caller_sees_their_own_rows_and_strangers_none() {
     row(Ending::Success, Some((1, 1)), "m");
     let count = |header| page("/usage", "", header).1["data"]["rows"].as_array().map(Vec::len);

@@ -4,6 +4,8 @@
 //!
 //! What is absent: nothing here changes a generation. There is one way to publish, and until it is reached an attempt has changed nothing.
 
+#![expect(clippy::await_holding_invalid_type, reason = "changes take turns, and no request waits for one of them")]
+
 pub mod attempt;
 mod drain;
 mod files;

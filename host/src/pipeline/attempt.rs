@@ -42,7 +42,7 @@ pub async fn run(exchange: &Arc<Exchange>, hooked: bool, completion: &mut Comple
         let generation = exchange.generation();
         if let Some(node) = generation.providers.virtuals().find(&target.provider) {
             let whole = !exchange.head.stream || (hooked && exchange.buffered());
-            let course = Course { exchange: Arc::clone(exchange), tries: Arc::clone(completion.tries()), whole };
+            let course = Course { exchange: Arc::clone(exchange), tries: Arc::clone(completion.tries()), whole, races: false };
             let reached = course.through(node, &target.model, &[]).await.map_err(Stop::from)?;
             exchange.settle(reached.target, reached.why);
             return ready(exchange, reached.opened, hooked, completion).await.map_err(Stop::from);
@@ -78,7 +78,7 @@ pub async fn run(exchange: &Arc<Exchange>, hooked: bool, completion: &mut Comple
 
 /// One try at a native provider, up to the first event of a stream, or to the end of a complete answer.
 async fn open(exchange: &Arc<Exchange>, info: &AttemptInfo, hooked: bool, completion: &mut Completion) -> Result<Ready, ChatError> {
-    let attempt = Attempt { number: info.number, target: info.target.clone(), via: Vec::new() };
+    let attempt = Attempt { number: info.number, target: info.target.clone(), via: Vec::new(), races: false };
     let opened = send(exchange, attempt, completion.tries()).await.map_err(|failure| failure.error)?;
     ready(exchange, opened, hooked, completion).await
 }
@@ -119,6 +119,8 @@ struct Course {
     tries: Arc<Tries>,
     /// An answer counts when it is complete, because it is wanted whole.
     whole: bool,
+    /// Others are asked at the same time.
+    races: bool,
 }
 
 /// A target that answers.
@@ -185,7 +187,7 @@ impl Course {
                         grace: Duration::from_millis(racing.grace_period_ms),
                         racers: &racers,
                     };
-                    let course = Self { whole: self.whole || quality, ..self.clone() };
+                    let course = Self { whole: self.whole || quality, races: true, ..self.clone() };
                     let track = Grounds { course: &course, able: &able, via: &via, subjects: &subjects, performance };
                     let Won { racer, answer: mut reached, latency } = racing::run(&race, &track).await?;
                     let ms = latency.as_millis().to_string();
@@ -290,17 +292,24 @@ impl Course {
     }
 
     fn candidate<'a>(&self, node: &Node, able: &Able<'a>) -> loadbalance::Candidate<'a> {
-        let virtuals = self.virtuals();
-        // Its own breaker, keys and queue may know better than what this request's way through virtual providers saw.
-        let native = self.exchange.generation().providers.find(&able.member.name);
-        let available = native.is_none_or(|entry| entry.available(&able.model).is_ok());
         loadbalance::Candidate {
             name: (&able.member.name, able.member.model.as_deref()),
             weight: able.member.weight,
             in_flight: able.member.in_flight(),
-            latency: virtuals.performance.latency(&subject(node, able)),
-            available: available && virtuals.is_available(&able.member.name),
+            latency: self.virtuals().performance.latency(&subject(node, able)),
+            available: self.is_available(&able.member.name, &able.model),
         }
+    }
+
+    /// Whether a provider does not rest, for a model. A virtual one does when all of its members do that could take the request.
+    fn is_available(&self, provider: &str, model: &str) -> bool {
+        if let Some(node) = self.virtuals().find(provider) {
+            let model = |m: &Member| self.model_of(&m.name, m.model.as_deref(), model);
+            return node.members.iter().any(|m| model(m).is_some_and(|model| self.is_available(&m.name, &model)));
+        }
+        // Its own breaker, keys and queue may know better than what this request's way through virtual providers saw.
+        let native = self.exchange.generation().providers.find(provider);
+        native.is_none_or(|entry| entry.available(model).is_ok()) && self.virtuals().cooldowns.is_available(provider, model)
     }
 
     /// Asks a member outside of a race, and takes note of what it did.
@@ -353,9 +362,9 @@ impl Course {
                     return Err(Failure::skipped(ChatError::new(ErrorClass::Overloaded, message)));
                 }
             }
-            let failure = match self.once(Attempt { number, target: target.clone(), via: via.to_vec() }).await {
+            let failure = match self.once(Attempt { number, target: target.clone(), via: via.to_vec(), races: self.races }).await {
                 Ok(opened) => {
-                    virtuals.cooldowns.answered(&target.provider);
+                    virtuals.cooldowns.answered(&target.provider, &target.model);
                     return Ok(Reached { target, opened, why: Vec::new() });
                 }
                 // What broke here is no business of the provider's.
@@ -363,7 +372,7 @@ impl Course {
                 Err(failure) => failure,
             };
             if failure.scope == Scope::Member {
-                virtuals.cooldowns.failed(&target.provider, &failure.error);
+                virtuals.cooldowns.failed(&target.provider, &target.model, &failure.error);
             }
             match hooks::provider_event(&self.exchange, &attempt, Some(&failure.error)).await? {
                 Event::Other(other) => target = other,
@@ -376,11 +385,17 @@ impl Course {
 
     /// One try at a native provider, up to where its answer is known to be one.
     async fn once(&self, attempt: Attempt) -> Result<Opened, Failure> {
-        Ok(match send(&self.exchange, attempt, &self.tries).await? {
-            Opened::Sent(sent) if self.whole && self.exchange.operation.is_none() => Opened::Sent(Box::new(sent.whole().await?)),
-            Opened::Sent(sent) => Opened::Sent(Box::new(sent.first_event().await?)),
-            forwarded @ Opened::Forwarded(..) => forwarded,
-        })
+        let sent = match send(&self.exchange, attempt, &self.tries).await? {
+            Opened::Sent(sent) => sent,
+            forwarded @ Opened::Forwarded(..) => return Ok(forwarded),
+        };
+        let target = sent.target.clone();
+        let read = if self.whole && self.exchange.operation.is_none() { sent.whole().await } else { sent.first_event().await };
+        if let Err(failure) = &read {
+            // To the provider's entry it had answered.
+            self.exchange.generation().providers.broke(&target, &failure.error);
+        }
+        read.map(|sent| Opened::Sent(Box::new(sent)))
     }
 
     fn virtuals(&self) -> &Tree {

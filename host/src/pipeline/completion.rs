@@ -52,7 +52,8 @@ impl Completion {
     }
 
     /// A try begins to answer. One that did before gave an answer that is not sent.
-    pub fn serve(&mut self, attempt: Try) {
+    pub fn serve(&mut self, mut attempt: Try) {
+        attempt.chosen();
         if let Some(before) = &mut self.serving {
             before.end(None);
         }
@@ -123,7 +124,7 @@ impl Completion {
         let serving = self.serving.take();
         let served_by = serving.as_ref().map(|attempt| attempt.target().clone());
         drop(serving);
-        let tried = self.tries.take();
+        let tried = self.tries.take(|| self.exchange.estimated_tokens());
         let outcome = Outcome {
             ending: self.ending,
             status: self.status,
@@ -274,6 +275,7 @@ fn shown(tried: &Tried) -> serde_json::Value {
         "error": tried.error.as_ref().map(|e| e.class.name()),
         "input_tokens": tried.usage.as_ref().map(|u| u.input_tokens),
         "output_tokens": tried.usage.as_ref().map(|u| u.output_tokens),
+        "estimated": tried.usage.as_ref().is_some_and(|u| u.raw.is_none()),
         "started_us": tried.started_us,
         "first_event_us": tried.first_event_us,
         "duration_us": tried.duration_us,

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use llm_codec::hub::{ChatError, ChatRequest, ErrorClass};
+use llm_codec::{Format, estimate};
 use tokio::sync::OnceCell;
 
 use super::inner::{Budget, Caller};
@@ -170,6 +171,19 @@ impl Exchange {
             }
         };
         self.decoded.get_or_init(decode).await.clone()
+    }
+
+    /// About how many tokens the conversation has, as far as that is known without asking an extension. It is for when the request is over.
+    pub fn estimated_tokens(&self) -> Option<u64> {
+        let known = self.edited().or_else(|| self.decoded.get()?.clone().ok());
+        let chat = match known {
+            Some(chat) => chat,
+            None => {
+                let read = Format::from_name(&self.head.format)?.decode_request(self.incoming.body());
+                Arc::new(self.complete(read.ok()?))
+            }
+        };
+        Some(estimate::input_tokens(&chat))
     }
 
     /// The conversation, if a hook changed it.

@@ -275,7 +275,7 @@ pub fn is_spoken(generation: &Generation, operation: &Operation, provider: &str)
 
 /// One try at one target, up to the head of the answer.
 pub async fn open(exchange: &Arc<Exchange>, operation: &Operation, attempt: Attempt, tries: &Arc<Tries>) -> Result<Opened, Failure> {
-    let Attempt { number, target, via } = attempt;
+    let Attempt { number, target, via, races: _ } = attempt;
     let generation = Arc::clone(exchange.generation());
     let found = generation.providers.find(&target.provider);
     let entry = found.ok_or_else(|| Failure::skipped(ChatError::new(ErrorClass::Internal, "The gateway lost the provider.")))?;

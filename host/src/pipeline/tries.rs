@@ -1,10 +1,16 @@
 //! The tries of one request, each a value of its own: racers fill theirs at the same time, and wherever one ends it is dropped and counted.
+//!
+//! Providers tell tokens when they begin or when they end. A racer that is cancelled in between took some all the same, so what its provider did
+//! not tell is estimated here: what it read is what the others read, and what it wrote is what arrived of it.
 
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::cell::OnceCell;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use llm_codec::hub::{ChatError, ErrorClass, Usage};
+use llm_codec::{Format, estimate};
 
 use crate::extensions::bindings::exports::wasmgate::extension::attempts::{Part, Tried};
 use crate::extensions::bindings::wasmgate::extension::request::Target;
@@ -21,7 +27,7 @@ pub struct Tries {
     arrival: Instant,
     /// Numbers that were given away.
     numbers: AtomicU32,
-    over: Mutex<Vec<Tried>>,
+    over: Mutex<Vec<Over>>,
     /// How tries end that are dropped now; 0 when their caller left.
     fate: AtomicU8,
 }
@@ -36,6 +42,26 @@ pub struct Try {
     over: bool,
     /// The members of virtual providers that work on it.
     held: Vec<InFlight>,
+    /// What is known of it while it may lose a race.
+    racing: Option<Racing>,
+}
+
+/// What a racer was given and what it gave, until somebody is chosen.
+#[derive(Debug)]
+struct Racing {
+    format: Format,
+    /// Its request was written. A racer that still waited for a place or a connection took nothing.
+    written: Arc<AtomicBool>,
+    /// What arrived of its stream.
+    arrived: Vec<Bytes>,
+}
+
+/// A try that ended.
+#[derive(Debug)]
+struct Over {
+    tried: Tried,
+    /// It was sent and lost, and about so many tokens of its answer arrived.
+    lost: Option<u64>,
 }
 
 // === impl Tries ===
@@ -70,7 +96,7 @@ impl Tries {
             first_event_us: None,
             duration_us: 0,
         };
-        Try { tries: Arc::clone(self), tried, sent, over: false, held: Vec::new() }
+        Try { tries: Arc::clone(self), tried, sent, over: false, held: Vec::new(), racing: None }
     }
 
     /// What is dropped by this ends as the fate says. Nothing else of the request runs meanwhile: its racers are polled by one task.
@@ -84,11 +110,42 @@ impl Tries {
         self.fate.store(before, Ordering::Relaxed);
     }
 
-    /// All tries that ended, in order.
-    pub fn take(&self) -> Vec<Tried> {
+    /// All tries that ended, in order. Those that lost a race have tokens, whatever their providers told; `input` estimates the tokens of the
+    /// conversation where none did. What the gateway counted has no `raw`.
+    pub fn take(&self, input: impl Fn() -> Option<u64>) -> Vec<Tried> {
         let mut over = std::mem::take(&mut *self.over.lock().unwrap_or_else(PoisonError::into_inner));
-        over.sort_by_key(|tried| tried.number);
-        over
+        over.sort_by_key(|over| over.tried.number);
+        if over.iter().any(|over| over.lost.is_some()) {
+            settle(&mut over, input);
+        }
+        over.into_iter().map(|over| over.tried).collect()
+    }
+}
+
+/// Gives tries tokens that were not told. All of a race are given some, the chosen one too: a sum of the others alone would look whole.
+fn settle(over: &mut [Over], input: impl Fn() -> Option<u64>) {
+    let told: Vec<(String, u64)> =
+        over.iter().filter_map(|o| Some((o.tried.target.model.clone(), o.tried.usage.as_ref()?.input_tokens))).collect();
+    let estimated = OnceCell::new();
+    for Over { tried, lost } in over {
+        if let Some(usage) = &mut tried.usage {
+            if let Some(written) = lost.filter(|written| *written > usage.output_tokens) {
+                *usage = Usage { output_tokens: written, raw: None, ..usage.clone() };
+            }
+        } else if lost.is_some() || tried.first_event_us.is_some() {
+            // The same conversation: a count of the same model is the best guess, and one of another model better than no count.
+            let counted = told.iter().find(|(model, _)| *model == tried.target.model).or(told.first()).map(|(_, count)| *count);
+            let Some(input_tokens) = counted.or_else(|| *estimated.get_or_init(&input)) else { continue };
+            let output_tokens = lost.unwrap_or(0);
+            tried.usage = Some(Usage {
+                input_tokens,
+                output_tokens,
+                cache_read_tokens: None,
+                cache_write_tokens: None,
+                reasoning_tokens: None,
+                raw: None,
+            });
+        }
     }
 }
 
@@ -108,6 +165,25 @@ impl Try {
     /// A member of a virtual provider works on it for as long as it lives.
     pub fn hold(&mut self, member: InFlight) {
         self.held.push(member);
+    }
+
+    /// It races with others, in this format. Whoever sends it sets what this gives back when it is written.
+    pub fn race(&mut self, format: Format) -> Arc<AtomicBool> {
+        let written = Arc::<AtomicBool>::default();
+        self.racing = Some(Racing { format, written: Arc::clone(&written), arrived: Vec::new() });
+        written
+    }
+
+    /// A piece of its stream arrived.
+    pub fn arrived(&mut self, chunk: &Bytes) {
+        if let Some(racing) = &mut self.racing {
+            racing.arrived.push(chunk.clone());
+        }
+    }
+
+    /// It was chosen: it cannot lose any more.
+    pub fn chosen(&mut self) {
+        self.racing = None;
     }
 
     /// Tokens were counted; the last count stays.
@@ -146,6 +222,8 @@ impl Drop for Try {
             self.end(Some(&ChatError::new(class, message)));
             self.tried.part = part;
         }
+        let racing = self.racing.take().filter(|r| self.tried.part == Part::Lost && r.written.load(Ordering::Relaxed));
+        let lost = racing.map(|racing| racing.tokens(&self.tried.target.model));
         let nothing = Tried {
             target: Target { provider: String::new(), model: String::new() },
             via: Vec::new(),
@@ -154,7 +232,21 @@ impl Drop for Try {
             ..self.tried
         };
         let tried = std::mem::replace(&mut self.tried, nothing);
-        self.tries.over.lock().unwrap_or_else(PoisonError::into_inner).push(tried);
+        self.tries.over.lock().unwrap_or_else(PoisonError::into_inner).push(Over { tried, lost });
+    }
+}
+
+// === impl Racing ===
+
+impl Racing {
+    /// About how many tokens arrived.
+    fn tokens(&self, model: &str) -> u64 {
+        if self.arrived.is_empty() {
+            return 0;
+        }
+        let (mut decoder, mut events) = (self.format.event_decoder(), Vec::new());
+        self.arrived.iter().for_each(|chunk| decoder.push(chunk, &mut events));
+        estimate::output_tokens(model, &events)
     }
 }
 
@@ -171,7 +263,7 @@ mod tests {
     }
 
     fn parts(tries: &Tries) -> Vec<(String, Part, Option<ErrorClass>)> {
-        tries.take().into_iter().map(|t| (t.target.provider, t.part, t.error.map(|e| e.class))).collect()
+        tries.take(|| None).into_iter().map(|t| (t.target.provider, t.part, t.error.map(|e| e.class))).collect()
     }
 
     #[test]
@@ -197,6 +289,66 @@ mod tests {
         ];
         assert_eq!(parts(&tries), expect.map(|(n, p, c)| (n.to_owned(), p, c)));
         assert_eq!(parts(&tries), []);
+    }
+
+    fn told(input_tokens: u64, output_tokens: u64) -> Option<Usage> {
+        Some(Usage {
+            input_tokens,
+            output_tokens,
+            cache_read_tokens: None,
+            cache_write_tokens: None,
+            reasoning_tokens: None,
+            raw: Some("{}".into()),
+        })
+    }
+
+    /// A piece of a stream of OpenAI's with these words.
+    fn chunk(words: &str) -> Bytes {
+        let event = serde_json::json!({"id": "x", "choices": [{"index": 0, "delta": {"content": words}, "finish_reason": null}]});
+        format!("data: {event}\n\n").into()
+    }
+
+    /// A race of three: the first one is chosen and tells this, the second one was sent and gave these words, the third one was never sent.
+    /// Input and output of each, and whether that was told.
+    fn raced(winner: Option<Usage>, loser: Option<Usage>, words: &[&str], input: Option<u64>) -> Vec<Option<(u64, u64, bool)>> {
+        let tries = Arc::new(Tries::new(Instant::now()));
+        let begin = |number, name| tries.begin(number, target(name), Vec::new());
+        let (mut a, mut b, mut c) = (begin(0, "a"), begin(1, "b"), begin(2, "c"));
+        for racer in [&mut a, &mut b] {
+            racer.race(Format::OpenaiChat).store(true, Ordering::Relaxed);
+        }
+        c.race(Format::OpenaiChat);
+        b.usage(loser);
+        words.iter().for_each(|words| b.arrived(&chunk(words)));
+        tries.end(Fate::Lost, || drop((b, c)));
+        a.first_event();
+        a.chosen();
+        a.usage(winner);
+        a.end(None);
+        drop(a);
+        tries.take(|| input).into_iter().map(|t| t.usage.map(|u| (u.input_tokens, u.output_tokens, u.raw.is_some()))).collect()
+    }
+
+    #[test]
+    fn who_lost_took_tokens_all_the_same() {
+        let said = ["one two th", "ree four"];
+        assert_eq!(raced(told(9, 12), None, &said, Some(100)), [Some((9, 12, true)), Some((9, 4, false)), None]);
+        assert_eq!(raced(told(9, 12), None, &[], Some(100)), [Some((9, 12, true)), Some((9, 0, false)), None]);
+        // Some tell the input when they begin, and with it what they wrote until then.
+        assert_eq!(raced(told(9, 12), told(8, 1), &said, None), [Some((9, 12, true)), Some((8, 4, false)), None]);
+        assert_eq!(raced(told(9, 12), told(8, 4), &said, None), [Some((9, 12, true)), Some((8, 4, true)), None]);
+        // Nobody told anything, because the caller left.
+        assert_eq!(raced(None, None, &said, Some(100)), [Some((100, 0, false)), Some((100, 4, false)), None]);
+        assert_eq!(raced(None, None, &said, None), [None, None, None]);
+    }
+
+    #[test]
+    fn without_a_race_nothing_is_estimated() {
+        let tries = Arc::new(Tries::new(Instant::now()));
+        let mut only = tries.begin(0, target("a"), Vec::new());
+        only.first_event();
+        drop(only);
+        assert!(tries.take(|| panic!("nobody asks")).remove(0).usage.is_none());
     }
 
     #[test]

@@ -101,11 +101,13 @@ pub struct Attempt {
     pub target: Target,
     /// The virtual providers that led there, the outermost first.
     pub via: Vec<String>,
+    /// It races with others.
+    pub races: bool,
 }
 
 /// Sends the request to a target. The error tells whether it was sent.
 pub async fn send(exchange: &Arc<Exchange>, attempt: Attempt, tries: &Arc<Tries>) -> Result<Sent, Failure> {
-    let Attempt { number, target, via } = attempt;
+    let Attempt { number, target, via, races } = attempt;
     let generation = Arc::clone(exchange.generation());
     let entry = entry(&generation, Some(&target.provider), &target.model).map_err(Failure::skipped)?;
     let format = entry.provider.format_for(&exchange.head.format);
@@ -114,7 +116,8 @@ pub async fn send(exchange: &Arc<Exchange>, attempt: Attempt, tries: &Arc<Tries>
     let headers = if same_format { format_headers(exchange, format) } else { Vec::new() };
     let mut attempt = tries.begin(number, target.clone(), via);
     let source = Source { provider: Arc::clone(&entry.provider), same_format };
-    let outgoing = Outgoing { format, model: target.model.clone(), body, stream: exchange.head.stream, headers };
+    let written = races.then(|| attempt.race(format));
+    let outgoing = Outgoing { format, model: target.model.clone(), body, stream: exchange.head.stream, headers, written };
     let upstream = match entry.send(outgoing).await {
         Ok(Upstream::Events(events)) => Upstream::Events(until_expired(events, &generation)),
         Ok(answer) => answer,
@@ -200,6 +203,7 @@ async fn read_events(
             Some(chunk) => {
                 let chunk = chunk?;
                 tap.push(&chunk, &mut passed);
+                attempt.arrived(&chunk);
                 bytes += chunk.len();
                 read.push(chunk);
             }

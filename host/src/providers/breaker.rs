@@ -117,8 +117,13 @@ impl Breakers {
         }
     }
 
-    /// What became of a request.
+    /// What became of an answer that had begun.
     pub fn tell(&self, model: &str, failed: bool, now: Instant) {
+        self.told(model, failed, false, now);
+    }
+
+    /// What became of a request; `tries` when it is the one that tries.
+    fn told(&self, model: &str, failed: bool, tries: bool, now: Instant) {
         if self.is_off() {
             return;
         }
@@ -136,6 +141,7 @@ impl Breakers {
         breaker.touched = now;
         breaker.window.add(failed, now);
         if !failed {
+            // Whoever answers, the provider is there.
             if breaker.state == State::Trying {
                 breaker.window.clear();
                 breaker.state = State::Closed;
@@ -148,8 +154,8 @@ impl Breakers {
         let too_many = self.config.failures > 0 && breaker.in_a_row >= self.config.failures;
         let share = self.config.failure_rate;
         let too_often = share > 0.0 && all >= self.config.min_requests && f64::from(failures) >= share * f64::from(all);
-        // What was under way when it opened does not keep it open for longer.
-        if breaker.state == State::Trying || breaker.state == State::Closed && (too_many || too_often) {
+        // What was under way when it opened does not keep it open for longer, and does not speak for the one that tries.
+        if breaker.state == State::Trying && tries || breaker.state == State::Closed && (too_many || too_often) {
             breaker.state = State::Open(now + self.config.cooldown);
         }
     }
@@ -190,13 +196,13 @@ impl Pass {
     /// The provider answered, with whatever: it is there.
     pub fn answered(mut self, now: Instant) {
         self.told = true;
-        self.breakers.tell(&self.model, false, now);
+        self.breakers.told(&self.model, false, self.tries, now);
     }
 
     /// The provider failed.
     pub fn failed(mut self, now: Instant) {
         self.told = true;
-        self.breakers.tell(&self.model, true, now);
+        self.breakers.told(&self.model, true, self.tries, now);
     }
 }
 
@@ -256,6 +262,21 @@ mod tests {
         last.answered(again);
         assert!(passes(&breakers, "m", false, again) && passes(&breakers, "m", false, again));
         assert_eq!(breakers.open(again), []);
+    }
+
+    #[test]
+    fn what_was_under_way_does_not_speak_for_the_one_that_tries() {
+        let (breakers, start) = (breakers(1, 0.0), Instant::now());
+        let late = breakers.admit("m", start).expect("it is closed");
+        assert!(passes(&breakers, "m", true, start));
+        let later = start + Duration::from_secs(30);
+        let tries = breakers.admit("m", later).expect("one tries");
+        late.failed(later);
+        // Nor does a stream that began before and breaks now.
+        breakers.tell("m", true, later);
+        assert_eq!(breakers.admit("m", later).err(), Some(Duration::from_secs(1)), "it still tries");
+        tries.answered(later);
+        assert!(passes(&breakers, "m", false, later), "it answered, and that counts");
     }
 
     #[test]

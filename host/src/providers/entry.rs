@@ -414,7 +414,7 @@ impl Entry {
         let format = self.provider.format();
         let options = EncodeOptions { default_max_tokens: TEST_TOKENS };
         let body = format.encode_request(&test_request(format, model), &options).body;
-        let outgoing = Outgoing { format, model: model.to_owned(), body: body.into(), stream: false, headers: Vec::new() };
+        let outgoing = Outgoing { format, model: model.to_owned(), body: body.into(), stream: false, headers: Vec::new(), written: None };
         let Upstream::Answer(body) = self.provider.send(outgoing).await? else {
             return Err(self.fault(ErrorClass::Protocol, "answered with a stream that nobody asked for"));
         };

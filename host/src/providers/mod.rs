@@ -32,6 +32,7 @@ mod window;
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -44,6 +45,7 @@ use crate::config::virtual_providers::is_virtual;
 use crate::config::{Config, ProviderConfig};
 use crate::extensions::bindings::exports::wasmgate::extension::attempts::Tried;
 use crate::extensions::bindings::exports::wasmgate::extension::on_complete::{Ending, Outcome};
+use crate::extensions::bindings::wasmgate::extension::request::Target;
 use crate::storage::Store;
 use crate::virtual_providers::{Tree, persist};
 
@@ -83,6 +85,8 @@ pub struct Outgoing {
     pub stream: bool,
     /// Header fields of the client that the format defines for the provider (for example `anthropic-beta`).
     pub headers: Vec<(http::HeaderName, http::HeaderValue)>,
+    /// Becomes true when the request is written to a connection, for those who want to know whether it ever was.
+    pub written: Option<Arc<AtomicBool>>,
 }
 
 /// Bytes of a stream as they arrive; an error ends it.
@@ -223,6 +227,13 @@ impl Directory {
     /// All providers, by name.
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.entries.values().map(|e| &**e)
+    }
+
+    /// An answer that had begun turned out to be none, and another provider is asked.
+    pub fn broke(&self, target: &Target, error: &ChatError) {
+        if let Some(entry) = self.find(&target.provider) {
+            entry.broke(&target.model, error);
+        }
     }
 
     /// A request is over: what its provider could not know when it began to answer.

@@ -3,14 +3,20 @@
 //! Header hygiene: only the headers named here and those that a provider adds are sent. Nothing of the client's own
 //! (credentials, cookies, `accept-encoding`, hop-by-hop fields) goes upstream.
 
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt as _, stream};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http_body_util::Full;
+use hyper::body::{Body, Frame, SizeHint};
 use llm_codec::Format;
 use llm_codec::hub::{ChatError, ErrorClass};
-
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -122,12 +128,12 @@ impl Client {
 
     /// Sends a request to an address of its own.
     pub async fn post(&self, url: reqwest::Url, outgoing: Outgoing) -> Result<Upstream, ChatError> {
-        let Outgoing { model, body, stream, headers, format: _ } = outgoing;
+        let Outgoing { model, body, stream, headers, format: _, written } = outgoing;
         let accept = if stream { "text/event-stream" } else { "application/json" };
         let mut fields = self.fields(headers);
         fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         fields.insert(header::ACCEPT, HeaderValue::from_static(accept));
-        let response = self.ask(&model, fields, || self.http.post(url.clone()).body(body.clone())).await?;
+        let response = self.ask(&model, fields, || self.http.post(url.clone()).body(told(&body, written.as_ref()))).await?;
         self.success(response, stream).await
     }
 
@@ -271,7 +277,9 @@ impl Client {
     async fn refusal(&self, response: reqwest::Response) -> ChatError {
         let status = response.status().as_u16();
         let headers = response.headers().clone();
-        let body = self.document(response, MAX_ERROR_BODY).await.unwrap_or_default();
+        // Nobody waits for an error that comes byte by byte: its status says the most.
+        let body = tokio::time::timeout(self.idle_timeout, self.document(response, MAX_ERROR_BODY)).await;
+        let body = body.unwrap_or_else(|_| Ok(Bytes::new())).unwrap_or_default();
         let mut error = self.format.decode_error(status, None, &body);
         error.retry_after_ms = llm_codec::retry_after(&error, |name| headers.get(name)?.to_str().ok(), unix_ms());
         error
@@ -356,6 +364,38 @@ impl Client {
     /// An error that says what the provider did.
     pub fn fault(&self, class: ErrorClass, what: &str) -> ChatError {
         ChatError::new(class, format!("The provider `{}` {what}.", self.provider))
+    }
+}
+
+/// A body that says when it is written, if anybody wants to know.
+fn told(body: &Bytes, written: Option<&Arc<AtomicBool>>) -> reqwest::Body {
+    match written {
+        None => body.clone().into(),
+        Some(written) => reqwest::Body::wrap(Told { body: Full::new(body.clone()), written: Arc::clone(written) }),
+    }
+}
+
+/// See [`told`]. A connection asks for a body when it is there and the head was written.
+struct Told {
+    body: Full<Bytes>,
+    written: Arc<AtomicBool>,
+}
+
+impl Body for Told {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.written.store(true, Ordering::Relaxed);
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

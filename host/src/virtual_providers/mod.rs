@@ -99,14 +99,6 @@ impl Tree {
     pub fn nodes(&self) -> impl Iterator<Item = &Node> {
         self.nodes.values()
     }
-
-    /// Whether a provider does not rest. A virtual one does when all of its members do.
-    pub fn is_available(&self, provider: &str) -> bool {
-        match self.find(provider) {
-            Some(node) => node.members.iter().any(|member| self.is_available(&member.name)),
-            None => self.cooldowns.is_available(provider),
-        }
-    }
 }
 
 // === impl Node ===

@@ -1,5 +1,7 @@
 //! Keeps what is known of members across restarts: in the file that the configuration names, or in the store.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -28,15 +30,38 @@ pub fn load(config: &Config, store: &Store) {
 
 /// Keeps what is known now, if that changed. It may wait for the disk.
 pub fn save(config: &Config, store: &Store) {
+    let untold = |provider: &str, reason: &dyn std::fmt::Display| {
+        tracing::warn!(provider, reason = %reason, "what is known of the members of a virtual provider cannot be kept");
+    };
+    // Several may have the same file, and each takes its own out of it.
+    let mut files: BTreeMap<&Path, (String, Vec<u8>)> = BTreeMap::new();
     for (name, bytes) in store.performance.save().into_iter().flatten() {
         let Some(provider) = config.virtual_providers.get(&name) else { continue };
-        let kept = match file(provider) {
-            Some(file) => replace(file, &bytes).map_err(|e| e.to_string()),
-            None => store.kv.set(key(&name), bytes).map_err(|e| e.to_string()),
-        };
-        if let Err(reason) = kept {
-            tracing::warn!(provider = name, reason, "what is known of the members of a virtual provider cannot be kept");
+        match file(provider) {
+            Some(file) => match files.entry(file) {
+                Entry::Vacant(entry) => drop(entry.insert((name, bytes))),
+                Entry::Occupied(mut entry) => append(&mut entry.get_mut().1, &bytes),
+            },
+            None => {
+                if let Err(e) = store.kv.set(key(&name), bytes) {
+                    untold(&name, &e);
+                }
+            }
         }
+    }
+    for (file, (name, bytes)) in files {
+        if let Err(e) = replace(file, &bytes) {
+            untold(&name, &e);
+        }
+    }
+}
+
+/// Puts the elements of a JSON array, of which there are some, behind those of another one.
+fn append(all: &mut Vec<u8>, more: &[u8]) {
+    if let Some(elements) = more.strip_prefix(b"[") {
+        all.pop();
+        all.push(b',');
+        all.extend_from_slice(elements);
     }
 }
 
@@ -78,7 +103,7 @@ mod tests {
         let file = folder.path().join("seen.json");
         let text = format!(
             "providers: {{a: {{type: echo}}, v: {{type: fallback, config: {{providers: [a]}}}}, w: {{type: racing, config: {{providers: [a], \
-             performance_file: \"{}\"}}}}}}\n",
+             performance_file: \"{0}\"}}}}, x: {{type: racing, config: {{providers: [a], performance_file: \"{0}\"}}}}}}\n",
             file.display()
         );
         let reading = Reading::of(Source::parse("x.yaml", &text, &[], &|_| None));
@@ -86,7 +111,7 @@ mod tests {
         let config = reading.config;
         let store = storage::open(&Storage::default()).expect("it is in memory");
         load(&config, &store);
-        for provider in ["v", "w", "removed"] {
+        for provider in ["v", "w", "x", "removed"] {
             let subject = Subject { provider: provider.into(), member: "a".into(), model: "m".into() };
             store.performance.record(&subject, Ran::Won(Duration::from_millis(5)));
         }
@@ -96,7 +121,7 @@ mod tests {
         load(&config, &restarted);
         let shown = restarted.performance.show();
         let names: Vec<_> = shown.as_array().expect("a list").iter().map(|row| row["provider"].clone()).collect();
-        assert_eq!(names, [json!("v"), json!("w")]);
+        assert_eq!(names, [json!("v"), json!("w"), json!("x")], "two of them have one file");
         // What is damaged costs what was learnt, and no more.
         std::fs::write(&file, "[{").expect("a temporary file");
         store.kv.set(key("v"), b"7".to_vec()).expect("it is small");

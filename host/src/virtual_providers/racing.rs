@@ -7,7 +7,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use llm_codec::hub::{ChatError, ErrorClass};
 use tokio::time::Instant;
 
-use super::failure::{self, Failure};
+use super::failure::{self, Failure, Scope};
 use super::performance::Ran;
 use crate::config::virtual_providers::RaceStrategy;
 
@@ -177,8 +177,7 @@ impl<K: Track> Course<'_, '_, K> {
                 return Some(failure);
             }
             Err(failure) => {
-                self.track.ran(racer, Ran::Failed);
-                self.failures.push((racer, failure));
+                self.failed(racer, failure);
                 // The next one is not kept waiting for it.
                 if self.race.strategy == RaceStrategy::Hedge {
                     self.start();
@@ -186,6 +185,14 @@ impl<K: Track> Course<'_, '_, K> {
             }
         }
         None
+    }
+
+    /// A racer has no answer. One that was not even asked did nothing wrong.
+    fn failed(&mut self, racer: usize, failure: Failure) {
+        if failure.scope == Scope::Member {
+            self.track.ran(racer, Ran::Failed);
+        }
+        self.failures.push((racer, failure));
     }
 
     async fn decide(mut self) -> Result<Won<K::Answer>, Failure> {
@@ -233,10 +240,7 @@ impl<K: Track> Course<'_, '_, K> {
                     self.track.ran(racer, Ran::Late(took));
                     self.track.end(Fate::Lost, || drop(answer));
                 }
-                Err(failure) => {
-                    self.track.ran(racer, Ran::Failed);
-                    self.failures.push((racer, failure));
-                }
+                Err(failure) => self.failed(racer, failure),
             }
         }
         for racer in self.unheard() {
@@ -293,6 +297,7 @@ mod tests {
         Answers(u64, f64),
         Fails(u64),
         Ends(u64),
+        Skips,
         Hangs,
     }
     use Does::*;
@@ -343,9 +348,10 @@ mod tests {
                         on_the_paused_clock(ms).await;
                         Err(fails(ErrorClass::Overloaded))
                     }
+                    Skips => Err(Failure::skipped(ChatError::new(ErrorClass::Overloaded, "scripted"))),
                     Ends(ms) => {
                         on_the_paused_clock(ms).await;
-                        Err(Failure { scope: super::super::Scope::Request { rejected: true }, ..fails(ErrorClass::Permission) })
+                        Err(Failure { scope: Scope::Request { rejected: true }, ..fails(ErrorClass::Permission) })
                     }
                     Hangs => std::future::pending().await,
                 }
@@ -423,6 +429,16 @@ mod tests {
         assert_eq!(told.ran, [(0, Ran::Failed), (1, Ran::Failed)]);
         let told = race(RaceStrategy::FirstWins, &[], &[Answers(0, 1.0)]).await;
         assert_eq!((told.won, told.took), (Ok(0), ms(0)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_was_not_asked_did_not_fail() {
+        let told = race(RaceStrategy::FirstWins, &[], &[Skips, Answers(20, 0.0)]).await;
+        assert_eq!((told.won, told.ran), (Ok(1), vec![(1, Ran::Won(ms(20)))]));
+        let told = race(RaceStrategy::FirstWins, &[], &[Answers(0, 0.0), Skips]).await;
+        assert_eq!((told.won, told.ran), (Ok(0), vec![(0, Ran::Won(ms(0)))]));
+        let told = race(RaceStrategy::Hedge, &[], &[Skips, Fails(5)]).await;
+        assert_eq!((told.won, told.ran), (Err(ErrorClass::Overloaded), vec![(1, Ran::Failed)]));
     }
 
     #[tokio::test(start_paused = true)]

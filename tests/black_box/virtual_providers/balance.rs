@@ -60,6 +60,27 @@ async fn one_that_fails_is_passed_over_and_after_three_times_left_alone() {
 }
 
 #[tokio::test]
+async fn a_caller_who_asks_for_a_model_that_fails_moves_nobody_else() {
+    let moody = Upstream::start(|r| match r.model().as_str() {
+        "made-up" => Reply::json(500, &error(Dialect::OpenAi, "server_error", "no")),
+        _ => Says::text(TEXTS[0]).reply(Dialect::OpenAi, r),
+    })
+    .await;
+    let (two, three) = (good(1, Dialect::OpenAi).await, good(2, Dialect::OpenAi).await);
+    let upstreams = [(Dialect::OpenAi, &moody), (Dialect::OpenAi, &two), (Dialect::OpenAi, &three)];
+    let (_gateway, client) = gateway(&upstreams, &all("loadbalance", "")).await;
+    for _ in 0..12 {
+        assert_eq!(ask(&client, Dialect::OpenAi, "v/made-up", false).await.status, 200);
+    }
+    let of = |model: &str| moody.received().iter().filter(|r| r.model() == model).count();
+    assert!((3..=4).contains(&of("made-up")), "it rests for this model: {}", of("made-up"));
+    for _ in 0..9 {
+        assert_eq!(ask(&client, Dialect::OpenAi, "v/m", false).await.status, 200);
+    }
+    assert_eq!(of("m"), 3, "and has its turn with the others");
+}
+
+#[tokio::test]
 async fn the_same_key_goes_to_the_same_provider() {
     let upstreams = three().await;
     let (_gateway, client) = gateway(&openai(&upstreams), &all("loadbalance", ", strategy: sticky")).await;

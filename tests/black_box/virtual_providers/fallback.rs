@@ -120,6 +120,29 @@ async fn too_long_a_conversation_goes_to_a_larger_model_of_the_same_provider() {
 }
 
 #[tokio::test]
+async fn an_answer_that_turns_out_to_be_none_counts_for_the_breaker() {
+    // Its first event breaks off in the middle: an answer to whoever only looks whether there is one.
+    let one = Upstream::start(|r| {
+        let events = Says::text(TEXTS[0]).stream(Dialect::OpenAi, &r.model()).concat().into_bytes();
+        Reply::events(vec![Step::Send(events[..20].to_vec()), Step::Cut])
+    })
+    .await;
+    let two = good(1, Dialect::OpenAi).await;
+    let breaker = "breaker: {failure_rate: 0.5, min_requests: 4, window: 1h, cooldown: 1h}}\n";
+    let native = setup::named_provider("one", Dialect::OpenAi, &one.url()).replace("}\n", &format!(", {breaker}"))
+        + &setup::named_provider("two", Dialect::OpenAi, &two.url());
+    let gateway =
+        Gateway::start(&setup::config(&format!("{native}  v: {{type: fallback, config: {{providers: [one, two]}}}}\n"), "")).await;
+    let client = Client::new(&gateway);
+    for _ in 0..10 {
+        assert_eq!(text(Dialect::OpenAi, &ask(&client, Dialect::OpenAi, "v/m", true).await, true), TEXTS[1]);
+    }
+    assert!(one.received().len() <= 5, "it was left alone after {} requests", one.received().len());
+    let health = client.get("/api/providers/one/health").await.json();
+    assert_eq!(health["data"]["breakers"][0]["model"], "m", "{health}");
+}
+
+#[tokio::test]
 async fn a_member_is_asked_again_before_the_next_one() {
     let busy = || Reply::json(503, &error(Dialect::OpenAi, "server_error", "busy"));
     let text_of = |n: usize| Reply::json(200, &Says::text(TEXTS[n]).document(Dialect::OpenAi, "m"));

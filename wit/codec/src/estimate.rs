@@ -4,7 +4,7 @@
 //! counted about as a tokeniser for English text and code cuts them, and what providers add around messages and tools is added. How far that is
 //! off is measured against recorded usage by `tests/corpus/estimate.rs`, whose figures stand in `docs/decisions/0009-operations.md`.
 
-use crate::hub::{ChatRequest, PartKind, ResponseFormat, ResultPartKind, ToolKind};
+use crate::hub::{ChatRequest, Delta, PartKind, ResponseFormat, ResultPartKind, StreamEvent, ToolKind};
 
 /// What an image, a sound or a document is taken for, in tokens. Their size is not known without decoding them; this is an image of about one
 /// megapixel.
@@ -32,9 +32,42 @@ const CLAUDE: Rates = Rates { piece: 1.08, message: 4.0, start: 6.0, tools: 500.
 /// All others. Schemas reach OpenAI's models in a shorter notation than JSON.
 const OTHERS: Rates = Rates { piece: 0.95, message: 4.0, start: 3.0, tools: 12.0, tool: 4.0, schema: 0.55 };
 
+impl Rates {
+    fn of(model: &str) -> Self {
+        if model.to_ascii_lowercase().contains("claude") { CLAUDE } else { OTHERS }
+    }
+}
+
+/// About how many tokens a model wrote to say what these events of its stream hold: text, reasoning, tool calls. 0 when they hold none of that.
+pub fn output_tokens(model: &str, events: &[StreamEvent]) -> u64 {
+    let rates = Rates::of(model);
+    // Pieces of a stream cut words in two, so each kind of text is counted as a whole.
+    let (mut said, mut thought, mut asked) = (String::new(), String::new(), String::new());
+    let mut whole = 0.0;
+    for event in events {
+        match event {
+            StreamEvent::BlockStart(start) => match &start.part.kind {
+                PartKind::Text(text) | PartKind::Refusal(text) => said.push_str(text),
+                PartKind::Thinking(thinking) => thought.push_str(&thinking.text),
+                other => whole += of_part(other, &rates),
+            },
+            StreamEvent::BlockDelta(grows) => match &grows.delta {
+                Delta::Text(text) | Delta::Refusal(text) => said.push_str(text),
+                Delta::Thinking(text) => thought.push_str(text),
+                Delta::Arguments(json) => asked.push_str(json),
+                // A signature is made by the provider and written by nobody.
+                Delta::Signature(_) => {}
+                Delta::Other(json) => whole += rates.piece * pieces(json),
+            },
+            _ => {}
+        }
+    }
+    (whole + rates.piece * (pieces(&said) + pieces(&thought) + pieces(&asked))).ceil() as u64
+}
+
 /// About how many input tokens a request has; at least 1.
 pub fn input_tokens(request: &ChatRequest) -> u64 {
-    let rates = if request.model.to_ascii_lowercase().contains("claude") { CLAUDE } else { OTHERS };
+    let rates = Rates::of(&request.model);
     let content: f64 = request.messages.iter().flat_map(|m| &m.parts).map(|part| of_part(&part.kind, &rates)).sum();
     let mut schema = 0.0;
     for tool in &request.tools {
@@ -127,6 +160,23 @@ mod tests {
         ] {
             assert!((pieces(text) - expect).abs() < 1e-9, "{text:?}: {}", pieces(text));
         }
+    }
+
+    #[test]
+    fn what_was_written_is_counted_however_it_was_cut() {
+        let count = |pieces: &[&str]| {
+            let chunk = |piece: &&str| {
+                let delta = serde_json::json!({"choices": [{"index": 0, "delta": {"content": piece}, "finish_reason": null}], "id": "x"});
+                format!("data: {delta}\n\n")
+            };
+            let (mut decoder, mut events) = (Format::OpenaiChat.event_decoder(), Vec::new());
+            decoder.push(pieces.iter().map(chunk).collect::<String>().as_bytes(), &mut events);
+            output_tokens("m", &events)
+        };
+        assert_eq!((count(&[]), count(&[""])), (0, 0));
+        assert_eq!(count(&["one two three four"]), 4);
+        assert_eq!(count(&["one t", "wo th", "ree", " four"]), 4);
+        assert!(count(&["東京"]) > count(&["an"]));
     }
 
     #[test]

@@ -158,13 +158,13 @@ impl FakeRequest {
     /// The handle that hooks are given.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn handle(&self) -> Request {
-        Request(self.clone())
+        Request(self.clone(), RefCell::default())
     }
 }
 
-/// Stands for the host's request.
+/// Stands for the host's request, with what was noted by this handle.
 #[derive(Debug, Clone)]
-pub struct Request(FakeRequest);
+pub struct Request(FakeRequest, RefCell<BTreeMap<String, String>>);
 
 impl Request {
     /// A header field of the caller.
@@ -187,8 +187,9 @@ impl Request {
         with_host(|h| h.response_headers.push((field.name.clone(), field.value.clone())));
     }
 
-    /// Notes a value; [`FakeHost::notes`] has it.
+    /// Notes a value; [`FakeHost::notes`] has it, and so has [`Self::metadata`] from then on.
     pub fn add_note(&self, note: &Note) {
+        self.1.borrow_mut().insert(note.key.clone(), note.value.clone());
         with_host(|h| h.notes.push((note.key.clone(), note.value.clone())));
     }
 
@@ -214,7 +215,7 @@ impl Request {
 
     /// What was noted.
     pub fn metadata(&self, key: &str) -> Option<String> {
-        self.0.notes.get(key).cloned()
+        self.1.borrow().get(key).or(self.0.notes.get(key)).cloned()
     }
 }
 

@@ -73,7 +73,14 @@ impl Bench {
 
     async fn send(&self) -> Result<Upstream, ChatError> {
         self.entry
-            .send(Outgoing { format: Format::OpenaiChat, model: "m".into(), body: Bytes::new(), stream: true, headers: Vec::new() })
+            .send(Outgoing {
+                format: Format::OpenaiChat,
+                model: "m".into(),
+                body: Bytes::new(),
+                stream: true,
+                headers: Vec::new(),
+                written: None,
+            })
             .await
     }
 
