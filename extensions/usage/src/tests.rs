@@ -1,6 +1,7 @@
 //! Rows and pages against a host that is not there.
 
 use serde_json::json;
+use wasmgate_sdk::Part;
 use wasmgate_sdk::hub::Usage as Tokens;
 
 use super::*;
@@ -137,4 +138,73 @@ fn what_is_switched_off_writes_nothing() {
     assert!(FakeHost::current().records.is_empty());
     assert!(usage(json!({"storage": "paper"})).err().unwrap().contains("`usage.storage` is `paper`; there is redb, sqlite"));
     assert!(usage(json!({"enabled": true, "storage": "sqlite", "path": "./cortex_usage.db"})).is_ok());
+}
+
+/// A try of a model, told as `(input, output)`.
+fn tried(number: u32, model: &str, part: Part, began: bool, told: Option<(u64, u64)>) -> Tried {
+    let outcome = outcome(Ending::Success, told, model);
+    Tried {
+        target: Target { provider: "up".into(), model: model.into() },
+        via: vec!["v".into()],
+        number,
+        part,
+        error: None,
+        usage: outcome.usage,
+        started_us: 0,
+        first_event_us: began.then_some(1),
+        duration_us: 2,
+    }
+}
+
+/// The row of a request with these tries, of which a model answered if one is named.
+fn row_of(ending: Ending, served: Option<&str>, tries: &[Tried]) -> Value {
+    FakeHost::default().install();
+    let prices = json!({"dear": {"input": 1000, "output": 1000}, "cheap": {"input": 1, "output": 1}});
+    let ledger = usage(json!({"prices": prices})).unwrap();
+    let mut request = FakeRequest::new("race");
+    ledger.on_attempts(&request.call(), &request.handle(), tries);
+    request.notes.extend(FakeHost::current().notes);
+    let whole = tries.iter().filter_map(|t| t.usage.as_ref()).fold((0, 0), |(i, o), u| (i + u.input_tokens, o + u.output_tokens));
+    let served_by = served.map(|model| Target { provider: "up".into(), model: model.into() });
+    let attempts = tries.iter().map(|t| wasmgate_sdk::Attempt { target: t.target.clone(), error: None, duration_us: 1 }).collect();
+    let outcome = Outcome { served_by, attempts, ..outcome(ending, Some(whole), "unused") };
+    ledger.on_complete(&request.call(), &request.handle(), &outcome);
+    page("/usage", "", OPERATOR).1["data"]["rows"][0].clone()
+}
+
+/// Tokens and cost of the answer, then of the others, and how many told nothing.
+fn books(row: &Value) -> Value {
+    let columns =
+        ["input_tokens", "output_tokens", "cost_usd", "other_input_tokens", "other_output_tokens", "other_cost_usd", "other_untold"];
+    columns.map(|c| row[c].clone()).to_vec().into()
+}
+
+#[test]
+fn what_other_tries_took_stands_beside_the_answer_and_is_never_added_to_it() {
+    let served = tried(1, "cheap", Part::Served, true, Some((1000, 1000)));
+    let lost = tried(0, "dear", Part::Lost, true, Some((500, 1)));
+    let cancelled = tried(2, "dear", Part::Lost, false, None);
+    let refused = tried(3, "dear", Part::Failed, false, None);
+    let row = row_of(Ending::Success, Some("cheap"), &[lost.clone(), served.clone(), cancelled.clone(), refused.clone()]);
+    assert_eq!(books(&row), json!([1000, 1000, 0.002, 500, 1, 0.501, 1]), "{row}");
+    assert_eq!((&row["attempts"], &row["total_tokens"], &row["estimated"]), (&json!(4), &json!(2000), &json!(false)));
+    let (_, summary) = page("/usage/summary", "by=status", OPERATOR);
+    let group = &summary["data"]["groups"][0];
+    assert_eq!(books(group), json!([1000, 1000, 0.002, 500, 1, 0.501, 1]), "{group}");
+    // Of two answers of one target the later one was sent. Without a price there is no cost, which is not 0.
+    let first = tried(0, "cheap", Part::Served, true, Some((7, 7)));
+    let unpriced = tried(2, "unheard-of", Part::Lost, true, Some((1, 1)));
+    let row = row_of(Ending::Success, Some("cheap"), &[first, served.clone(), unpriced]);
+    assert_eq!(books(&row), json!([1000, 1000, 0.002, 8, 8, null, 0]), "{row}");
+    // The caller left in the middle of the answer, a loser had told its tokens: they are not taken for the answer's.
+    let left = tried(1, "cheap", Part::Cancelled, true, None);
+    let row = row_of(Ending::Cancelled, Some("cheap"), &[lost.clone(), left, cancelled]);
+    assert_eq!((&row["status"], &row["estimated"], &row["output_tokens"]), (&json!("disconnected"), &json!(true), &Value::Null));
+    assert_eq!((&row["other_input_tokens"], &row["other_untold"]), (&json!(500), &json!(1)), "{row}");
+    // Nobody answered: the last one is in the row, with its target.
+    let broken = tried(0, "dear", Part::Failed, true, Some((500, 0)));
+    let row = row_of(Ending::Error, None, &[broken, tried(1, "cheap", Part::Failed, true, Some((4, 2)))]);
+    assert_eq!(books(&row), json!([4, 2, 6e-6, 500, 0, 0.5, 0]), "{row}");
+    // One try is all there is.
+    assert_eq!(books(&row_of(Ending::Success, Some("cheap"), &[served])), json!([1000, 1000, 0.002, null, null, null, null]));
 }
