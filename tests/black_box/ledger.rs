@@ -43,7 +43,7 @@ pub async fn rows(client: &Client, query: &str) -> Vec<Value> {
 }
 
 /// The row of a request, as soon as it is there.
-async fn row(client: &Client, id: &str) -> Value {
+pub async fn row(client: &Client, id: &str) -> Value {
     soon(&format!("row of the request {id}"), async {
         loop {
             if let [row] = &rows(client, &format!("request_id={id}")).await[..] {
