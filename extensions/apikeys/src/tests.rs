@@ -304,11 +304,11 @@ fn each_try_costs_what_its_own_model_does() {
         (used.tokens, used.usd, used.answered)
     };
     assert_eq!(used(&[lost.clone(), served.clone()]), (Some(2500), Some(0.502), true));
-    assert_eq!(used(&[served.clone(), tried("unheard-of", Part::Lost, Some((1, 1)))]), (Some(2002), None, true));
+    assert_eq!(used(&[served, tried("unheard-of", Part::Lost, Some((1, 1)))]), (Some(2002), None, true));
     // Nobody knows what the answer took: what was reserved stays.
     assert_eq!(used(&[lost.clone(), tried("cheap", Part::Cancelled, None)]), (None, None, true));
     let untold = Tried { first_event_us: None, ..tried("cheap", Part::Failed, None) };
-    assert_eq!(used(&[untold.clone()]), (None, None, false));
+    assert_eq!(used(std::slice::from_ref(&untold)), (None, None, false));
     assert_eq!(used(&[untold, lost]), (Some(500), Some(0.5), false));
     assert_eq!(used(&[]), (None, None, false));
 }
