@@ -63,6 +63,9 @@ pub const COUNTERS: usize = 4;
 /// How many are about other tries.
 const OTHERS: usize = 4;
 
+/// Tokens that a provider told: input, output, read from a cache, written to one, reasoning.
+type Told = (u64, u64, Option<u64>, Option<u64>, Option<u64>);
+
 /// One of several tries of a request, as it is noted on the request until its row is written.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Noted {
@@ -74,8 +77,7 @@ pub struct Noted {
     began: bool,
     /// It was sent and nobody refused it: that costs something.
     taken: bool,
-    /// Input, output, read from a cache, written to one, reasoning.
-    usage: Option<(u64, u64, Option<u64>, Option<u64>, Option<u64>)>,
+    usage: Option<Told>,
 }
 
 /// What the tries took that did not answer.

@@ -185,7 +185,7 @@ fn what_other_tries_took_stands_beside_the_answer_and_is_never_added_to_it() {
     let lost = tried(0, "dear", Part::Lost, true, Some((500, 1)));
     let cancelled = tried(2, "dear", Part::Lost, false, None);
     let refused = tried(3, "dear", Part::Failed, false, None);
-    let row = row_of(Ending::Success, Some("cheap"), &[lost.clone(), served.clone(), cancelled.clone(), refused.clone()]);
+    let row = row_of(Ending::Success, Some("cheap"), &[lost.clone(), served.clone(), cancelled.clone(), refused]);
     assert_eq!(books(&row), json!([1000, 1000, 0.002, 500, 1, 0.501, 1]), "{row}");
     assert_eq!((&row["attempts"], &row["total_tokens"], &row["estimated"]), (&json!(4), &json!(2000), &json!(false)));
     let (_, summary) = page("/usage/summary", "by=status", OPERATOR);
@@ -198,7 +198,7 @@ fn what_other_tries_took_stands_beside_the_answer_and_is_never_added_to_it() {
     assert_eq!(books(&row), json!([1000, 1000, 0.002, 8, 8, null, 0]), "{row}");
     // The caller left in the middle of the answer, a loser had told its tokens: they are not taken for the answer's.
     let left = tried(1, "cheap", Part::Cancelled, true, None);
-    let row = row_of(Ending::Cancelled, Some("cheap"), &[lost.clone(), left, cancelled]);
+    let row = row_of(Ending::Cancelled, Some("cheap"), &[lost, left, cancelled]);
     assert_eq!((&row["status"], &row["estimated"], &row["output_tokens"]), (&json!("disconnected"), &json!(true), &Value::Null));
     assert_eq!((&row["other_input_tokens"], &row["other_untold"]), (&json!(500), &json!(1)), "{row}");
     // Nobody answered: the last one is in the row, with its target.
