@@ -212,6 +212,113 @@ async fn requests_at_once_cannot_go_over_a_token_limit_together_and_what_they_le
     assert_eq!(upstream.received().len(), 4, "the refused one was not sent");
 }
 
+/// Waves of requests at once, each of which may take a thousand tokens and takes another part of them, until the minute's limit is used up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn thirty_two_clients_at_once_stay_within_a_token_limit_and_can_use_all_of_it() {
+    const LIMIT: u64 = 20_000;
+    const MOST: u64 = 1_000;
+    const WAVES: usize = 20;
+    let gates: Arc<Vec<Gate>> = Arc::new((0..WAVES).map(|_| Gate::default()).collect());
+    let delivered = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let (closed, books) = (Arc::clone(&gates), Arc::clone(&delivered));
+    let upstream = Upstream::start(move |r| {
+        let mut books = books.lock().unwrap();
+        let output = 1 + books.len() as u64 * 337 % MOST;
+        books.push(1 + output);
+        let usage = json!({"prompt_tokens": 1, "completion_tokens": output, "total_tokens": 1 + output});
+        let events = Says { usage: Some(usage), ..Says::text(TEXT) }.stream(Dialect::OpenAi, &r.model());
+        let gate = closed[r.model().trim_start_matches("wave-").parse::<usize>().expect("a number")].clone();
+        Reply::events(vec![Step::Send(events[0].clone().into()), Step::Wait(gate), Step::Send(events[1..].concat().into())])
+    })
+    .await;
+    let (_gateway, client) = gateway(&upstream, &format!(", rate_limit_tpm: {LIMIT}"), "").await;
+    let used = || delivered.lock().unwrap().iter().sum::<u64>();
+    let mut each = 0;
+    for (wave, gate) in gates.iter().enumerate() {
+        let left = LIMIT - used();
+        let mut body = Dialect::OpenAi.stream_request(&format!("wave-{wave}"), "x");
+        body["max_tokens"] = json!(MOST);
+        let asked: Vec<_> = (0..32)
+            .map(|_| {
+                tokio::spawn(client.request(http::Method::POST, Dialect::OpenAi.path()).bearer_auth(KEY).body(body.to_string()).send())
+            })
+            .collect();
+        let mut running = Vec::new();
+        for asked in asked {
+            let answer = asked.await.unwrap().expect("it is answered");
+            match answer.status().as_u16() {
+                200 => running.push(answer),
+                status => assert_eq!(status, 429),
+            }
+        }
+        // All that were let in are running now. The first of a wave found everything there that others have not used.
+        let remaining =
+            |answer: &reqwest::Response| answer.headers()["x-ratelimit-remaining-tokens"].to_str().unwrap().parse::<u64>().unwrap();
+        let first = running.iter().map(remaining).max();
+        if wave == 0 {
+            each = LIMIT - first.expect("one was let in");
+            assert!((MOST + 1..MOST + 50).contains(&each), "{each}");
+        }
+        assert_eq!(running.len() as u64, left / each, "wave {wave}: {left} tokens were left, and a request may take {each}");
+        let Some(first) = first else {
+            assert!(used() <= LIMIT && used() + each > LIMIT, "{} of {LIMIT} were used", used());
+            return;
+        };
+        assert_eq!(first, left - each, "what others did not use came back");
+        for answer in running {
+            let id = answer.headers()["x-request-id"].to_str().unwrap().to_owned();
+            let text = async {
+                let text = answer.text();
+                tokio::pin!(text);
+                loop {
+                    gate.open();
+                    tokio::select! {
+                        text = &mut text => return text.expect("a complete answer"),
+                        () = tokio::task::yield_now() => {}
+                    }
+                }
+            };
+            assert!(text.await.contains("[DONE]"));
+            client.record(&id).await;
+        }
+    }
+    panic!("after {WAVES} waves the limit was not used up: {}", used());
+}
+
+#[tokio::test]
+async fn a_conversation_of_megabytes_is_counted_like_any_other() {
+    let upstream = Upstream::start(|r| {
+        let events = Says::text(TEXT).stream(Dialect::OpenAi, &r.model());
+        match r.model().as_str() {
+            "hang" => Reply::events(vec![Step::Send(events[..3].concat().into()), Step::Hang]),
+            _ => Says::text(TEXT).reply(Dialect::OpenAi, r),
+        }
+    })
+    .await;
+    let (_gateway, client) = gateway(&upstream, ", rate_limit_tpm: 100000000", "usage: {enabled: true}\n").await;
+    let messages = |count: usize| -> Value {
+        (0..count).map(|n| json!({"role": (["user", "assistant"][n % 2]), "content": "some words of a long talk. ".repeat(40)})).collect()
+    };
+    for (dialect, count) in [(Dialect::OpenAi, 1001), (Dialect::OpenAi, 6001), (Dialect::Anthropic, 6001)] {
+        let mut body = dialect.request("m", "x");
+        body["messages"] = messages(count);
+        let request = client.request(http::Method::POST, dialect.path()).bearer_auth(KEY).header("content-type", "application/json");
+        let answer = client.send(request.body(body.to_string())).await;
+        assert_eq!(answer.status, 200, "{count} messages: {}", answer.text());
+        let left: u64 = answer.header("x-ratelimit-remaining-tokens").parse().expect("it is told");
+        assert!(left < 100_000_000 - 100 * count as u64, "{count} messages: {left}");
+    }
+    // Its provider tells nothing before the caller leaves, so the ledger estimates it as well.
+    let mut body = Dialect::OpenAi.stream_request("hang", "x");
+    body["messages"] = messages(6001);
+    let request = client.request(http::Method::POST, Dialect::OpenAi.path()).bearer_auth(KEY).header("x-request-id", "left");
+    let mut stream = request.body(body.to_string()).send().await.expect("the stream begins");
+    stream.chunk().await.expect("its first piece").expect("is there");
+    drop(stream);
+    let row = crate::ledger::row(&client, "left").await;
+    assert!(row["estimated"] == true && row["input_tokens"].as_u64().is_some_and(|n| n > 600_100), "{row}");
+}
+
 #[tokio::test]
 async fn a_budget_is_used_up_and_survives_a_restart() {
     let upstream = setup::friendly(Dialect::OpenAi).await;

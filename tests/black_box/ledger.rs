@@ -1,16 +1,15 @@
 //! The ledger: one row for every request, whatever became of it.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use wasmgate_tests::answers::{Says, TEXT};
 use wasmgate_tests::{Client, Dialect, Gateway, Reply, Step, Upstream, soon};
 
-use crate::setup::{self, PROVIDER_KEY};
+use crate::setup;
 
-const KEY: &str = "sk-test-with-enough-characters";
+/// The beginning of each key of these configurations.
+pub const KEY: &str = "sk-test-with-enough-characters";
 
 /// A gateway with two keys, `a` and `b`, and `more` at the top.
 async fn gateway(provider: &str, more: &str) -> (Gateway, Client) {
@@ -22,13 +21,14 @@ async fn gateway(provider: &str, more: &str) -> (Gateway, Client) {
     (gateway, client)
 }
 
-fn post(client: &Client, path: &str, key: &str, body: &Value) -> reqwest::RequestBuilder {
+/// A request with the key of this name.
+pub fn post(client: &Client, path: &str, key: &str, body: &Value) -> reqwest::RequestBuilder {
     let request = client.request(http::Method::POST, path).header("content-type", "application/json");
     request.header("x-api-key", format!("{KEY}-{key}")).body(body.to_string())
 }
 
 /// All rows that the operator sees, by page.
-async fn rows(client: &Client, query: &str) -> Vec<Value> {
+pub async fn rows(client: &Client, query: &str) -> Vec<Value> {
     let (mut all, mut cursor) = (Vec::new(), String::new());
     loop {
         let answer = client.get(&format!("/usage?limit=100&{query}{cursor}")).await;
@@ -43,7 +43,7 @@ async fn rows(client: &Client, query: &str) -> Vec<Value> {
 }
 
 /// The row of a request, as soon as it is there.
-async fn row(client: &Client, id: &str) -> Value {
+pub async fn row(client: &Client, id: &str) -> Value {
     soon(&format!("row of the request {id}"), async {
         loop {
             if let [row] = &rows(client, &format!("request_id={id}")).await[..] {
@@ -55,7 +55,7 @@ async fn row(client: &Client, id: &str) -> Value {
     .await
 }
 
-/// Racers that lost took tokens too: they are in the row at the prices of their own models, and it says that nobody told how many.
+/// Racers that lost took tokens too: they are in the row at the prices of their own models, and it says that they are estimated.
 #[tokio::test]
 async fn losers_of_a_race_are_paid_for() {
     // It says half of its text and hangs until the answers are compared.
@@ -77,10 +77,12 @@ async fn losers_of_a_race_are_paid_for() {
         let tries = client.record(answer.header("x-request-id")).await["tries"].clone();
         let written = tries[0]["output_tokens"].as_u64().expect("what arrived was counted");
         assert!((1..12).contains(&written), "half of the text: {tries}");
-        assert_eq!([&tries[0]["estimated"], &tries[1]["estimated"], &row["estimated"]], [true, false, true], "{row}");
-        assert_eq!((&row["input_tokens"], &row["output_tokens"]), (&json!(18), &json!(12 + written)), "{row}");
-        let cost = (9 * 1000 + written * 2000 + 9 + 12 * 2) as f64 / 1e6;
-        assert!(row["cost_usd"].as_f64().is_some_and(|found| (found - cost).abs() < 1e-9), "{cost} in {row}");
+        assert_eq!([&tries[0]["estimated"], &tries[1]["estimated"], &row["estimated"]], [true, false, false], "{row}");
+        assert_eq!((&row["input_tokens"], &row["output_tokens"], &row["other_estimated"]), (&json!(9), &json!(12), &json!(1)), "{row}");
+        assert_eq!((&row["other_input_tokens"], &row["other_output_tokens"]), (&json!(9), &json!(written)), "{row}");
+        let costs = ["cost_usd", "other_cost_usd"].map(|column| row[column].as_f64().expect("all have prices") * 1e6);
+        let expected = [9.0 + 12.0 * 2.0, 9.0 * 1000.0 + written as f64 * 2000.0];
+        assert!(costs.iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-3), "{costs:?} in {row}");
         assert_eq!(
             (&row["provider"], &row["model"], &row["attempts"], &row["status"]),
             (&json!("good"), &json!("cheap"), &json!(2), &json!("success"))
@@ -249,149 +251,33 @@ async fn a_full_page_is_within_the_limits_of_an_extension() {
     assert_eq!(client.get("/usage?limit=100&format=csv").await.text().lines().count(), 101);
 }
 
-/// Requests of the randomised run.
-const REQUESTS: u64 = 2_000;
-const AT_ONCE: u64 = 16;
-
-/// What the upstream said that it delivered, by request: tokens, and whether it told them before the client could leave.
-type Delivered = Arc<Mutex<BTreeMap<String, (u64, u64)>>>;
-
-/// A number that looks random, and is the same on every machine (splitmix64).
-fn mixed(n: u64) -> u64 {
-    let z = n.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(0x1234_5678_9abc_def0);
-    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
-
-/// What becomes of a request, by its number.
-fn fate(n: u64) -> &'static str {
-    ["ok", "ok", "ok", "ok", "fail", "cut", "hang", "denied", "busy"][(mixed(n) % 9) as usize]
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_ledger_of_two_thousand_requests_is_what_the_upstream_delivered() {
-    let delivered: Delivered = Arc::default();
-    let books = Arc::clone(&delivered);
-    let upstream = Upstream::start(move |r| {
-        let model = r.model();
-        let number: u64 = model.trim_start_matches("m-").parse().unwrap_or(0);
-        let (input, output) = (10 + mixed(number) % 500, 1 + mixed(number ^ 1) % 300);
-        let usage = json!({"prompt_tokens": input, "completion_tokens": output, "total_tokens": input + output});
-        let says = Says { usage: Some(usage), ..Says::text(TEXT) };
-        let broken = |end: Step| {
-            let events = says.stream(Dialect::OpenAi, &model);
-            Reply::events(vec![Step::Send(events[..3].concat().into()), end])
-        };
-        match (fate(number), r.is_stream()) {
-            ("fail", _) => Reply::json(500, &json!({"error": {"message": "no", "type": "server_error", "param": null, "code": null}})),
-            ("busy", _) => Reply::json(429, &json!({"error": {"message": "busy", "type": "rate_limit", "param": null, "code": null}})),
-            ("cut", true) => broken(Step::Cut),
-            ("cut", false) => Reply::closed(),
-            ("hang", true) => broken(Step::Hang),
-            ("hang", false) => Reply::silence(),
-            _ => {
-                books.lock().unwrap().insert(format!("r{number}"), (input, output));
-                says.reply(Dialect::OpenAi, r)
-            }
-        }
-    })
-    .await;
-    let provider = format!("  up: {{type: openai, base_url: \"{}/v1\", api_key: {PROVIDER_KEY}}}\n", upstream.url());
-    let keys = format!(
-        "api_keys:\n  - {{key: {KEY}-a, name: a, rate_limit_tpm: 1000000000, max_parallel_requests: 1000}}\n  - {{key: {KEY}-b, name: b, allowed_models: []}}\nusage: {{enabled: true}}\n"
+#[tokio::test]
+async fn a_loser_of_a_race_stands_beside_the_answer() {
+    // Both begin, in whatever order; by what is known of them, the first one loses.
+    let begins = |r: &wasmgate_tests::Received| {
+        let events = Says::text(TEXT).stream(Dialect::Anthropic, &r.model());
+        Reply::events(vec![Step::Send(events[..4].concat().into()), Step::Hang])
+    };
+    let (one, two) = (Upstream::start(begins).await, setup::friendly(Dialect::OpenAi).await);
+    let known = |member: &str, won: u64, lost: u64| json!({"provider": "race", "member": member, "model": "m", "won": won, "lost": lost, "failed": 0, "average_us": null, "latencies_us": []});
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("seen.json");
+    std::fs::write(&file, json!([known("one", 0, 10_000_000), known("up", 10_000_000, 0)]).to_string()).expect("a file");
+    let providers = format!(
+        "{}{}  race: {{type: racing, config: {{providers: [one, up], strategy: weighted, grace_period_ms: 20000, performance_file: \"{}\"}}}}\n",
+        setup::named_provider("one", Dialect::Anthropic, &one.url()),
+        setup::named_provider("up", Dialect::OpenAi, &two.url()),
+        file.display()
     );
-    let config = format!("default_provider: up\n{}{keys}", setup::config(&provider, ""));
-    let gateway = Gateway::builder(&config).set("logging.level=warn,wasmgate::cli=info").start().await;
-    let client = Arc::new(Client::new(&gateway));
-    // What each client saw.
-    let seen: Arc<Mutex<BTreeMap<u64, u16>>> = Arc::default();
-    let workers: Vec<_> = (0..AT_ONCE)
-        .map(|worker| {
-            let (client, seen) = (Arc::clone(&client), Arc::clone(&seen));
-            tokio::spawn(async move {
-                for n in (worker..REQUESTS).step_by(AT_ONCE as usize) {
-                    let dialect = Dialect::ALL[(mixed(n) >> 16) as usize % 3];
-                    let (stream, model) = (mixed(n) >> 24 & 1 == 1, format!("m-{n}"));
-                    let body = if stream { dialect.stream_request(&model, "x") } else { dialect.request(&model, "x") };
-                    let key = if fate(n) == "denied" { "b" } else { "a" };
-                    let request = post(&client, dialect.path(), key, &body).header("x-request-id", format!("r{n}"));
-                    let whole = async {
-                        let response = request.send().await.expect("the gateway answers");
-                        let status = response.status().as_u16();
-                        response.bytes().await.expect("the body is complete");
-                        status
-                    };
-                    if fate(n) == "hang" {
-                        let _ = tokio::time::timeout(Duration::from_millis(30), whole).await;
-                    } else {
-                        let status = whole.await;
-                        seen.lock().unwrap().insert(n, status);
-                    }
-                }
-            })
-        })
-        .collect();
-    for worker in workers {
-        worker.await.expect("a worker's requests end as they should");
-    }
-    // Of the clients that left, some may have done so before their request arrived.
-    let sure = (0..REQUESTS).filter(|n| fate(*n) != "hang").count();
-    let hung = || upstream.received().iter().filter(|r| fate(r.model().trim_start_matches("m-").parse().unwrap_or(0)) == "hang").count();
-    let all = tokio::time::timeout(Duration::from_secs(120), async {
-        loop {
-            let all = rows(&client, "").await;
-            if all.len() >= sure + hung() {
-                return all;
-            }
-        }
-    })
-    .await
-    .expect("every request has a row");
-    let mut by_id: BTreeMap<String, Value> = BTreeMap::new();
-    for row in all {
-        let id = row["request_id"].as_str().expect("an id").to_owned();
-        assert!(by_id.insert(id.clone(), row).is_none(), "{id} is there twice");
-    }
-    let delivered = delivered.lock().unwrap().clone();
-    let seen = seen.lock().unwrap().clone();
-    let (mut input, mut output) = (0, 0);
-    for n in 0..REQUESTS {
-        let id = format!("r{n}");
-        let Some(row) = by_id.get(&id) else {
-            assert_eq!(fate(n), "hang", "{id} is missing");
-            continue;
-        };
-        let status = row["status"].as_str().unwrap();
-        let stream = row["stream"] == true;
-        if let Some(status) = seen.get(&n) {
-            assert_eq!(row["http_status"], *status, "{row}");
-        }
-        match fate(n) {
-            "ok" => {
-                let (input_tokens, output_tokens) = delivered[&id];
-                assert_eq!(status, "success", "{row}");
-                assert_eq!(
-                    (&row["input_tokens"], &row["output_tokens"], &row["estimated"]),
-                    (&json!(input_tokens), &json!(output_tokens), &json!(false)),
-                    "{row}"
-                );
-                (input, output) = (input + input_tokens, output + output_tokens);
-            }
-            "fail" | "busy" => {
-                assert_eq!((status, &row["total_tokens"]), ("error", &Value::Null), "{row}");
-            }
-            "cut" => assert_eq!((status, &row["output_tokens"]), ("error", &Value::Null), "{row}"),
-            "denied" => assert_eq!((status, &row["http_status"]), ("rejected", &json!(403)), "{row}"),
-            _ => {
-                assert!(status == "cancelled" || stream && status == "disconnected", "{row}");
-                assert_eq!(row["output_tokens"], Value::Null, "{row}");
-            }
-        }
-    }
-    // What was added up is what was delivered.
-    let summary = client.get("/usage/summary?by=status").await.json();
-    let success = summary["data"]["groups"].as_array().unwrap().iter().find(|g| g["status"] == "success").unwrap();
-    assert_eq!((&success["input_tokens"], &success["output_tokens"]), (&json!(input), &json!(output)), "{summary}");
-    assert_eq!(success["requests"], delivered.len(), "{summary}");
+    let prices = "prices: {one/m: {input: 100, output: 100}, up/m: {input: 1, output: 1}}\n";
+    let (_gateway, client) = gateway(&providers, prices).await;
+    let body = Dialect::OpenAi.stream_request("race/m", "x");
+    let answer = client.send(post(&client, Dialect::OpenAi.path(), "b", &body).header("x-request-id", "raced")).await;
+    assert!(answer.status == 200 && answer.text().contains("[DONE]"), "{}", answer.text());
+    let row = row(&client, "raced").await;
+    assert_eq!((&row["provider"], &row["attempts"], &row["estimated"]), (&json!("up"), &json!(2), &json!(false)), "{row}");
+    let tokens = ["input_tokens", "output_tokens", "total_tokens", "other_input_tokens", "other_output_tokens", "other_untold"];
+    assert_eq!(tokens.map(|c| row[c].as_u64()), [9, 12, 21, 9, 1, 0].map(Some), "{row}");
+    let cost = |column: &str| (row[column].as_f64().expect("its price is known") * 1e6).round();
+    assert_eq!((cost("cost_usd"), cost("other_cost_usd")), (21.0, 1000.0), "each at the price of its own target: {row}");
 }

@@ -3,6 +3,7 @@
 mod apikeys;
 mod attacks;
 mod bad_input;
+mod books;
 mod cancel;
 mod capabilities;
 mod cli;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use wasmgate_tests::cli::{self, ConfigFile, Finished};
 use wasmgate_tests::databases::{Postgres, Redis};
-use wasmgate_tests::{Client, DEADLINE, Dialect, Gateway, Upstream};
+use wasmgate_tests::{Client, DEADLINE, Dialect, Gateway, Upstream, soon};
 
 use crate::{extensions, setup};
 
@@ -149,6 +149,59 @@ async fn postgres_may_be_away_and_requests_go_on() {
 }
 
 #[tokio::test]
+async fn no_request_waits_for_a_postgres_that_hangs() {
+    const QUEUE: usize = 50;
+    const ASKED: usize = 150;
+    let Some(mut postgres) = Postgres::start() else { return };
+    let url = postgres.database("ledger");
+    let upstream = setup::friendly(Dialect::OpenAi).await;
+    let config = keeping(&upstream, &format!("records: {{type: postgres, url: \"{url}\", queue: {QUEUE}}}"));
+    let gateway = Gateway::start(&config).await;
+    let client = Client::new(&gateway);
+    ask(&client, "before").await;
+    until(&client, "wasmgate_records_written_total", |n| n >= 1.0).await;
+    // Its connections are there and nothing comes back. Every answer below comes before it goes on: nothing waited for it.
+    postgres.pause();
+    let reading = tokio::spawn({
+        let client = client.clone();
+        async move { client.get("/keeps/rows").await.status }
+    });
+    for n in 0..ASKED {
+        ask(&client, &format!("away{n}")).await;
+        let [waiting, dropped] = ["wasmgate_records_waiting", "wasmgate_records_dropped_total"];
+        let (waiting, dropped) = (number(&client, waiting).await, number(&client, dropped).await);
+        // What is beyond the queue's limit costs the oldest row, and no time.
+        assert_eq!((waiting, dropped), ((n + 1).min(QUEUE) as f64, (n + 1).saturating_sub(QUEUE) as f64), "after {} requests", n + 1);
+    }
+    assert_eq!(number(&client, "wasmgate_records_written_total").await, 1.0);
+    // Who reads rows does wait, in bounded time, and is told.
+    assert_eq!(reading.await.expect("it is answered") / 100, 5);
+    postgres.resume();
+    until(&client, "wasmgate_records_waiting", |n| n == 0.0).await;
+    let newest = format!("SELECT count(*), count(*) FILTER (WHERE fields->>'model' = 'away{}') FROM wasmgate_records", ASKED - 1);
+    let found = postgres.query("ledger", &newest);
+    // A batch that was on its way to the database may have arrived all the same.
+    let (rows, newest) = found.split_once('|').expect("two numbers");
+    assert!(rows.parse::<usize>().is_ok_and(|rows| (QUEUE + 1..=QUEUE + 1 + QUEUE).contains(&rows)) && newest == "1", "{found}");
+
+    // The same while it is gone and each attempt to write fails: what waits is tried again, and the newest rows are kept all the same.
+    postgres.end();
+    let before = number(&client, "wasmgate_records_write_failures_total").await;
+    for n in 0..ASKED {
+        ask(&client, &format!("gone{n}")).await;
+        if n == QUEUE {
+            until(&client, "wasmgate_records_write_failures_total", |n| n >= before + 2.0).await;
+        }
+    }
+    assert_eq!(number(&client, "wasmgate_records_refused_total").await, 0.0);
+    assert_eq!(number(&client, "wasmgate_records_waiting").await, QUEUE as f64);
+    postgres.begin();
+    until(&client, "wasmgate_records_waiting", |n| n == 0.0).await;
+    let newest = format!("SELECT count(*) FROM wasmgate_records WHERE fields->>'model' = 'gone{}'", ASKED - 1);
+    assert_eq!(postgres.query("ledger", &newest), "1");
+}
+
+#[tokio::test]
 async fn redis_keeps_one_limit_for_two_replicas() {
     let Some(mut redis) = Redis::start() else { return };
     let upstream = setup::friendly(Dialect::OpenAi).await;
@@ -183,12 +236,106 @@ async fn redis_keeps_one_limit_for_two_replicas() {
     assert_eq!(statuses(2).await, [200, 200], "it came back empty");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_keeps_a_keys_limits_for_two_replicas() {
+    let Some(redis) = Redis::start() else { return };
+    let upstream = setup::friendly(Dialect::OpenAi).await;
+    let key = "sk-of-two-replicas-together";
+    let limits = format!("storage: {{limits: {{type: redis, url: \"{}\", timeout: 30s}}}}\n", redis.url());
+    let keys = format!("api_keys: [{{key: {key}, name: both, rate_limit_rpm: 60, rate_limit_tpm: 1000000}}]\n");
+    let config = setup::config(&setup::provider(Dialect::OpenAi, &upstream), &format!("{keys}{limits}"));
+    let gateways = [Gateway::start(&config).await, Gateway::start(&config).await];
+    let clients = [Client::new(&gateways[0]), Client::new(&gateways[1])];
+    let asked: Vec<_> = (0..128)
+        .map(|n| {
+            let body = Dialect::OpenAi.request("m", "x").to_string();
+            let request = clients[n % 2].request(http::Method::POST, Dialect::OpenAi.path()).bearer_auth(key);
+            tokio::spawn(request.header("content-type", "application/json").body(body).send())
+        })
+        .collect();
+    let (mut passed, mut left) = (0, Vec::new());
+    for asked in asked {
+        let answer = asked.await.unwrap().expect("it is answered");
+        let number = |name: &str| answer.headers()[name].to_str().unwrap().parse::<u64>().unwrap();
+        if answer.status() == 200 {
+            passed += 1;
+            left.push(number("x-ratelimit-remaining-requests"));
+        } else {
+            assert!(answer.status() == 429 && (1..=61).contains(&number("retry-after")), "{answer:?}");
+        }
+    }
+    // Each of the sixty was another one's turn: no two of them found the same left.
+    left.sort_unstable();
+    assert_eq!((passed, left), (60, (0..60).collect::<Vec<_>>()));
+    assert_eq!(upstream.received().len(), 60);
+}
+
+#[tokio::test]
+async fn replicas_share_keys_that_are_made_while_they_run() {
+    let (Some(mut postgres), Some(redis)) = (Postgres::start(), Redis::start()) else { return };
+    let url = postgres.database("cortex");
+    let upstream = setup::friendly(Dialect::OpenAi).await;
+    // Rows and keys in one PostgreSQL, limits in one Redis.
+    let stores = format!(
+        "usage: {{enabled: true, storage: postgres, url: \"{url}\"}}\nstorage: {{flush_interval: 10ms, keys: {{type: postgres, refresh: 100ms}}, limits: {{type: redis, url: \"{}\", timeout: 30s}}}}\n",
+        redis.url()
+    );
+    let config = setup::config(&setup::provider(Dialect::OpenAi, &upstream), &format!("api_keys: []\n{stores}"));
+    let (one, two) = (Gateway::start(&config).await, Gateway::start(&config).await);
+    let (at_one, at_two) = (Client::new(&one), Client::new(&two));
+    let order = async |client: &Client, method: http::Method, path: &str, body: &str| {
+        let answer = client.send(client.request(method, path).body(body.to_owned())).await;
+        assert!(answer.status < 300, "{}", answer.text());
+        answer.json()["data"].clone()
+    };
+    let status = async |client: &Client, key: &serde_json::Value| {
+        let request = client.request(http::Method::POST, Dialect::OpenAi.path()).bearer_auth(key.as_str().expect("a key"));
+        client.send(request.header("content-type", "application/json").body(Dialect::OpenAi.request("m", "x").to_string())).await.status
+    };
+    let becomes = async |client: &Client, key: &serde_json::Value, wanted: u16| {
+        soon(&format!("status {wanted}"), async { while status(client, key).await != wanted {} }).await;
+    };
+    let post = http::Method::POST;
+    let made = order(&at_one, post.clone(), "/api/keys", r#"{"name": "shared", "daily_token_budget": 1000000}"#).await;
+    let (path, key) = (format!("/api/keys/{}", made["id"].as_str().expect("an id")), &made["key"]);
+    assert_eq!(status(&at_one, key).await, 200);
+    becomes(&at_two, key, 200).await;
+    // Changed at one, rotated at the other, revoked where it was not made.
+    order(&at_one, http::Method::PATCH, &path, r#"{"rate_limit_rpm": 0}"#).await;
+    becomes(&at_two, key, 429).await;
+    order(&at_two, http::Method::PATCH, &path, r#"{"rate_limit_rpm": null}"#).await;
+    becomes(&at_one, key, 200).await;
+    let rotated = order(&at_two, post.clone(), &format!("{path}/rotate"), "").await;
+    becomes(&at_one, key, 401).await;
+    becomes(&at_one, &rotated["key"], 200).await;
+    // What each spends of a budget, both know: once the requests of both are over, they tell the same, and a third one as well.
+    let spent = || {
+        postgres
+            .query("cortex", "SELECT encode(value, 'escape') FROM wasmgate_keys WHERE bucket = 'spent' AND key LIKE '%/key:shared/tokens'")
+    };
+    let asked = upstream.received().len();
+    soon("the whole of what was spent", async { while spent() != (21 * asked).to_string() {} }).await;
+    let three = Gateway::start(&config).await;
+    assert_eq!(status(&Client::new(&three), &rotated["key"]).await, 200, "who begins later knows the key from its start");
+
+    // While the database is away, each goes on with what it knows; then a key that was revoked meanwhile opens nothing anywhere.
+    postgres.end();
+    order(&at_one, http::Method::DELETE, &path, "").await;
+    assert_eq!((status(&at_one, &rotated["key"]).await, status(&at_two, &rotated["key"]).await), (401, 200));
+    postgres.begin();
+    becomes(&at_two, &rotated["key"], 401).await;
+    let listed = order(&at_two, http::Method::GET, "/api/keys", "").await;
+    assert_eq!(listed["keys"], serde_json::json!([]));
+}
+
 #[test]
 fn wrong_stores_are_told() {
-    let config = "providers:\n  echo: {type: echo}\nextensions: {}\nstorage:\n  records:\n    type: postgres\n    url: mysql://u:hush@h\n  limits:\n    type: redis\n";
+    let config = "providers:\n  echo: {type: echo}\nextensions: {}\nstorage:\n  records:\n    type: postgres\n    url: mysql://u:hush@h\n  limits:\n    type: redis\n  keys:\n    url: postgres://h/d\n    refresh: 0s\n";
     let checked = ConfigFile::new(config).check(&[]);
     assert_eq!(checked.code, 2);
     assert!(checked.stderr.contains(":7: error: `storage.records.url`: it is no address of PostgreSQL"), "{}", checked.stderr);
     assert!(checked.stderr.contains(":8: error: `storage.limits`: `redis` needs a `url`."), "{}", checked.stderr);
+    assert!(checked.stderr.contains(":10: error: `storage.keys`: `local` has no `url`"), "{}", checked.stderr);
+    assert!(checked.stderr.contains("`refresh` is 0"), "{}", checked.stderr);
     assert!(!checked.stderr.contains("hush"), "{}", checked.stderr);
 }

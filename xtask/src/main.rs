@@ -56,7 +56,12 @@ const TASKS: [Task; 9] = [
     Task { name: "build", summary: "the gateway and all components", help: build::HELP, run: build::main },
     Task { name: "test", summary: "everything that CI checks", help: test::HELP, run: test::main },
     Task { name: "bench", summary: "what a request costs, as a ratio to a proxy without features", help: bench::HELP, run: bench::main },
-    Task { name: "soak", summary: "hundreds of swaps under load", help: soak::HELP, run: soak::main },
+    Task {
+        name: "soak",
+        summary: "hundreds of swaps under load, or the ledger of thousands of requests",
+        help: soak::HELP,
+        run: soak::main,
+    },
     Task { name: "fuzz", summary: "made-up bytes for everything that reads bytes from outside", help: fuzz::HELP, run: fuzz::main },
     Task { name: "tidy", summary: "the repository's own rules", help: tidy::HELP, run: tidy::main },
     Task { name: "wit", summary: "wit/ parses and every item is documented", help: wit::HELP, run: wit::main },

@@ -130,15 +130,29 @@ fn update(keys: &ApiKeys, id: &str, request: &HttpRequest) -> Done {
     }
     record.updated_ms = clock::unix_ms();
     store::write(&record)?;
-    if renamed {
-        store::release(&before.name)?;
-    }
     // What the key was before its rotation may not do more than the key.
     if let Some(mut old) = record.previous.as_deref().map(store::by_hash).transpose()?.flatten() {
         old.key = record.key.clone();
         store::write(&old)?;
     }
+    confirm(&before.name, &record)?;
+    if renamed {
+        store::release(&before.name, &record.id)?;
+    }
     Ok((200, shown(&record)))
+}
+
+/// A key that was written is still one. If it was revoked since it was read, by its name of then, writing it must not bring it back.
+fn confirm(name: &str, record: &Record) -> Result<(), Failure> {
+    if store::owns(name, &record.id)? {
+        return Ok(());
+    }
+    store::remove(record)?;
+    Err(absent())
+}
+
+fn absent() -> Failure {
+    Failure::new(404, "not_found", "There is no such key; `GET /api/keys` lists them.")
 }
 
 fn revoke(keys: &ApiKeys, id: &str) -> Done {
@@ -173,6 +187,7 @@ fn rotate(keys: &ApiKeys, id: &str, request: &HttpRequest) -> Done {
     } else {
         store::forget_hash(&old.hash)?;
     }
+    confirm(&record.key.name, &record)?;
     let mut data = with_secret(&record, &secret);
     if grace > 0 {
         data["previous_key_until"] = written(now + grace * 1000).into();
@@ -202,7 +217,7 @@ fn stored(keys: &ApiKeys, id: &str) -> Result<Record, Failure> {
     if keys.keys.values().any(|k| configured_id(&k.key) == id) {
         return Err(Failure::new(409, "configured", "This key is in the gateway's configuration; change it there."));
     }
-    store::by_id(id)?.ok_or_else(|| Failure::new(404, "not_found", "There is no such key; `GET /api/keys` lists them."))
+    store::by_id(id)?.ok_or_else(absent)
 }
 
 /// A name that no other key has.
@@ -277,5 +292,50 @@ fn add(shown: &mut Value, key: &Key) {
     let said = serde_json::to_value(key).unwrap_or_default();
     for (field, value) in said.as_object().into_iter().flatten() {
         shown[field] = value.clone();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A key that was made, with its id.
+    fn made(keys: &ApiKeys, name: &str) -> String {
+        let body = json!({"name": name}).to_string().into_bytes();
+        let (_, data) = create(keys, &HttpRequest { body, ..HttpRequest::default() }).ok().unwrap();
+        data["id"].as_str().unwrap().to_owned()
+    }
+
+    fn opens(record: &Record) -> bool {
+        store::by_hash(&record.hash).unwrap().is_some()
+    }
+
+    #[test]
+    fn a_revoked_key_does_not_come_back_through_an_order_that_had_begun_before() {
+        FakeHost::default().install();
+        let keys = ApiKeys::configure(serde_json::from_value(json!({})).unwrap()).unwrap();
+        // Somebody read it to change it, and it is revoked before that is written.
+        let id = made(&keys, "a");
+        let mut read = stored(&keys, &id).ok().unwrap();
+        revoke(&keys, &id).ok().unwrap();
+        read.key.enabled = true;
+        store::write(&read).unwrap();
+        assert!(opens(&read));
+        assert_eq!(confirm("a", &read).err().unwrap().status, 404);
+        assert!(!opens(&read) && store::all().unwrap().is_empty());
+        // Its name is another one's by now, who keeps it.
+        let other = made(&keys, "a");
+        store::write(&read).unwrap();
+        assert_eq!(confirm("a", &read).err().unwrap().status, 404);
+        assert!(!opens(&read) && store::owns("a", &other).unwrap() && opens(&stored(&keys, &other).ok().unwrap()));
+        // The other way round: somebody read it to revoke it, and it is rotated and renamed before that is done.
+        let read = stored(&keys, &other).ok().unwrap();
+        rotate(&keys, &other, &HttpRequest::default()).ok().unwrap();
+        update(&keys, &other, &HttpRequest { body: br#"{"name": "b"}"#.to_vec(), ..HttpRequest::default() }).ok().unwrap();
+        let now = stored(&keys, &other).ok().unwrap();
+        store::remove(&read).unwrap();
+        assert!(!opens(&read) && !opens(&now));
+        made(&keys, "a");
+        made(&keys, "b");
     }
 }

@@ -205,7 +205,9 @@ impl Hash {
 
     /// In hexadecimal digits.
     pub fn hex(&self) -> String {
-        self.0.iter().map(|b| format!("{b:02x}")).collect()
+        // Each request needs it: no formatting, byte by byte.
+        let digit = |n: u8| char::from(b"0123456789abcdef"[usize::from(n)]);
+        self.0.iter().flat_map(|b| [digit(b >> 4), digit(b & 15)]).collect()
     }
 }
 

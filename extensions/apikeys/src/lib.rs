@@ -4,7 +4,7 @@
 //!    and its team deny, and rates and budgets are reserved.
 //! 2. `provider-events`, for each target right before it is asked: providers and models are checked. Aliases, fallbacks, races and other
 //!    extensions choose targets; here none of them gets past.
-//! 3. `on-complete`: what was reserved is settled by what was used.
+//! 3. `on-attempts`, at the end: what was reserved is settled by what all tries used, each at its own price.
 //!
 //! Routes under `/api/keys` (`admin.rs`) are the operator's. What the host asks about callers of other routes is answered in `callers.rs`.
 //!
@@ -26,7 +26,7 @@ use serde_json::Value;
 use wasmgate_prices::{Price, Prices};
 use wasmgate_sdk::limiter::{self, Rule, TokenBucket};
 use wasmgate_sdk::prelude::*;
-use wasmgate_sdk::{Http, HttpRequest, clock, codec, log};
+use wasmgate_sdk::{Http, HttpRequest, Part, Tried, clock, codec, log};
 
 use key::{Hash, Key, STRONG, Team};
 use limits::{Estimate, Hold, Scope, Used};
@@ -152,20 +152,14 @@ impl Extension for ApiKeys {
         }
     }
 
-    fn on_complete(&self, _call: &CallInfo, request: &Request, outcome: &Outcome) {
+    fn on_attempts(&self, _call: &CallInfo, request: &Request, tries: &[Tried]) {
         let now = clock::unix_ms();
         if let Some(id) = request.note::<String>(ID) {
             store::used(&id, now);
         }
-        let Some(hold) = request.note::<Hold>(HOLD) else { return };
-        let target = outcome.served_by.as_ref().or_else(|| outcome.attempts.last().map(|a| &a.target));
-        let usage = outcome.usage.as_ref();
-        let used = Used {
-            tokens: usage.map(|u| u.input_tokens.saturating_add(u.output_tokens)),
-            usd: usage.zip(target).and_then(|(usage, target)| self.prices.cost(&target.provider, &target.model, usage)),
-            answered: outcome.served_by.is_some(),
-        };
-        hold.settle_request(used, now);
+        if let Some(hold) = request.note::<Hold>(HOLD) {
+            hold.settle_request(self.used(tries), now);
+        }
     }
 }
 
@@ -222,6 +216,22 @@ impl ApiKeys {
             }
         }
         Ok(())
+    }
+
+    /// What all tries of a request took, each at the price of its own target: races and fallbacks are sent for this key too.
+    fn used(&self, tries: &[Tried]) -> Used {
+        let answers = |t: &Tried| t.part == Part::Served || t.part != Part::Lost && t.first_event_us.is_some();
+        let told = || tries.iter().filter_map(|t| Some((&t.target, t.usage.as_ref()?)));
+        let answered = tries.iter().any(answers);
+        // Where the one that answered told nothing, what the others told is not the whole.
+        if told().next().is_none() || tries.iter().any(|t| answers(t) && t.usage.is_none()) {
+            return Used { answered, ..Used::default() };
+        }
+        Used {
+            tokens: Some(told().fold(0, |sum, (_, u)| sum.saturating_add(u.input_tokens).saturating_add(u.output_tokens))),
+            usd: told().map(|(target, usage)| self.prices.cost(&target.provider, &target.model, usage)).sum(),
+            answered,
+        }
     }
 
     /// Whose limits hold for a key.
@@ -389,7 +399,7 @@ fn denied(what: Denied, model: &str, provider: &str) -> ChatError {
     ChatError { code: Some(code.into()), param: Some("model".into()), ..ChatError::new(ErrorClass::Permission, message) }
 }
 
-wasmgate_sdk::export!(ApiKeys: before_generate, provider_events, on_complete, http);
+wasmgate_sdk::export!(ApiKeys: before_generate, provider_events, attempts, http);
 
 #[cfg(test)]
 mod tests;

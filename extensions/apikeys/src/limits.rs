@@ -14,11 +14,17 @@ use crate::key::Rules;
 
 const MINUTE_MS: u64 = 60_000;
 
+const DAY_MS: u64 = 24 * HOUR_MS;
+
 /// Longest that a request counts as running. The limiter forgets reservations that are older.
 const HOUR_MS: u64 = 3_600_000;
 
 /// When a caller with too many requests at once may try again, in milliseconds: nobody knows when one of them ends.
 const PARALLEL_RETRY_MS: u64 = 1_000;
+
+/// Most that one request may add to a counter. It is more than any budget, and so little that thousands of requests at once do not reach the end of
+/// a counter: there a sum is cut off, and what comes back later would make it less than nothing.
+const MOST: i64 = 1 << 50;
 
 /// Bucket of the budgets' counters.
 const SPENT: &str = "spent";
@@ -160,7 +166,7 @@ impl Hold {
                 }
             }
         }
-        let tokens = i64::try_from(estimate.input.saturating_add(estimate.output)).unwrap_or(i64::MAX / 4);
+        let tokens = amount(estimate.input.saturating_add(estimate.output));
         let (day, month) = periods(now);
         for (limit, period, money, what) in [
             (rules.daily_token_budget.map(whole), &day, false, "tokens a day"),
@@ -169,7 +175,7 @@ impl Hold {
             (rules.monthly_budget_usd.map(micros), &month, true, "US dollars a month"),
         ] {
             let Some(limit) = limit else { continue };
-            let amount = if money { micros(estimate.usd) } else { tokens };
+            let amount = if money { micros(estimate.usd).min(MOST) } else { tokens };
             let unit = if money { "microusd" } else { "tokens" };
             let counter = format!("{period}/{name}/{unit}");
             let sum = kv::increment(SPENT, &counter, amount).map_err(|e| broken(&e))?;
@@ -199,7 +205,7 @@ impl Hold {
             limiter::settle(*reservation, used.tokens.unwrap_or(if used.answered { *amount } else { 0 }));
         }
         for budget in &self.budgets {
-            let known = if budget.money { used.usd.map(micros) } else { used.tokens.map(whole) };
+            let known = if budget.money { used.usd.map(|usd| micros(usd).min(MOST)) } else { used.tokens.map(amount) };
             let amount = known.unwrap_or(if used.answered { budget.amount } else { 0 });
             if amount != budget.amount {
                 // A full store must not make requests fail; what is reserved stays counted then.
@@ -267,14 +273,20 @@ fn whose(scope: &str) -> String {
     }
 }
 
+/// A limit as a counter has it.
 fn whole(tokens: u64) -> i64 {
-    i64::try_from(tokens).unwrap_or(i64::MAX / 4)
+    i64::try_from(tokens).unwrap_or(i64::MAX)
+}
+
+/// Tokens of one request as a counter has them.
+fn amount(tokens: u64) -> i64 {
+    whole(tokens).min(MOST)
 }
 
 /// Millionths of a US dollar, rounded up so that many small requests do not come for nothing.
 fn micros(usd: f64) -> i64 {
     // Saturates.
-    ((usd * 1e6 - 1e-6).ceil() as i64).clamp(0, i64::MAX / 4)
+    ((usd * 1e6 - 1e-6).ceil() as i64).max(0)
 }
 
 fn date(ms: u64) -> Date {
@@ -301,16 +313,22 @@ fn until_end(period: &str, now_ms: u64) -> u64 {
     end.saturating_sub(now_ms)
 }
 
-/// Removes counters of the past, once a day.
+/// Removes counters of the past, once a day. Those of yesterday and of last month stay, and those of the future too: a clock that was set back
+/// across midnight must not open a budget again.
 fn sweep(now_ms: u64) {
     let (day, month) = periods(now_ms);
+    let (yesterday, _) = periods(now_ms.saturating_sub(DAY_MS));
+    let last_month =
+        date(now_ms).replace_day(1).ok().and_then(Date::previous_day).map_or_else(String::new, |d| d.to_string()[..7].to_owned());
     if kv::value(SPENT, SWEPT).is_ok_and(|swept| swept.as_deref() == Some(day.as_bytes())) {
         return;
     }
     let _ = kv::set(SPENT, SWEPT, day.as_bytes());
     for key in kv::keys(SPENT).unwrap_or_default() {
         let period = key.split('/').next().unwrap_or_default();
-        if key != SWEPT && period != day && period != month {
+        let oldest = if period.len() > month.len() { &yesterday } else { &last_month };
+        // Written like this, they are in the order of time.
+        if key != SWEPT && period < oldest.as_str() {
             let _ = kv::delete(SPENT, &key);
         }
     }
@@ -428,8 +446,29 @@ mod tests {
         let tomorrow = noon() + 24 * 3_600_000;
         let refused = reserve(&scopes, false, estimate, tomorrow).err().unwrap().error;
         assert!(refused.message.contains("2.5 US dollars a month"), "{}", refused.message);
+        // A clock that goes back across midnight opens nothing: yesterday is counted on.
+        assert_eq!(kv::value(SPENT, "2026-11-27/key:a/tokens"), Ok(Some(b"1100".to_vec())));
+        assert!(reserve(&scopes, false, estimate, noon()).is_err());
+        assert!(reserve(&scopes, false, estimate, noon() + 2 * DAY_MS).is_err());
         assert_eq!(kv::value(SPENT, "2026-11-27/key:a/tokens"), Ok(None), "what is past is removed");
+        sweep(noon());
+        assert!(kv::value(SPENT, "2026-11-29/key:a/tokens").is_ok_and(|v| v.is_some()), "and what is to come is not");
         assert!(reserve(&scopes, false, estimate, noon() + 5 * 24 * 3_600_000).is_ok(), "in December");
+    }
+
+    #[test]
+    fn no_request_takes_so_much_that_a_counter_ends() {
+        FakeHost::default().install();
+        let key = rules(r#"{"daily_token_budget": 18446744073709551615, "monthly_budget_usd": 1e300}"#);
+        let scopes = [scope("key:a", &key)];
+        let all = Estimate { input: u64::MAX, output: u64::MAX, usd: 1e300 };
+        // So many at once, of which each says that it may take everything.
+        let holds: Vec<_> = (0..1000).map(|_| reserve(&scopes, false, all, noon()).ok().unwrap().0).collect();
+        for hold in holds {
+            hold.settle(Used { tokens: Some(1), usd: Some(0.000_001), answered: true }, noon());
+        }
+        assert_eq!(kv::value(SPENT, "2026-11-27/key:a/tokens"), Ok(Some(b"1000".to_vec())));
+        assert_eq!(kv::value(SPENT, "2026-11/key:a/microusd"), Ok(Some(b"1000".to_vec())));
     }
 
     #[test]

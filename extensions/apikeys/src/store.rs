@@ -66,9 +66,14 @@ pub fn claim(name: &str, id: &str) -> Result<bool, String> {
     Ok(won == id.as_bytes())
 }
 
-/// Gives a name back.
-pub fn release(name: &str) -> Result<(), String> {
-    kv::delete(NAMES, name)
+/// Gives a name back that is this id's.
+pub fn release(name: &str, id: &str) -> Result<(), String> {
+    if owns(name, id)? { kv::delete(NAMES, name) } else { Ok(()) }
+}
+
+/// Whether a name is this id's. A key that is revoked gives its name back before anything else, so whoever changes a key sees it here.
+pub fn owns(name: &str, id: &str) -> Result<bool, String> {
+    Ok(text(NAMES, name)?.as_deref() == Some(id))
 }
 
 /// Writes a record; what leads to it comes last, so that nobody finds half of it.
@@ -83,13 +88,17 @@ pub fn forget_hash(hash: &str) -> Result<(), String> {
     kv::delete(KEYS, hash)
 }
 
-/// Removes a record with everything that leads to it.
+/// Removes a record with everything that leads to it, also what it was rotated to since it was read.
 pub fn remove(record: &Record) -> Result<(), String> {
-    forget_hash(&record.hash)?;
-    record.previous.as_deref().map_or(Ok(()), forget_hash)?;
+    release(&record.key.name, &record.id)?;
+    let now = by_id(&record.id)?;
+    for record in [Some(record), now.as_ref()].into_iter().flatten() {
+        forget_hash(&record.hash)?;
+        record.previous.as_deref().map_or(Ok(()), forget_hash)?;
+        release(&record.key.name, &record.id)?;
+    }
     kv::delete(IDS, &record.id)?;
-    kv::delete(USED, &record.id)?;
-    release(&record.key.name)
+    kv::delete(USED, &record.id)
 }
 
 /// When a key was last used, in Unix milliseconds.

@@ -267,25 +267,48 @@ fn what_was_reserved_is_settled_at_the_end() {
     let noted = before(&keys, &asked).unwrap();
     assert!(FakeHost::current().taken["tpm/key:p"] > 5_000);
     asked.notes.insert(HOLD.into(), noted[HOLD].clone());
-    let usage = wasmgate_sdk::hub::Usage {
-        input_tokens: 7,
-        cache_read_tokens: None,
-        cache_write_tokens: None,
-        output_tokens: 3,
-        reasoning_tokens: None,
-        raw: None,
-    };
-    let outcome = Outcome {
-        ending: Ending::Success,
-        status: 200,
-        error: None,
-        served_by: Some(Target { provider: "p".into(), model: "m".into() }),
-        usage: Some(usage),
-        attempts: Vec::new(),
-        started_ms: 0,
-        duration_us: 1,
-        first_byte_us: None,
-    };
-    keys.on_complete(&asked.call(), &asked.handle(), &outcome);
+    keys.on_attempts(&asked.call(), &asked.handle(), &[tried("m", Part::Served, Some((7, 3)))]);
     assert_eq!(FakeHost::current().taken["tpm/key:p"], 10);
+}
+
+/// A try whose answer began.
+fn tried(model: &str, part: Part, told: Option<(u64, u64)>) -> Tried {
+    Tried {
+        target: Target { provider: "p".into(), model: model.into() },
+        via: Vec::new(),
+        number: 0,
+        part,
+        error: None,
+        usage: told.map(|(input_tokens, output_tokens)| wasmgate_sdk::hub::Usage {
+            input_tokens,
+            cache_read_tokens: None,
+            cache_write_tokens: None,
+            output_tokens,
+            reasoning_tokens: None,
+            raw: None,
+        }),
+        started_us: 0,
+        first_event_us: Some(1),
+        duration_us: 2,
+    }
+}
+
+#[test]
+fn each_try_costs_what_its_own_model_does() {
+    FakeHost::default().install();
+    let prices = json!({"dear": {"input": 1000, "output": 1000}, "cheap": {"input": 1, "output": 1}});
+    let keys = configure(json!({"prices": prices})).unwrap();
+    let (served, lost) = (tried("cheap", Part::Served, Some((1000, 1000))), tried("dear", Part::Lost, Some((500, 0))));
+    let used = |tries: &[Tried]| {
+        let used = keys.used(tries);
+        (used.tokens, used.usd, used.answered)
+    };
+    assert_eq!(used(&[lost.clone(), served.clone()]), (Some(2500), Some(0.502), true));
+    assert_eq!(used(&[served, tried("unheard-of", Part::Lost, Some((1, 1)))]), (Some(2002), None, true));
+    // Nobody knows what the answer took: what was reserved stays.
+    assert_eq!(used(&[lost.clone(), tried("cheap", Part::Cancelled, None)]), (None, None, true));
+    let untold = Tried { first_event_us: None, ..tried("cheap", Part::Failed, None) };
+    assert_eq!(used(std::slice::from_ref(&untold)), (None, None, false));
+    assert_eq!(used(&[untold, lost]), (Some(500), Some(0.5), false));
+    assert_eq!(used(&[]), (None, None, false));
 }

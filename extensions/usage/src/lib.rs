@@ -1,8 +1,7 @@
 //! The ledger: one row for every request that a dialect accepted, however it ended, and pages that show it.
 //!
-//! Rows are written by `on-complete`, which the host calls exactly once and off the request path. When several providers took tokens (racers that
-//! lost, a try that broke off), `attempts` was called right before and noted what they cost. What is in a row is in `row.rs`, what can be asked of
-//! them in `pages.rs`.
+//! Rows are written by `on-complete`, which the host calls exactly once and off the request path. What is in a row is in `row.rs`, what can be
+//! asked of them in `pages.rs`. Where a request was sent several times, `on-attempts` has noted before what each try took.
 
 mod pages;
 mod query;
@@ -21,6 +20,9 @@ const TABLE: &str = "requests";
 
 /// Whether a key's requests are written; `apikeys` notes it.
 const TRACK: &str = "apikeys.track_usage";
+
+/// Where several tries of a request wait for its end.
+const TRIES: &str = "usage.tries";
 
 /// Where rows can be kept.
 const STORAGES: [&str; 4] = ["redb", "sqlite", "postgres", "memory"];
@@ -71,9 +73,10 @@ impl Extension for Usage {
     }
 
     fn on_attempts(&self, _call: &CallInfo, request: &Request, tries: &[Tried]) {
-        // Of one, `on-complete` knows as much.
-        if self.enabled && tries.iter().filter(|t| t.usage.is_some()).count() > 1 {
-            row::Several::of(tries, &self.prices).note(request);
+        // What a single one took, `on-complete` tells.
+        if self.enabled && tries.len() > 1 {
+            let value = serde_json::to_string(&row::noted(tries)).unwrap_or_default();
+            request.add_note(&Note { key: TRIES.into(), value });
         }
     }
 
@@ -81,7 +84,9 @@ impl Extension for Usage {
         if !self.enabled || request.note(TRACK) == Some(false) {
             return;
         }
-        if let Err(reason) = records::append(TABLE, &[row::of(call, request, outcome, &self.prices)]) {
+        let several = outcome.attempts.len() > 1;
+        let tries: Vec<row::Noted> = if several { request.note(TRIES).unwrap_or_default() } else { Vec::new() };
+        if let Err(reason) = records::append(TABLE, &[row::of(call, request, outcome, &tries, &self.prices)]) {
             log::error(&format!("the request {} is not in the ledger: {reason}", call.request_id));
         }
     }

@@ -19,7 +19,7 @@ const DAY_MS: u64 = 24 * 3600 * 1000;
 const MAX_GROUPS: usize = 200;
 
 /// What is added up.
-const SUMS: [&str; 11] = [
+const SUMS: [&str; 16] = [
     "input_tokens",
     "output_tokens",
     "total_tokens",
@@ -31,6 +31,11 @@ const SUMS: [&str; 11] = [
     "successes",
     "estimates",
     "unpriced",
+    "other_input_tokens",
+    "other_output_tokens",
+    "other_cost_usd",
+    "other_estimated",
+    "other_untold",
 ];
 
 /// Whose rows are shown.
@@ -158,6 +163,10 @@ fn summed(group: &Group, columns: &[(&str, &str)]) -> Map<String, Json> {
     row.insert("cost_usd".into(), if known { sum("cost_usd").into() } else { Json::Null });
     row.insert("requests_without_price".into(), unpriced.into());
     row.insert("requests_estimated".into(), count("estimates"));
+    for name in ["other_input_tokens", "other_output_tokens", "other_estimated", "other_untold"] {
+        row.insert(name.into(), count(name));
+    }
+    row.insert("other_cost_usd".into(), sum("other_cost_usd").into());
     row.insert("average_latency_ms".into(), (sum("latency_ms") / group.count.max(1) as f64).into());
     row
 }

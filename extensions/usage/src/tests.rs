@@ -1,6 +1,7 @@
 //! Rows and pages against a host that is not there.
 
 use serde_json::json;
+use wasmgate_sdk::Part;
 use wasmgate_sdk::hub::Usage as Tokens;
 
 use super::*;
@@ -22,7 +23,7 @@ fn outcome(ending: Ending, tokens: Option<(u64, u64)>, model: &str) -> Outcome {
             cache_write_tokens: None,
             output_tokens,
             reasoning_tokens: None,
-            raw: None,
+            raw: Some("{}".into()),
         }),
         attempts: vec![wasmgate_sdk::Attempt { target, error: None, duration_us: 1 }],
         started_ms: 1_767_182_400_000,
@@ -85,46 +86,6 @@ fn what_is_not_known_is_null_and_what_is_not_told_is_marked() {
 }
 
 #[test]
-fn each_racer_is_paid_for_at_its_own_price_and_an_estimate_is_marked() {
-    let tried = |model: &str, (input_tokens, output_tokens): (u64, u64), told: bool| wasmgate_sdk::Tried {
-        target: Target { provider: "up".into(), model: model.into() },
-        via: vec!["race".into()],
-        number: 0,
-        part: wasmgate_sdk::Part::Lost,
-        error: None,
-        usage: Some(Tokens {
-            input_tokens,
-            cache_read_tokens: None,
-            cache_write_tokens: None,
-            output_tokens,
-            reasoning_tokens: None,
-            raw: told.then(|| "{}".into()),
-        }),
-        started_us: 1,
-        first_event_us: None,
-        duration_us: 1,
-    };
-    let row = |tries: &[wasmgate_sdk::Tried]| {
-        FakeHost::default().install();
-        let ledger = usage(json!({"prices": {"dear": {"input": 10, "output": 20}, "cheap": {"input": 1, "output": 2}}})).unwrap();
-        let request = FakeRequest::new("race");
-        let (call, handle) = (request.call(), request.handle());
-        ledger.on_attempts(&call, &handle, tries);
-        let mut over = outcome(Ending::Success, Some((2000, 150)), "cheap");
-        over.attempts = vec![over.attempts[0].clone(); tries.len()];
-        ledger.on_complete(&call, &handle, &over);
-        page("/usage", "", OPERATOR).1["data"]["rows"][0].clone()
-    };
-    let both = row(&[tried("dear", (1000, 50), true), tried("cheap", (1000, 100), true)]);
-    assert!((both["cost_usd"].as_f64().unwrap() - (1000.0 * 11.0 + 50.0 * 20.0 + 100.0 * 2.0) / 1e6).abs() < 1e-12, "{both}");
-    assert_eq!((&both["total_tokens"], &both["estimated"]), (&json!(2150), &json!(false)));
-    let guessed = row(&[tried("dear", (1000, 0), false), tried("cheap", (1000, 100), true)]);
-    assert!(guessed["cost_usd"].is_number() && guessed["estimated"] == true, "{guessed}");
-    let unpriced = row(&[tried("smol", (1000, 50), true), tried("cheap", (1000, 100), true)]);
-    assert_eq!(unpriced["cost_usd"], Value::Null, "a part of the cost would look like all of it: {unpriced}");
-}
-
-#[test]
 fn a_caller_sees_their_own_rows_and_strangers_none() {
     row(Ending::Success, Some((1, 1)), "m");
     let count = |header| page("/usage", "", header).1["data"]["rows"].as_array().map(Vec::len);
@@ -177,4 +138,85 @@ fn what_is_switched_off_writes_nothing() {
     assert!(FakeHost::current().records.is_empty());
     assert!(usage(json!({"storage": "paper"})).err().unwrap().contains("`usage.storage` is `paper`; there is redb, sqlite"));
     assert!(usage(json!({"enabled": true, "storage": "sqlite", "path": "./cortex_usage.db"})).is_ok());
+}
+
+/// A try of a model, told as `(input, output)`.
+fn tried(number: u32, model: &str, part: Part, began: bool, told: Option<(u64, u64)>) -> Tried {
+    let outcome = outcome(Ending::Success, told, model);
+    Tried {
+        target: Target { provider: "up".into(), model: model.into() },
+        via: vec!["v".into()],
+        number,
+        part,
+        error: None,
+        usage: outcome.usage,
+        started_us: 0,
+        first_event_us: began.then_some(1),
+        duration_us: 2,
+    }
+}
+
+/// The row of a request with these tries, of which a model answered if one is named.
+fn row_of(ending: Ending, served: Option<&str>, tries: &[Tried]) -> Value {
+    FakeHost::default().install();
+    let prices = json!({"dear": {"input": 1000, "output": 1000}, "cheap": {"input": 1, "output": 1}});
+    let ledger = usage(json!({"prices": prices})).unwrap();
+    let mut request = FakeRequest::new("race");
+    ledger.on_attempts(&request.call(), &request.handle(), tries);
+    request.notes.extend(FakeHost::current().notes);
+    let whole = tries.iter().filter_map(|t| t.usage.as_ref()).fold((0, 0), |(i, o), u| (i + u.input_tokens, o + u.output_tokens));
+    let served_by = served.map(|model| Target { provider: "up".into(), model: model.into() });
+    let attempts = tries.iter().map(|t| wasmgate_sdk::Attempt { target: t.target.clone(), error: None, duration_us: 1 }).collect();
+    let outcome = Outcome { served_by, attempts, ..outcome(ending, Some(whole), "unused") };
+    ledger.on_complete(&request.call(), &request.handle(), &outcome);
+    page("/usage", "", OPERATOR).1["data"]["rows"][0].clone()
+}
+
+/// Tokens and cost of the answer, then of the others, and how many told nothing.
+fn books(row: &Value) -> Value {
+    let columns =
+        ["input_tokens", "output_tokens", "cost_usd", "other_input_tokens", "other_output_tokens", "other_cost_usd", "other_untold"];
+    columns.map(|c| row[c].clone()).to_vec().into()
+}
+
+#[test]
+fn what_other_tries_took_stands_beside_the_answer_and_is_never_added_to_it() {
+    let served = tried(1, "cheap", Part::Served, true, Some((1000, 1000)));
+    let lost = tried(0, "dear", Part::Lost, true, Some((500, 1)));
+    let cancelled = tried(2, "dear", Part::Lost, false, None);
+    let refused = tried(3, "dear", Part::Failed, false, None);
+    let row = row_of(Ending::Success, Some("cheap"), &[lost.clone(), served.clone(), cancelled.clone(), refused]);
+    assert_eq!(books(&row), json!([1000, 1000, 0.002, 500, 1, 0.501, 1]), "{row}");
+    assert_eq!((&row["attempts"], &row["total_tokens"], &row["estimated"]), (&json!(4), &json!(2000), &json!(false)));
+    let (_, summary) = page("/usage/summary", "by=status", OPERATOR);
+    let group = &summary["data"]["groups"][0];
+    assert_eq!(books(group), json!([1000, 1000, 0.002, 500, 1, 0.501, 1]), "{group}");
+    // Of two answers of one target the later one was sent. Without a price there is no cost, which is not 0.
+    let first = tried(0, "cheap", Part::Served, true, Some((7, 7)));
+    let unpriced = tried(2, "unheard-of", Part::Lost, true, Some((1, 1)));
+    let row = row_of(Ending::Success, Some("cheap"), &[first, served.clone(), unpriced]);
+    assert_eq!(books(&row), json!([1000, 1000, 0.002, 8, 8, null, 0]), "{row}");
+    // The caller left in the middle of the answer, a loser had told its tokens: they are not taken for the answer's.
+    let left = tried(1, "cheap", Part::Cancelled, true, None);
+    let row = row_of(Ending::Cancelled, Some("cheap"), &[lost.clone(), left, cancelled]);
+    assert_eq!((&row["status"], &row["estimated"], &row["output_tokens"]), (&json!("disconnected"), &json!(true), &Value::Null));
+    assert_eq!((&row["other_input_tokens"], &row["other_untold"]), (&json!(500), &json!(1)), "{row}");
+    // What a provider did not tell, the gateway estimates; the row says of how many.
+    let estimated = |mut tried: Tried| {
+        tried.usage.as_mut().unwrap().raw = None;
+        tried
+    };
+    let guessed = estimated(tried(0, "dear", Part::Lost, true, Some((400, 0))));
+    let row = row_of(Ending::Success, Some("cheap"), &[guessed, served.clone()]);
+    assert_eq!(books(&row), json!([1000, 1000, 0.002, 400, 0, 0.4, 0]), "{row}");
+    assert_eq!((&row["other_estimated"], &row["estimated"]), (&json!(1), &json!(false)), "{row}");
+    let untold = estimated(tried(1, "cheap", Part::Served, true, Some((9, 0))));
+    let row = row_of(Ending::Success, Some("cheap"), &[lost.clone(), untold]);
+    assert_eq!((&row["estimated"], &row["output_tokens"], &row["other_estimated"]), (&json!(true), &Value::Null, &json!(0)), "{row}");
+    // Nobody answered: the last one is in the row, with its target.
+    let broken = tried(0, "dear", Part::Failed, true, Some((500, 0)));
+    let row = row_of(Ending::Error, None, &[broken, tried(1, "cheap", Part::Failed, true, Some((4, 2)))]);
+    assert_eq!(books(&row), json!([4, 2, 6e-6, 500, 0, 0.5, 0]), "{row}");
+    // One try is all there is.
+    assert_eq!(books(&row_of(Ending::Success, Some("cheap"), &[served])), json!([1000, 1000, 0.002, null, null, null, null]));
 }

@@ -28,7 +28,7 @@ use shown::Shown;
 pub use shown::print;
 pub use source::Source;
 use stores::check_storage;
-pub use stores::{LimitsStoreConfig, RecordsConfig, Storage, check_records};
+pub use stores::{KeysConfig, LimitsStoreConfig, RecordsConfig, Storage, check_records};
 
 use crate::extensions::limits::Limits;
 use crate::extensions::outbound::HostRule;
@@ -423,6 +423,16 @@ words! {
 }
 
 words! {
+    /// Where keys and values are kept.
+    pub enum KeysStore {
+        /// In each gateway.
+        Local = "local",
+        /// In PostgreSQL.
+        Postgres = "postgres",
+    }
+}
+
+words! {
     /// Where limits are counted.
     pub enum LimitsStore {
         /// In each gateway.
@@ -757,13 +767,14 @@ fn check_pins(config: &Config, at: &mut Cursor<'_>) {
 pub fn reference() -> String {
     let top = "\nAt the top: `components` (folder of the components), `cache` (folder for compiled code), `default_provider` (where requests go that no \
                extension sent anywhere; the only provider when there is one), and the sections below. Other names belong to extensions.\n";
-    let groups: [(&str, Vec<reader::FieldDoc>); 19] = [
+    let groups: [(&str, Vec<reader::FieldDoc>); 20] = [
         ("server", Server::fields()),
         ("server.tls", Tls::fields()),
         ("server.cors", Cors::fields()),
         ("auth", Auth::fields()),
         ("logging", Logging::fields()),
         ("storage", Storage::fields()),
+        ("storage.keys", KeysConfig::fields()),
         ("storage.records", RecordsConfig::fields()),
         ("storage.limits", LimitsStoreConfig::fields()),
         ("deploy", Deploy::fields()),

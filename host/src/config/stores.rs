@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::reader::Cursor;
-use super::{LimitsStore, RecordsStore, Secret, WhenAway, WhenFull};
+use super::{KeysStore, LimitsStore, RecordsStore, Secret, WhenAway, WhenFull};
 use crate::section;
 
 section! {
@@ -16,10 +16,24 @@ section! {
         retain_records: Duration = Duration::from_secs(90 * 24 * 3600),
         /// Longest time from an accepted write to where it lasts: what a killed process loses at most.
         flush_interval: Duration = Duration::from_millis(200),
+        /// Where keys and values are kept.
+        keys: KeysConfig = KeysConfig::default(),
         /// Where rows are kept.
         records: RecordsConfig = RecordsConfig::default(),
         /// Where limits on rates are counted.
         limits: LimitsStoreConfig = LimitsStoreConfig::default(),
+    }
+}
+
+section! {
+    /// Where keys and values are kept: API keys that were made while the gateway runs, budgets, whatever extensions remember.
+    pub struct KeysConfig {
+        /// `local`: in the file of `storage.path`, or in memory. `postgres`: several gateways share them.
+        r#type: KeysStore = KeysStore::Local,
+        /// Where PostgreSQL is. Without it, where `records` are.
+        url: Option<Secret> = None,
+        /// How often a gateway asks what others changed. A change is known everywhere within this and `storage.flush_interval`.
+        refresh: Duration = Duration::from_secs(1),
     }
 }
 
@@ -55,6 +69,14 @@ section! {
     }
 }
 
+impl Storage {
+    /// Where PostgreSQL is, if keys are in it.
+    pub fn keys_url(&self) -> Option<&Secret> {
+        let rows = self.records.url.as_ref().filter(|_| self.records.store(self) == RecordsStore::Postgres);
+        self.keys.url.as_ref().or(rows)
+    }
+}
+
 impl RecordsConfig {
     /// Where rows are kept.
     pub fn store(&self, storage: &Storage) -> RecordsStore {
@@ -73,6 +95,19 @@ pub fn check_storage(storage: &Storage, at: &mut Cursor<'_>) {
     let Some(mut at) = at.member("storage") else { return };
     if let Some(mut at) = at.member("records") {
         check_records(storage, &mut at);
+    }
+    if let Some(mut at) = at.member("keys") {
+        let KeysConfig { r#type, url, refresh } = &storage.keys;
+        if refresh.is_zero() {
+            at.error("`refresh` is 0, and then the database would be asked without a pause; set for example `1s`.".into());
+        }
+        // The section of an extension may still say where rows are.
+        let elsewhere = *r#type == KeysStore::Postgres && url.is_none();
+        if !elsewhere {
+            check_url(&mut at, url.as_ref(), *r#type == KeysStore::Postgres, r#type.word(), &|url| {
+                crate::storage::parse_url(url).map(drop)
+            });
+        }
     }
     if let Some(mut at) = at.member("limits") {
         let LimitsStoreConfig { r#type, url, timeout, .. } = &storage.limits;
@@ -106,7 +141,7 @@ pub fn check_records(storage: &Storage, at: &mut Cursor<'_>) {
     if *queue == 0 {
         at.error("`queue` is 0, and then no row could ever be written; set at least 1.".into());
     }
-    check_url(at, url.as_ref(), store == RecordsStore::Postgres, store.word(), &|url| crate::storage::records::parse_url(url).map(drop));
+    check_url(at, url.as_ref(), store == RecordsStore::Postgres, store.word(), &|url| crate::storage::parse_url(url).map(drop));
 }
 
 fn check_url(at: &mut Cursor<'_>, url: Option<&Secret>, wanted: bool, store: &str, parse: &dyn Fn(&str) -> Result<(), String>) {

@@ -208,8 +208,8 @@ impl Extension {
     /// `attempts`.
     pub async fn on_attempts(self: &Arc<Self>, exchange: &Arc<Exchange>, call: &CallInfo, tries: &[Tried]) -> HookResult<()> {
         let mut lease = self.check_out().await?;
-        lease.record_of(Hook::Attempts, 0, exchange, || Given::Attempts { call: call.clone(), tries: tries.to_vec() });
-        let (instance, bounds) = lease.begin(Hook::Attempts, 0, Some(exchange.into()));
+        lease.record_of(Hook::Attempts, exchange.size(), exchange, || Given::Attempts { call: call.clone(), tries: tries.to_vec() });
+        let (instance, bounds) = lease.begin(Hook::Attempts, exchange.size(), Some(exchange.into()));
         let result = bounds.run(instance.on_attempts(exchange.into(), call, tries)).await;
         settle(lease, &exchange.trace, Hook::Attempts, result)
     }
@@ -217,8 +217,8 @@ impl Extension {
     /// `on-complete`.
     pub async fn on_complete(self: &Arc<Self>, exchange: &Arc<Exchange>, call: &CallInfo, outcome: &Outcome) -> HookResult<()> {
         let mut lease = self.check_out().await?;
-        lease.record_of(Hook::OnComplete, 0, exchange, || Given::OnComplete { call: call.clone(), outcome: outcome.clone() });
-        let (instance, bounds) = lease.begin(Hook::OnComplete, 0, Some(exchange.into()));
+        lease.record_of(Hook::OnComplete, exchange.size(), exchange, || Given::OnComplete { call: call.clone(), outcome: outcome.clone() });
+        let (instance, bounds) = lease.begin(Hook::OnComplete, exchange.size(), Some(exchange.into()));
         let result = bounds.run(instance.on_complete(exchange.into(), call, outcome)).await;
         settle(lease, &exchange.trace, Hook::OnComplete, result)
     }

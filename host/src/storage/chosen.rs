@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use crate::config::problems::Problem;
 use crate::config::reader::Cursor;
-use crate::config::{Config, RecordsConfig, RecordsStore, Secret, Source};
+use crate::config::{Config, KeysStore, RecordsConfig, RecordsStore, Secret, Source};
 use crate::extensions::Candidate;
 
 /// Settings of such a section that are the host's.
@@ -40,6 +40,15 @@ pub fn choose(config: &mut Config, candidates: &[Candidate], source: &Source, pr
         }
         config.storage.records = RecordsConfig { r#type: Some(store), path, url, ..config.storage.records.clone() };
         crate::config::check_records(&config.storage, &mut at);
+    }
+    // Only now it is known where rows are.
+    let mut root = Cursor { source, value: &source.value, path: String::new(), problems };
+    if config.storage.keys.r#type == KeysStore::Postgres
+        && config.storage.keys_url().is_none()
+        && let Some(mut storage) = root.member("storage")
+        && let Some(mut at) = storage.member("keys")
+    {
+        at.error("`postgres` needs a `url`, or rows that are in PostgreSQL too.".into());
     }
 }
 
@@ -91,6 +100,10 @@ mod tests {
         );
         check("usage:\n  storage: sqlite\n", &["gateway.yaml:2: error: `usage`: rows in `sqlite` need a file: set `path`"]);
         check("usage:\n  path: x.db\n", &["gateway.yaml:2: error: `usage`: `path` and `url` say where rows are kept, and `storage` must"]);
+        let shared = "storage: {keys: {type: postgres}}\n";
+        check(shared, &["gateway.yaml:2: error: `storage.keys`: `postgres` needs a `url`, or rows that are in PostgreSQL too"]);
+        let config = check(&format!("usage: {{storage: postgres, url: \"postgres://h/d\"}}\n{shared}"), &[]);
+        assert_eq!(config.storage.keys_url().unwrap().expose(), "postgres://h/d");
         let both = "usage: {storage: sqlite, path: a.db}\nstorage: {records: {type: memory}}\n";
         let config = check(both, &["gateway.yaml:2: warning: `usage`: `storage` is not used"]);
         assert_eq!(config.storage.records.r#type, Some(RecordsStore::Memory));

@@ -46,6 +46,18 @@ fn cost(key: &Key, value: &[u8]) -> usize {
 }
 
 impl MemoryKv {
+    /// Removes all keys but these.
+    pub fn retain(&self, keep: impl Fn(&Key) -> bool) {
+        let Inner { map, sizes } = &mut *self.lock();
+        map.retain(|key, value| {
+            let kept = keep(key);
+            if !kept && let Some(size) = sizes.get_mut(&key.namespace) {
+                *size -= cost(key, value);
+            }
+            kept
+        });
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,13 +1,15 @@
 //! What outlives a request: the key-value store, the rows and the rate counters of extensions, each in its own namespace.
 //!
-//! Nothing on a request's path waits for a disk or a database to write: a thread writes in batches what waits. Keys are read from memory;
-//! only rows are read from where they are stored. Limits that several gateways keep together are the exception: Redis is asked, in bounded time.
+//! Nothing on a request's path waits for a disk or a database to write: a thread writes in batches what waits. Keys are read from memory,
+//! also where several gateways share them; only rows are read from where they are stored. Limits that several gateways keep together are the exception: Redis is asked, in bounded time.
 
 mod chosen;
 pub mod limits;
 mod memory;
+mod postgres;
 pub mod records;
 mod redb;
+mod shared;
 mod writer;
 
 use std::path::Path;
@@ -19,9 +21,10 @@ use anyhow::Context as _;
 pub use chosen::choose;
 pub use limits::Limits;
 pub use memory::MemoryKv;
+pub use postgres::parse_url;
 pub use records::{MemoryRecords, Records};
 
-use crate::config::{LimitsStore, RecordsStore, Storage};
+use crate::config::{KeysStore, LimitsStore, RecordsStore, Secret, Storage};
 use crate::virtual_providers::Performance;
 
 /// A key: the extension's namespace, its bucket, its key.
@@ -110,9 +113,14 @@ pub struct Store {
 pub fn open(config: &Storage) -> anyhow::Result<Store> {
     let mut own = None;
     let kept_with_keys = config.records.kept_with_keys();
-    let kv: Arc<dyn Kv> = match &config.path {
-        None => Arc::new(MemoryKv::default()),
-        Some(path) => {
+    let kv: Arc<dyn Kv> = match (config.keys.r#type, &config.path) {
+        (KeysStore::Postgres, _) => {
+            let url = config.keys_url().map_or("", Secret::expose);
+            let opened = shared::SharedKv::open(url, config.flush_interval, config.keys.refresh);
+            Arc::new(opened.context("`storage.keys.url`")?)
+        }
+        (KeysStore::Local, None) => Arc::new(MemoryKv::default()),
+        (KeysStore::Local, Some(path)) => {
             let File { keys, rows, database, writer } = file(path, config, true, kept_with_keys)?;
             own = rows.map(|rows| records::RedbRecords::new(rows, database, Arc::clone(&writer)));
             Arc::new(redb::RedbKv::new(keys.context("keys are read")?, writer))

@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How often there is something to do when nobody wakes the writer: what is too old is deleted then.
+/// How often there is something to do when nobody wakes the writer and the work says nothing else: what is too old is deleted then.
 const IDLE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Longest pause after a failure.
@@ -26,6 +26,10 @@ const FLUSH_BATCHES: usize = 1_000;
 pub trait Work: Send {
     /// Writes one batch of what waits. True when there is more.
     fn write(&mut self) -> anyhow::Result<bool>;
+    /// How long there is nothing to do when nobody wakes the writer.
+    fn idle(&self) -> Duration {
+        IDLE_INTERVAL
+    }
 }
 
 /// What the thread is told.
@@ -107,7 +111,7 @@ struct State {
 
 impl State {
     fn run(&mut self, inbox: &Receiver<Order>) {
-        let mut due = Instant::now() + IDLE_INTERVAL;
+        let mut due = Instant::now() + self.work.idle();
         loop {
             let mut answer = None;
             match inbox.recv_timeout(due.saturating_duration_since(Instant::now())) {
@@ -138,7 +142,7 @@ impl State {
     /// How long until the next attempt, if nobody wakes the thread.
     fn pause(&self, wrote: Wrote) -> Duration {
         match wrote {
-            Wrote::All => IDLE_INTERVAL,
+            Wrote::All => self.work.idle(),
             Wrote::NotAll => self.interval.min(Duration::from_millis(1)),
             Wrote::Nothing => self.interval.saturating_mul(1 << self.failures.min(10)).min(LONGEST_PAUSE.max(self.interval)),
         }

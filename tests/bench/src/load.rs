@@ -43,7 +43,7 @@ pub struct Options {
     #[arg(long, default_value_t = 60)]
     seconds: u64,
     /// The caller's key.
-    #[arg(long, default_value = "bench-key")]
+    #[arg(long, default_value = "bench-key-with-enough-characters")]
     key: String,
 }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 
 use super::{command, folder, program, signal, unpacked, wait_until_ready};
@@ -55,6 +55,27 @@ impl Postgres {
         }
     }
 
+    /// Nothing of the server runs until [`Postgres::resume`], but its connections stay.
+    pub fn pause(&self) {
+        // The server itself first, so that it begins no process after we looked.
+        self.signal_all(Signal::STOP);
+    }
+
+    /// It goes on where it was.
+    pub fn resume(&self) {
+        self.signal_all(Signal::CONT);
+    }
+
+    /// The server, and each process that it started for a connection or for work of its own.
+    fn signal_all(&self, kind: Signal) {
+        let server = self.child.as_ref().expect("it runs");
+        signal(server, kind);
+        for process in children(server.id()) {
+            // Some end by themselves meanwhile.
+            let _ = rustix::process::kill_process(process, kind);
+        }
+    }
+
     /// An empty database, and its address.
     pub fn database(&self, name: &str) -> String {
         let made = self.command("createdb").args(["--username=postgres", "--host"]).arg(self.folder.path()).arg(name).output();
@@ -85,6 +106,18 @@ impl Drop for Postgres {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// The processes that were started by one.
+fn children(parent: u32) -> Vec<Pid> {
+    let all = std::fs::read_dir("/proc").expect("Linux").filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
+    let is_child = |id: &i32| {
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+        // `ID (NAME) STATE PARENT …`, and a name may have spaces.
+        let of = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse::<u32>().ok());
+        of == Some(parent)
+    };
+    all.filter(is_child).filter_map(Pid::from_raw).collect()
 }
 
 /// The folder of the newest version's programs.

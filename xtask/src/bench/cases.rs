@@ -69,7 +69,17 @@ const ANTHROPIC: Entry = extension("anthropic-api");
 const ROUTING: Entry = extension("routing");
 /// The limits are never reached: what is measured is that they are looked at.
 const METERS: Entry = fixture("meters", "meters", "{limit: 1000000000}");
-const GOVERNS: Entry = fixture("governs", "governs", "{keys: [bench-key], limit: 1000000000}");
+const GOVERNS: Entry = fixture("governs", "governs", "{keys: [bench-key-with-enough-characters], limit: 1000000000}");
+/// As in `configs/cortex.yaml`: a limit of tokens makes it read the conversation.
+const APIKEYS: Entry = Entry {
+    config: "{api_keys: [{key: bench-key-with-enough-characters, name: bench, denied_models: [\"o1-*\"], rate_limit_rpm: 1000000000, rate_limit_tpm: 1000000000, max_parallel_requests: 100000}]}",
+    ..extension("apikeys")
+};
+const APIKEYS_WITHOUT_TOKENS: Entry = Entry {
+    config: "{api_keys: [{key: bench-key-with-enough-characters, name: bench, denied_models: [\"o1-*\"], rate_limit_rpm: 1000000000, max_parallel_requests: 100000}]}",
+    ..extension("apikeys")
+};
+const USAGE: Entry = extension("usage");
 const REDACTS: Entry = fixture("redacts", "redacts", "{}");
 
 const fn extension(name: &'static str) -> Entry {
@@ -108,8 +118,13 @@ static FIVE_FILTERS: Setup = setup(
     &[OPENAI, passes("passes"), passes("passes-2"), passes("passes-3"), passes("passes-4"), passes("passes-5")],
 );
 static WITH_REDACTS: Setup = setup("dialect, `redacts`", &[OPENAI, REDACTS]);
-/// Both dialects, and in the place of keys, limits and ledger what does their work. Three before-generate hooks, two on-complete hooks.
-static GOVERNED: Setup = setup("governed (5 extensions)", &[OPENAI, ANTHROPIC, ROUTING, GOVERNS, METERS]);
+static WITH_APIKEYS: Setup = setup("dialect, `apikeys`", &[OPENAI, APIKEYS]);
+static WITH_USAGE: Setup = setup("dialect, `usage`", &[OPENAI, USAGE]);
+/// Both dialects, and in the place of keys, limits and ledger fixtures that do a little of their work.
+static FIXTURES: Setup = setup("5 extensions, of them two fixtures", &[OPENAI, ANTHROPIC, ROUTING, GOVERNS, METERS]);
+/// Cortex: keys with limits of requests, tokens and parallel requests, aliases, and a ledger on a disk.
+static GOVERNED: Setup = setup("governed (5 extensions)", &[OPENAI, ANTHROPIC, ROUTING, APIKEYS, USAGE]);
+static WITHOUT_TOKENS: Setup = setup("governed, no limit of tokens", &[OPENAI, ANTHROPIC, ROUTING, APIKEYS_WITHOUT_TOKENS, USAGE]);
 
 const fn case(setup: &'static Setup) -> Case {
     Case { server: Server::Gateway(setup), aim: None }
@@ -143,6 +158,10 @@ pub static WORKS: &[Work] = &[
             case(&WITH_METERS),
             case(&WITH_GOVERNS),
             case(&ONE_FILTER),
+            case(&WITH_APIKEYS),
+            case(&WITH_USAGE),
+            case(&FIXTURES),
+            aimed(&WITHOUT_TOKENS, 1.5),
             aimed(&GOVERNED, 1.5),
         ],
         ..unary(800)
@@ -182,8 +201,8 @@ pub static WORKS: &[Work] = &[
     Work { name: FIRST_EVENT, chunks: Some(5), requests: 3_000, cases: MANY, ..stream(1) },
 ];
 
-const SIZES: &[Case] = &[FLOOR, case(&DIALECT), case(&GOVERNED)];
-const LARGE_SIZES: &[Case] = &[FLOOR, case(&DIALECT), aimed(&GOVERNED, 1.15)];
+const SIZES: &[Case] = &[FLOOR, case(&DIALECT), case(&WITHOUT_TOKENS), case(&GOVERNED)];
+const LARGE_SIZES: &[Case] = &[FLOOR, case(&DIALECT), aimed(&WITHOUT_TOKENS, 1.15), aimed(&GOVERNED, 1.15)];
 const MANY: &[Case] = &[FLOOR, case(&DIALECT), case(&GOVERNED)];
 
 const fn unary(bytes: usize) -> Work {

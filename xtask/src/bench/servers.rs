@@ -151,10 +151,16 @@ impl<'a> Site<'a> {
     }
 
     fn write_config(&self, setup: &Setup, port: u16, upstream: &str) -> Result<PathBuf> {
+        // What waits to be written goes to a disk, as an operator's would.
+        let store = self.repo.target("bench/store.redb");
+        if store.exists() {
+            fs::remove_file(&store).with_context(|| format!("removing {}", store.display()))?;
+        }
         let mut text = format!(
-            "server: {{port: {port}}}\nlogging: {{level: {}}}\ncache: \"{}\"\nproviders:\n  upstream: {{type: openai, base_url: \"{upstream}/v1\", api_key: bench-upstream-key}}\ndefault_provider: upstream\nextensions:\n",
+            "server: {{port: {port}}}\nlogging: {{level: {}}}\ncache: \"{}\"\nstorage: {{path: \"{}\"}}\nproviders:\n  upstream: {{type: openai, base_url: \"{upstream}/v1\", api_key: bench-upstream-key}}\ndefault_provider: upstream\nextensions:\n",
             setup.log,
             self.repo.target("bench/cache").display(),
+            store.display(),
         );
         for entry in setup.extensions {
             let component = self.component(entry)?;

@@ -150,6 +150,15 @@ mod tests {
     }
 
     #[test]
+    fn a_dated_name_has_a_price_of_its_own_where_it_is_listed() {
+        let prices = Prices::new(BTreeMap::new()).unwrap();
+        let input = |model: &str| prices.find("openai", model).unwrap().input;
+        assert_eq!((input("gpt-4o-2024-05-13"), input("gpt-4o-2024-08-06"), input("gpt-4o")), (5.0, 2.5, 2.5));
+        // The list's version is the day that it was made.
+        assert_eq!(undated(&format!("m-{}", prices.version())), "m");
+    }
+
+    #[test]
     fn cached_tokens_are_billed_once() {
         let price = Price { input: 3.0, cache_read: Some(0.3), cache_write: Some(3.75), output: 15.0 };
         for (usage, expect) in [

@@ -59,7 +59,7 @@ impl<S: Sink> Batches<S> {
 
     fn write_batch(&mut self) -> anyhow::Result<()> {
         self.sink.prepare(&self.waiting)?;
-        let (rows, _) = self.waiting.take(BATCH_ROWS);
+        let (rows, _) = self.waiting.take(BATCH_ROWS.min(self.waiting.half()));
         if rows.is_empty() { Ok(()) } else { self.sink.write(&rows) }
     }
 }

@@ -16,7 +16,7 @@ mod waiting;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub use memory::MemoryRecords;
-pub use postgres::{PostgresRecords, parse_url};
+pub use postgres::PostgresRecords;
 pub use redb::{RedbRecords, RowSource};
 pub use sqlite::SqliteRecords;
 pub use waiting::Bounds;

@@ -6,82 +6,38 @@
 //! What is absent: nothing here runs on the runtime that serves requests. There is one thread for the connections, and one that writes.
 
 use std::collections::VecDeque;
-use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, bail};
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod};
-use tokio::runtime::{Handle, Runtime};
-use tokio_postgres::config::SslMode;
+use anyhow::Context as _;
+use deadpool_postgres::Object;
+use tokio::runtime::Runtime;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Config, NoTls};
-use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::batches::{Batches, Sink};
 use super::row::{self, Fields, Position};
 use super::scan::{self, Scan, Span, Visit};
 use super::waiting::{Bounds, Tables, Waiting, merge};
 use super::{Comparison, FieldValue, Filter, Group, Grouping, Health, Page, Records, RecordsError, Row, Selection};
+use crate::storage::postgres::{Database, told};
 use crate::storage::writer::Writer;
-
-/// Steps from an empty schema to what this gateway expects; `wasmgate_schema` counts those that were taken. Only ever add to them.
-const MIGRATIONS: [&str; 1] = ["
-    CREATE TABLE wasmgate_records (
-        namespace text NOT NULL,
-        tbl text NOT NULL,
-        at_ms bigint NOT NULL,
-        number bigint NOT NULL,
-        row bytea NOT NULL,
-        fields jsonb NOT NULL,
-        PRIMARY KEY (namespace, tbl, at_ms, number)
-    );
-    CREATE INDEX wasmgate_records_fields ON wasmgate_records USING gin (fields jsonb_path_ops);
-    CREATE TABLE wasmgate_record_tables (namespace text NOT NULL, tbl text NOT NULL, PRIMARY KEY (namespace, tbl));
-    CREATE SEQUENCE wasmgate_sessions;
-"];
-
-/// Gateways that start together take turns in preparing the schema: the name of a lock among them.
-const SCHEMA_LOCK: i64 = 0x7761_736d_6761_7465;
-
-/// Connections at once: one writes, others read.
-const CONNECTIONS: usize = 5;
-
-/// How long a connection may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How long one statement may take.
-const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Rows that are read at once: few first, because many pages are short.
 const CHUNKS: std::ops::RangeInclusive<i64> = 128..=4096;
-
-/// Reads a URL or a list of `name=value`. An error does not repeat it: it may hold a password.
-pub fn parse_url(url: &str) -> Result<Config, String> {
-    let config: Config = url.parse().map_err(|e: tokio_postgres::Error| {
-        let reason = std::error::Error::source(&e).map_or_else(|| e.to_string(), ToString::to_string);
-        format!("it is no address of PostgreSQL: {reason}. Expected `postgres://USER:PASSWORD@HOST:PORT/DATABASE`")
-    })?;
-    if config.get_hosts().is_empty() {
-        return Err("it names no host. Expected `postgres://USER:PASSWORD@HOST:PORT/DATABASE`".into());
-    }
-    Ok(config)
-}
 
 /// The rows.
 pub struct PostgresRecords {
     waiting: Arc<Waiting>,
     /// Dropped first: it writes what is left, and needs the others for it.
     writer: Option<Writer>,
-    database: Database,
+    stored: Stored,
     runtime: Option<Runtime>,
 }
 
-/// The connections, for threads that may wait.
+/// The tables.
 #[derive(Clone)]
-struct Database {
-    pool: Pool,
-    handle: Handle,
+struct Stored {
+    database: Database,
     /// The schema is what this gateway expects, and this process has a session.
     begun: Arc<Mutex<bool>>,
 }
@@ -89,31 +45,16 @@ struct Database {
 impl PostgresRecords {
     /// Rows older than `retain` are deleted. Whether the database is there is seen by the writer's thread.
     pub fn open(url: &str, retain: Option<Duration>, bounds: Bounds, interval: Duration) -> anyhow::Result<Self> {
-        let mut config = parse_url(url).map_err(|reason| anyhow!(reason))?;
-        if config.get_application_name().is_none() {
-            config.application_name("wasmgate");
-        }
-        config.connect_timeout(CONNECT_TIMEOUT);
-        let shown = shown(&config);
-        let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let manager = if config.get_ssl_mode() == SslMode::Require {
-            Manager::from_config(config, tls()?, recycling)
-        } else {
-            // What does not have to be encrypted would not be verified either.
-            config.ssl_mode(SslMode::Disable);
-            Manager::from_config(config, NoTls, recycling)
-        };
-        let pool = Pool::builder(manager).max_size(CONNECTIONS).runtime(deadpool_postgres::Runtime::Tokio1);
-        let pool = pool.wait_timeout(Some(CONNECT_TIMEOUT)).create_timeout(Some(CONNECT_TIMEOUT)).build()?;
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("postgres").enable_all().build()?;
-        let database = Database { pool, handle: runtime.handle().clone(), begun: Arc::default() };
+        let (database, runtime) = Database::open(url)?;
+        let shown = database.shown().to_owned();
+        let stored = Stored { database, begun: Arc::default() };
         let waiting = Arc::new(Waiting::new(bounds, [], 0));
-        let sink = PostgresSink { database: database.clone() };
+        let sink = PostgresSink { stored: stored.clone() };
         let work = Batches::new(Arc::clone(&waiting), sink, retain);
         let writer = Writer::start(shown, interval, Box::new(work))?;
         // Tables that are there already, and a wrong address, are seen before the first row.
         writer.wake();
-        Ok(Self { waiting, writer: Some(writer), database, runtime: Some(runtime) })
+        Ok(Self { waiting, writer: Some(writer), stored, runtime: Some(runtime) })
     }
 }
 
@@ -131,53 +72,7 @@ impl Drop for PostgresRecords {
     }
 }
 
-/// Where the database is, without what is secret.
-fn shown(config: &Config) -> String {
-    use tokio_postgres::config::Host;
-    let hosts = config.get_hosts().iter().map(|host| match host {
-        Host::Tcp(name) => name.clone(),
-        Host::Unix(path) => path.display().to_string(),
-    });
-    format!("postgres {}/{}", hosts.collect::<Vec<_>>().join(","), config.get_dbname().unwrap_or_default())
-}
-
-/// Verified against the certificates of the system, or those of `SSL_CERT_FILE`.
-fn tls() -> anyhow::Result<MakeRustlsConnect> {
-    let (tls, skipped) = MakeRustlsConnect::with_native_certs()
-        .map_err(|errors| anyhow!("there are no certificates to verify PostgreSQL's with: {}", listed(&errors)))?;
-    if !skipped.is_empty() {
-        tracing::warn!(skipped = listed(&skipped), "some of the system's certificates cannot be read");
-    }
-    Ok(tls)
-}
-
-fn listed(errors: &[impl std::fmt::Display]) -> String {
-    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
-}
-
-/// An error with what the server said, which its own text leaves out.
-fn told(error: tokio_postgres::Error) -> anyhow::Error {
-    match error.as_db_error() {
-        Some(said) => anyhow!("{} ({})", said.message(), said.code().code()),
-        None => error.into(),
-    }
-}
-
-impl Database {
-    /// Runs something with a connection, in bounded time. A connection whose answer did not come is not used again.
-    fn with<T, F: Future<Output = anyhow::Result<T>>>(&self, work: impl FnOnce(Arc<Object>) -> F) -> anyhow::Result<T> {
-        self.handle.block_on(async {
-            let client = Arc::new(self.pool.get().await.map_err(|e| anyhow!("no connection: {}", chain(&e)))?);
-            let done = tokio::time::timeout(STATEMENT_TIMEOUT, work(Arc::clone(&client))).await;
-            if done.is_err()
-                && let Some(client) = Arc::into_inner(client)
-            {
-                drop(Object::take(client));
-            }
-            done.with_context(|| format!("it took longer than {} s", STATEMENT_TIMEOUT.as_secs()))?
-        })
-    }
-
+impl Stored {
     /// Brings the schema to what this gateway expects and gives the rows that wait their numbers. Whoever comes first does it, to read or to
     /// write: rows without a session's number would be shown before older ones of the same time.
     fn begin(&self, waiting: &Waiting) -> anyhow::Result<()> {
@@ -185,18 +80,10 @@ impl Database {
         if *begun {
             return Ok(());
         }
-        self.with(|client| async move {
-            client.batch_execute("BEGIN").await.map_err(told)?;
-            let migrated = migrate(&client).await;
-            let end = if migrated.is_ok() { "COMMIT" } else { "ROLLBACK" };
-            client.batch_execute(end).await.map_err(told)?;
-            migrated
-        })?;
-        let session = self.with(|client| async move {
-            Ok(client.query_one("SELECT nextval('wasmgate_sessions')", &[]).await.map_err(told)?.try_get::<_, i64>(0)?)
-        })?;
+        self.database.migrate()?;
+        let session = self.database.session()?;
         let tables = self.tables()?;
-        waiting.begin_session(u64::try_from(session)?);
+        waiting.begin_session(session);
         waiting.know_tables(tables);
         *begun = true;
         Ok(())
@@ -204,41 +91,11 @@ impl Database {
 
     /// All tables of all namespaces.
     fn tables(&self) -> anyhow::Result<Vec<(String, String)>> {
-        self.with(|client| async move {
+        self.database.with(|client| async move {
             let rows = client.query("SELECT namespace, tbl FROM wasmgate_record_tables", &[]).await.map_err(told)?;
             Ok(rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<Result<Vec<_>, tokio_postgres::Error>>()?)
         })
     }
-}
-
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |e| e.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
-}
-
-async fn migrate(client: &Object) -> anyhow::Result<()> {
-    client.execute("SELECT pg_advisory_xact_lock($1)", &[&SCHEMA_LOCK]).await.map_err(told)?;
-    // Whoever may not make tables can still use those that are there.
-    let there: bool = client.query_one("SELECT to_regclass('wasmgate_schema') IS NOT NULL", &[]).await.map_err(told)?.try_get(0)?;
-    if !there {
-        client.batch_execute("CREATE TABLE wasmgate_schema (version integer NOT NULL)").await.map_err(told)?;
-    }
-    let row = client.query_opt("SELECT version FROM wasmgate_schema", &[]).await.map_err(told)?;
-    let version = row.map(|row| row.try_get::<_, i32>(0)).transpose()?.unwrap_or(0);
-    let Some(steps) = usize::try_from(version).ok().and_then(|v| MIGRATIONS.get(v..)) else {
-        bail!("its schema has version {version}, and this gateway knows none after {}: it was written by a newer one", MIGRATIONS.len());
-    };
-    if steps.is_empty() {
-        return Ok(());
-    }
-    for step in steps {
-        client.batch_execute(step).await.map_err(told)?;
-    }
-    client.batch_execute("DELETE FROM wasmgate_schema").await.map_err(told)?;
-    let version = i32::try_from(MIGRATIONS.len()).unwrap_or(i32::MAX);
-    client.execute("INSERT INTO wasmgate_schema VALUES ($1)", &[&version]).await.map_err(told)?;
-    Ok(())
 }
 
 /// Numbers of the database have a sign; those of rows are never so great.
@@ -248,12 +105,12 @@ fn signed(number: u64) -> i64 {
 
 /// What the writer's thread uses.
 struct PostgresSink {
-    database: Database,
+    stored: Stored,
 }
 
 impl Sink for PostgresSink {
     fn prepare(&mut self, waiting: &Waiting) -> anyhow::Result<()> {
-        self.database.begin(waiting)
+        self.stored.begin(waiting)
     }
 
     fn write(&mut self, rows: &Tables) -> anyhow::Result<()> {
@@ -272,7 +129,7 @@ impl Sink for PostgresSink {
             }
         }
         let (namespaces, tables) = (&namespaces, &tables);
-        self.database.with(|client| async move {
+        self.stored.database.with(|client| async move {
             // One statement is one transaction.
             let insert = "WITH rows AS (SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bytea[], $6::text[])
                     AS r(namespace, tbl, at_ms, number, row, fields)),
@@ -286,7 +143,7 @@ impl Sink for PostgresSink {
 
     fn expire(&mut self, namespace: &str, table: &str, cutoff: u64, most: usize) -> anyhow::Result<usize> {
         let (cutoff, most) = (signed(cutoff), signed(most as u64));
-        let deleted = self.database.with(|client| async move {
+        let deleted = self.stored.database.with(|client| async move {
             let delete = "DELETE FROM wasmgate_records WHERE (namespace, tbl, at_ms, number) IN (SELECT namespace, tbl, at_ms, number
                 FROM wasmgate_records WHERE namespace = $1 AND tbl = $2 AND at_ms < $3 ORDER BY at_ms, number LIMIT $4)";
             let delete = client.prepare_cached(delete).await.map_err(told)?;
@@ -318,7 +175,7 @@ fn must_contain(filters: &[Filter]) -> Option<String> {
 
 impl Scan for PostgresRecords {
     fn visit(&self, span: Span<'_>, each: &mut Visit<'_>) -> Result<(), RecordsError> {
-        self.database.begin(&self.waiting).map_err(unreadable)?;
+        self.stored.begin(&self.waiting).map_err(unreadable)?;
         // In this order: what is written in between is in both, and counts once.
         let waiting = self.waiting.within(&span);
         let contained = must_contain(span.filters);
@@ -328,7 +185,8 @@ impl Scan for PostgresRecords {
             if chunk.is_empty()
                 && let Some((below, most)) = rest.take()
             {
-                chunk = self.database.with(|client| chunk_of(client, span, below, most, contained.as_deref())).map_err(unreadable)?;
+                chunk =
+                    self.stored.database.with(|client| chunk_of(client, span, below, most, contained.as_deref())).map_err(unreadable)?;
                 if chunk.len() as i64 == most {
                     rest = chunk.back().map(|(last, _)| (*last, (most * 4).min(*CHUNKS.end())));
                 }
@@ -383,8 +241,8 @@ impl Records for PostgresRecords {
     }
 
     fn tables(&self) -> Result<Vec<(String, String)>, RecordsError> {
-        self.database.begin(&self.waiting).map_err(unreadable)?;
-        self.waiting.know_tables(self.database.tables().map_err(unreadable)?);
+        self.stored.begin(&self.waiting).map_err(unreadable)?;
+        self.waiting.know_tables(self.stored.tables().map_err(unreadable)?);
         Ok(self.waiting.tables())
     }
 
@@ -400,16 +258,6 @@ impl Records for PostgresRecords {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn addresses_are_read_and_not_repeated() {
-        assert!(parse_url("postgres://u:secret@h:5433/d?sslmode=require").is_ok());
-        assert!(parse_url("host=/run/postgresql dbname=d").is_ok());
-        for wrong in ["", "postgres://u:secret@h:port/d", "redis://u:secret@h", "postgres:///d"] {
-            let reason = parse_url(wrong).unwrap_err();
-            assert!(reason.contains("Expected `postgres://") && !reason.contains("secret"), "{wrong}: {reason}");
-        }
-    }
 
     #[test]
     fn the_index_is_asked_for_equal_texts_only() {

@@ -145,6 +145,11 @@ impl Waiting {
         if refused { Err(RecordsError::Busy(share.0)) } else { Ok(()) }
     }
 
+    /// Half of what may wait. A batch that cannot be written has no more, so that there is always something older to forget for a newer row.
+    pub fn half(&self) -> usize {
+        (self.bounds.rows / 2).max(1)
+    }
+
     /// The next batch, of at most so many rows if nothing of it failed before, and the last number that was given to a row. What
     /// is taken waits until it is [`settled`](Self::settled).
     pub fn take(&self, most: usize) -> (Arc<Tables>, u64) {
