@@ -230,7 +230,7 @@ async fn bad_requests() {
     let (_gateway, client) = gateway(Some(Dialect::OpenAi), &upstream).await;
     let contents = request("x")["contents"].clone();
     for (target, body, status, says) in [
-        ("m:countTokens", request("x"), 404, "`countTokens`"),
+        ("m:predict", request("x"), 404, "`predict`"),
         ("m", request("x"), 404, "use `generateContent`"),
         (":generateContent", request("x"), 400, "`model`"),
         ("m:generateContent", json!({}), 400, "`contents`: it is missing"),

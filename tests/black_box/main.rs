@@ -12,6 +12,7 @@ mod config_cli;
 mod cortex;
 mod deploy;
 mod deploy_files;
+mod embeddings;
 mod errors;
 mod exactly_once;
 mod ext_cli;

@@ -26,6 +26,25 @@ fn answer(request: &Received) -> Reply {
     let batch = |status: &str| json!({"id": "batch_1", "object": "batch", "status": status});
     match (request.method.as_str(), path, request.model().as_str()) {
         (_, "/v1/embeddings", "busy") => error(429, "requests", "Slow down.").header("retry-after", "17"),
+        // A client of Gemini's API, in OpenAI's words.
+        (_, "/v1/embeddings", model) if request.json()["encoding_format"].is_null() => {
+            let count = request.json()["input"].as_array().map_or(0, Vec::len);
+            assert!(count == 1 || request.json()["dimensions"] == 2, "{}", request.json());
+            let vector = |n: usize| json!({"object": "embedding", "index": n, "embedding": [0.5, -2.5]});
+            let data: Vec<Value> = (0..count).map(vector).collect();
+            ok(json!({"object": "list", "model": model, "data": data, "usage": {"prompt_tokens": 2, "total_tokens": 2}}))
+        }
+        (_, "/v1beta/models/emb:batchEmbedContents", _) => {
+            let body = request.json();
+            let requests = body["requests"].as_array().cloned().unwrap_or_default();
+            assert!(requests.iter().all(|one| one["model"] == "models/emb"), "{body}");
+            let embeddings: Vec<Value> = requests.iter().map(|_| json!({"values": [0.5, -2.5]})).collect();
+            ok(json!({"embeddings": embeddings, "usageMetadata": {"promptTokenCount": 2}}))
+        }
+        (_, "/v1beta/models/emb:embedContent", _) => {
+            ok(json!({"embedding": {"values": [0.5, -2.5]}, "usageMetadata": {"promptTokenCount": 2}}))
+        }
+        (_, "/v1beta/models/emb:countTokens", _) => ok(json!({"totalTokens": 31})),
         (_, "/v1/embeddings", model) => {
             assert_eq!((model, &request.json()["encoding_format"]), ("text-embedding-3-small", &json!("base64")));
             // 0.5 and -2.5, as four bytes each.
@@ -95,9 +114,12 @@ struct Scene {
 impl Scene {
     async fn new() -> Self {
         let upstream = Upstream::start(answer).await;
-        let providers = setup::provider(Dialect::OpenAi, &upstream) + &setup::named_provider("claude", Dialect::Anthropic, &upstream.url());
+        let providers = setup::provider(Dialect::OpenAi, &upstream)
+            + &setup::named_provider("claude", Dialect::Anthropic, &upstream.url())
+            + &format!("  gemini: {{type: gemini, base_url: \"{}\", api_key: {}}}\n", upstream.url(), setup::PROVIDER_KEY);
         let more = format!("{}aliases: {{ears: whisper-1}}\n", fixture("tallies", ""));
-        let gateway = Gateway::start(&setup::config(&providers, &more)).await;
+        let config = setup::config(&providers, &more).replace("  routing: {}\n", "  gemini-api: {}\n  routing: {}\n");
+        let gateway = Gateway::start(&config).await;
         Self { upstream, gateway }
     }
 
@@ -127,6 +149,8 @@ fn openai() -> Value {
     let refusal = |class: &str, status: u16, message: &str, after: Value| json!({"class": class, "status": status, "message": message, "retry_after": after});
     json!({
         "embeddings": {"vectors": [[0.5, -2.5], [0.5, -2.5]], "tokens": 2},
+        "crossed": {"vectors": [[0.5, -2.5], [0.5, -2.5]], "tokens": 2},
+        "crossed floats": {"vectors": [[0.5, -2.5], [0.5, -2.5]], "tokens": 2},
         "completion": {"text": "Grüße", "tokens": 3},
         "completion_stream": {"text": "Grüße", "tokens": 3},
         "translated": {"text": TEXT, "tokens": 21},
@@ -142,7 +166,7 @@ fn openai() -> Value {
         "busy": refusal("RateLimitError", 429, "Slow down.", json!("17")),
         "not spoken": refusal(
             "BadRequestError", 400,
-            "The provider `claude` (type `anthropic`) has no `embeddings` of the openai API. Ask for a model of one that has (`up`), or name it \
+            "The provider `claude` (type `anthropic`) has no `embeddings` of the openai API. Ask for a model of one that has (`gemini`, `up`), or name it \
              with the header `x-wasmgate-provider` when the call names no model.",
             Value::Null,
         ),
@@ -195,4 +219,25 @@ async fn anthropic_for_node() {
     if let Some(seen) = node::run("anthropic_operations_sdk.cjs", &scene.gateway.url(), &[]).await {
         scene.check(&seen, &anthropic(assert_likely(&seen))).await;
     }
+}
+
+#[tokio::test]
+async fn google_for_python() {
+    let scene = Scene::new().await;
+    let Some(seen) = python::run("google_genai_operations_sdk.py", &scene.gateway.url(), &[]).await else { return };
+    let estimate = &seen["estimated"];
+    assert!(estimate.as_u64().is_some_and(|n| (4..20).contains(&n)), "{seen}");
+    let (one, two) = (json!([[0.5, -2.5]]), json!([[0.5, -2.5], [0.5, -2.5]]));
+    let refusal = |message: &str| json!({"class": "ClientError", "code": 429, "status": "RESOURCE_EXHAUSTED", "message": message});
+    let expected = json!({
+        "counted": 31,
+        "estimated": estimate,
+        "one gemini": one,
+        "several gemini": two,
+        "one openai": one,
+        "several openai": two,
+        "denied": refusal("refused by the fixture"),
+        "busy": refusal("Slow down."),
+    });
+    scene.check(&seen, &expected).await;
 }

@@ -22,9 +22,9 @@ const failure = async (call) => {
 const decoded = (answer) => Buffer.from(answer.data[0].b64_json, "base64").toString();
 
 const calls = {
-  async embeddings() {
+  async embeddings(model = "text-embedding-3-small", more = {}) {
     // The SDK asks for base64 and decodes it.
-    const answer = await client.embeddings.create({ model: "text-embedding-3-small", input: ["a", "b"] });
+    const answer = await client.embeddings.create({ model, input: ["a", "b"], ...more });
     return { vectors: answer.data.map((d) => d.embedding), tokens: answer.usage.prompt_tokens };
   },
   async completion(model = "davinci-002") {
@@ -76,6 +76,9 @@ const calls = {
 (async () => {
   const out = {};
   for (const [name, call] of Object.entries(calls)) out[name] = await call();
+  // A provider of another API has them, and what the SDK asks for is made of its numbers.
+  out.crossed = await calls.embeddings("gemini/emb");
+  out["crossed floats"] = await calls.embeddings("gemini/emb", { encoding_format: "float", dimensions: 2 });
   out.translated = await calls.completion("claude/m");
   out.translated_stream = await calls.completion_stream("claude/m");
   out.denied = await failure(() => client.embeddings.create({ model: "reject", input: "x" }));

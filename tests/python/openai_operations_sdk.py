@@ -23,9 +23,9 @@ def failure(call, **arguments):
     return {"class": None}
 
 
-def embeddings():
+def embeddings(model="text-embedding-3-small", **more):
     # The SDK asks for base64 and decodes it.
-    answer = client.embeddings.create(model="text-embedding-3-small", input=["a", "b"])
+    answer = client.embeddings.create(model=model, input=["a", "b"], **more)
     return {"vectors": [d.embedding for d in answer.data], "tokens": answer.usage.prompt_tokens}
 
 
@@ -86,6 +86,9 @@ def main():
     out = {}
     for call in (embeddings, completion, completion_stream, moderation, image, edit, speech, transcription, files, batches):
         out[call.__name__] = call()
+    # A provider of another API has them, and what the SDK asks for is made of its numbers.
+    out["crossed"] = embeddings("gemini/emb")
+    out["crossed floats"] = embeddings("gemini/emb", encoding_format="float", dimensions=2)
     out["translated"] = completion("claude/m")
     out["translated_stream"] = completion_stream("claude/m")
     out["denied"] = failure(client.embeddings.create, model="reject", input="x")

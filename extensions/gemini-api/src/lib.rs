@@ -1,11 +1,14 @@
 //! The Gemini dialect: `POST /v1beta/models/{model}:generateContent` and `:streamGenerateContent`, `GET /v1beta/models`,
-//! `GET /v1beta/models/{model}`.
+//! `GET /v1beta/models/{model}`, and the calls that hold no conversation: `:countTokens`, `:embedContent`, `:batchEmbedContents`
+//! (`operations.rs`).
 //!
 //! What is absent: no call of a provider. The host runs the request through every hook; this extension only reads and writes.
 
 mod models;
+mod operations;
 
 use serde::Deserialize;
+use wasmgate_sdk::codec::Format;
 use wasmgate_sdk::codec::formats::{Codec as _, GEMINI_LIST, GeminiGenerate, GeminiList};
 use wasmgate_sdk::format::{self, FormatEncoder};
 use wasmgate_sdk::prelude::*;
@@ -61,11 +64,8 @@ impl Extension for GeminiApi {
         if !self.config.enabled {
             return Vec::new();
         }
-        let prefix = &self.config.path_prefix;
         // The method stands behind the model, in the same piece of the path.
-        let mut routes = vec![Route::dialect("POST", format!("{prefix}/models/{{*model}}"))];
-        let more = self.config.generate_prefixes.iter().filter(|p| *p != prefix);
-        routes.extend(more.map(|prefix| Route::dialect("POST", format!("{prefix}/models/{{*model}}"))));
+        let mut routes: Vec<Route> = self.generates().map(|prefix| Route::dialect("POST", format!("{prefix}/models/{{*model}}"))).collect();
         for prefix in self.lists() {
             routes.push(Route::http("GET", format!("{prefix}/models")));
             routes.push(Route::http("GET", format!("{prefix}/models/{{*model}}")));
@@ -75,6 +75,12 @@ impl Extension for GeminiApi {
 }
 
 impl GeminiApi {
+    /// What the paths of models begin with.
+    fn generates(&self) -> impl Iterator<Item = &String> {
+        let own = &self.config.path_prefix;
+        std::iter::once(own).chain(self.config.generate_prefixes.iter().filter(move |p| *p != own))
+    }
+
     /// What the paths of lists begin with.
     fn lists(&self) -> impl Iterator<Item = &String> {
         let own = &self.config.path_prefix;
@@ -86,19 +92,21 @@ impl Dialect for GeminiApi {
     type Encoder = FormatEncoder;
 
     fn accept(&self, incoming: &Incoming) -> Result<Accepted, ChatError> {
-        let target = format::percent_decoded(&incoming.path_param("model").unwrap_or_default());
-        let (model, method) = target.rsplit_once(':').unwrap_or((&target, ""));
-        let stream = match method {
+        let (model, method) = target(incoming)?;
+        let stream = match method.as_str() {
             "generateContent" => false,
             "streamGenerateContent" => true,
-            _ => return Err(no_such_method(method)),
+            _ => return Err(no_such_method(&method)),
         };
         let events = incoming.query().is_some_and(|query| query.split('&').any(|pair| pair == "alt=sse" || pair == "%24alt=sse"));
         let format = if stream && !events { GEMINI_LIST } else { GeminiGenerate::FORMAT.as_str() };
-        format::accept_gemini(incoming, format, plain(model)?.to_owned(), stream)
+        format::accept_gemini(incoming, format, model, stream)
     }
 
-    fn decode(&self, _format: &str, body: &[u8]) -> Result<ChatRequest, ChatError> {
+    fn decode(&self, format: &str, body: &[u8]) -> Result<ChatRequest, ChatError> {
+        if let Some(operation) = format.strip_prefix("gemini-").filter(|_| Format::from_name(format).is_none()) {
+            return operations::read(operation, format, body);
+        }
         format::decode::<GeminiGenerate>(body)
     }
 
@@ -119,6 +127,31 @@ impl Dialect for GeminiApi {
     }
 }
 
+impl Operations for GeminiApi {
+    fn operation_routes(&self) -> Vec<OperationRoute> {
+        if !self.config.enabled {
+            return Vec::new();
+        }
+        operations::routes(self.generates().map(String::as_str))
+    }
+
+    fn accept_operation(&self, incoming: &Incoming) -> Result<OperationHead, ChatError> {
+        let (model, method) = target(incoming)?;
+        operations::accept(incoming, &model, &method)
+    }
+
+    fn answer_operation(&self, operation: &str, incoming: &Incoming) -> Result<Option<Reply>, ChatError> {
+        operations::answer(operation, incoming)
+    }
+}
+
+/// Model and method, which stand in one piece of the path.
+fn target(incoming: &Incoming) -> Result<(String, String), ChatError> {
+    let target = format::percent_decoded(&incoming.path_param("model").unwrap_or_default());
+    let (model, method) = target.rsplit_once(':').unwrap_or((&target, ""));
+    Ok((plain(model)?.to_owned(), method.to_owned()))
+}
+
 /// The name of a model without the prefix `models/`, which Google's API takes too: hooks, lists and prices know one name of a model.
 fn plain(model: &str) -> Result<&str, ChatError> {
     let plain = model.strip_prefix("models/").unwrap_or(model);
@@ -131,7 +164,10 @@ fn plain(model: &str) -> Result<&str, ChatError> {
 /// The error of a method that is not answered here.
 fn no_such_method(method: &str) -> ChatError {
     let shown: String = method.chars().filter(|c| c.is_ascii_alphanumeric()).take(40).collect();
-    let message = format!("There is no method `{shown}` of models here; use `generateContent` or `streamGenerateContent`.");
+    let message = format!(
+        "There is no method `{shown}` of models here; use `generateContent`, `streamGenerateContent`, `countTokens`, \
+         `embedContent` or `batchEmbedContents`."
+    );
     ChatError::new(ErrorClass::NotFound, message)
 }
 
@@ -147,7 +183,7 @@ impl Http for GeminiApi {
     }
 }
 
-wasmgate_sdk::export!(GeminiApi: dialect, http);
+wasmgate_sdk::export!(GeminiApi: dialect, operations, http);
 
 #[cfg(test)]
 mod tests {
@@ -192,7 +228,7 @@ mod tests {
         check("models%2Fm:generateContent", "gemini-generate m false");
         check("tunedModels/m:generateContent", "gemini-generate tunedModels/m false");
         check("models/models/m:generateContent", "InvalidRequest `model`: the path names `models/` more than once");
-        check("m:countTokens", "NotFound There is no method `countTokens` of models here; use `generateContent`");
+        check("m:predict", "NotFound There is no method `predict` of models here; use `generateContent`");
         check("m", "NotFound There is no method ``");
     }
 }

@@ -19,12 +19,13 @@ pub fn one(request: &HttpRequest, id: &str) -> Reply {
     }
 }
 
-/// What is known of a model: its name. Limits and the like are the provider's.
+/// What is known of a model: its name. Limits and the like are the provider's. Tokens are counted for every model, if need be as an estimate;
+/// which ones embed nobody here knows, and a client that looks for them would take one that converses.
 fn object(id: &str) -> Value {
     json!({
         "name": format!("models/{id}"),
         "displayName": id,
-        "supportedGenerationMethods": ["generateContent", "streamGenerateContent"],
+        "supportedGenerationMethods": ["generateContent", "streamGenerateContent", "countTokens"],
     })
 }
 

@@ -211,7 +211,7 @@ fn what_other_tries_took_stands_beside_the_answer_and_is_never_added_to_it() {
     assert_eq!(books(&row), json!([1000, 1000, 0.002, 400, 0, 0.4, 0]), "{row}");
     assert_eq!((&row["other_estimated"], &row["estimated"]), (&json!(1), &json!(false)), "{row}");
     let untold = estimated(tried(1, "cheap", Part::Served, true, Some((9, 0))));
-    let row = row_of(Ending::Success, Some("cheap"), &[lost.clone(), untold]);
+    let row = row_of(Ending::Success, Some("cheap"), &[lost, untold]);
     assert_eq!((&row["estimated"], &row["output_tokens"], &row["other_estimated"]), (&json!(true), &Value::Null, &json!(0)), "{row}");
     // Nobody answered: the last one is in the row, with its target.
     let broken = tried(0, "dear", Part::Failed, true, Some((500, 0)));

@@ -14,6 +14,7 @@ mod attempt;
 mod callers;
 mod completion;
 mod dialect;
+mod embeddings;
 mod encoder;
 mod exchange;
 mod filters;

@@ -1,5 +1,6 @@
 //! Calls that hold no conversation (embeddings, images, files, counting tokens, …): they go as they are to a provider that speaks the API
-//! that they are calls of, and the answer comes back as it is, whatever its type. Of the way of a conversation they have everything but the
+//! that they are calls of, and the answer comes back as it is, whatever its type. Embeddings may cross over to another API
+//! (`embeddings.rs`). Of the way of a conversation they have everything but the
 //! hub: route, dialect, before-generate and provider-events hooks, attempts, and `on-complete` with usage where the answer tells it.
 //!
 //! What is absent: nothing here reads a file or an answer. Of a JSON body the model and what goes with it are spliced, of a form the field
@@ -13,10 +14,12 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt as _, stream};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use llm_codec::Format;
+use llm_codec::embeddings::EmbeddingsApi;
 use llm_codec::hub::{ChatError, ChatRequest, ErrorClass, Params};
 use llm_codec::json::Document;
-use llm_codec::passthrough::{self, UsageTap, operation_usage};
+use llm_codec::passthrough::{self, UsageTap, gemini_model_edits, gemini_other_model, operation_usage};
 
+use super::embeddings::Crossing;
 use super::filters::Filters;
 use super::losses::Losses;
 use super::relay;
@@ -29,7 +32,7 @@ use crate::extensions::bindings::wasmgate::extension::http::Reply;
 use crate::extensions::bindings::wasmgate::extension::request::{Edit, Target};
 use crate::extensions::is_secret_parameter;
 use crate::gateway::Generation;
-use crate::providers::{ByteStream, Entry, Forward, Upstream};
+use crate::providers::{ByteStream, Entry, Forward, Provider, Upstream};
 use crate::virtual_providers::Failure;
 
 /// Most of a JSON answer that is held back to look for its usage. A longer one goes out as it comes, and its usage is not known.
@@ -59,6 +62,12 @@ impl Operation {
         }
         if let Some(message) = model_of_form(incoming) {
             return Err(ChatError { param: Some("model".into()), ..ChatError::new(ErrorClass::InvalidRequest, message) });
+        }
+        if let (true, Some(document), Some(model)) = (has_model(&path), incoming.document(), &model)
+            && let Some(place) = gemini_other_model(document, model)
+        {
+            let message = format!("`{place}`: the body names another model than the path; leave it out.");
+            return Err(ChatError { param: Some(place), ..ChatError::new(ErrorClass::InvalidRequest, message) });
         }
         let path = match incoming.head.uri.query().map(without_secrets) {
             Some(query) if !query.is_empty() => format!("{path}?{query}"),
@@ -106,6 +115,25 @@ impl Operation {
         matches!(self.name.as_str(), "files" | "batches")
     }
 
+    /// The API of its embeddings, if that is what is asked for.
+    pub fn embeddings(&self) -> Option<EmbeddingsApi> {
+        match (self.family.as_str(), self.name.as_str()) {
+            ("openai", "embeddings") => Some(EmbeddingsApi::Openai),
+            ("gemini", "embeddings") => Some(EmbeddingsApi::Gemini),
+            _ => None,
+        }
+    }
+
+    /// Whether several embeddings are asked for as one list.
+    pub fn is_batch(&self) -> bool {
+        self.path.split('?').next().is_some_and(|path| path.ends_with(":batchEmbedContents"))
+    }
+
+    /// Whether a provider takes it: it speaks the API, or the call can be told in the API that it speaks.
+    fn is_taken_by(&self, provider: &dyn Provider) -> bool {
+        provider.family() == Some(self.family.as_str()) || self.embeddings().is_some() && provider.embeddings("").is_some()
+    }
+
     /// Whether a model works for it.
     pub fn works(&self, incoming: &Incoming) -> bool {
         incoming.head.method == Method::POST && !self.is_kept()
@@ -143,8 +171,10 @@ impl Operation {
 
     /// What to do when there is no provider for a call.
     fn fix(&self, generation: &Generation) -> String {
-        let speaking = speaking(generation, &self.family);
-        let (names, types) = (list(speaking.iter().map(|e| e.name.as_str())), crate::providers::types_of_family(&self.family));
+        let speaking = speaking(generation, self);
+        let families = if self.embeddings().is_some() { vec!["openai", "gemini"] } else { vec![self.family.as_str()] };
+        let types: Vec<_> = families.into_iter().flat_map(crate::providers::types_of_family).collect();
+        let names = list(speaking.iter().map(|e| e.name.as_str()));
         match speaking.len() {
             0 => format!("Configure a provider that has: type {}.", list(types.into_iter())),
             _ => format!(
@@ -213,9 +243,14 @@ fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
     names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
-/// The providers that speak an API.
-fn speaking<'a>(generation: &'a Generation, family: &str) -> Vec<&'a Entry> {
-    generation.providers.entries().filter(|e| e.provider.family() == Some(family)).collect()
+/// The providers that take a call.
+fn speaking<'a>(generation: &'a Generation, operation: &Operation) -> Vec<&'a Entry> {
+    generation.providers.entries().filter(|e| operation.is_taken_by(&*e.provider)).collect()
+}
+
+/// Whether the API has the model in the path, as Gemini's has.
+fn has_model(path: &str) -> bool {
+    path.contains("{model}")
 }
 
 /// The target that hooks chose. When they chose none and the call names no model, it is the default provider or the only one that speaks the
@@ -241,7 +276,7 @@ pub fn choose(exchange: &Exchange, operation: &Operation) -> Result<Target, Chat
         let unknown = || operation.unsupported(format!("There is no provider `{name}` here. {}", operation.fix(generation)));
         return to(generation.providers.find(&name).ok_or_else(unknown)?);
     }
-    let speaking = speaking(generation, &operation.family);
+    let speaking = speaking(generation, operation);
     let default = generation.default_provider.as_deref();
     match (speaking.iter().find(|e| Some(e.name.as_str()) == default), &speaking[..]) {
         (Some(entry), _) | (None, [entry]) => to(entry),
@@ -270,15 +305,19 @@ pub enum Opened {
 
 /// Whether a provider speaks the API of an operation.
 pub fn is_spoken(generation: &Generation, operation: &Operation, provider: &str) -> bool {
-    generation.providers.find(provider).is_some_and(|entry| entry.provider.family() == Some(operation.family.as_str()))
+    generation.providers.find(provider).is_some_and(|entry| operation.is_taken_by(&*entry.provider))
 }
 
 /// One try at one target, up to the head of the answer.
 pub async fn open(exchange: &Arc<Exchange>, operation: &Operation, attempt: Attempt, tries: &Arc<Tries>) -> Result<Opened, Failure> {
-    let Attempt { number, target, via, races: _ } = attempt;
     let generation = Arc::clone(exchange.generation());
+    let Attempt { target, .. } = &attempt;
     let found = generation.providers.find(&target.provider);
     let entry = found.ok_or_else(|| Failure::skipped(ChatError::new(ErrorClass::Internal, "The gateway lost the provider.")))?;
+    if let Some(crossing) = Crossing::find(operation, entry, &target.model) {
+        return crossing.open(exchange, entry, attempt, tries).await;
+    }
+    let Attempt { number, target, via, races: _ } = attempt;
     if entry.provider.family() != Some(operation.family.as_str()) {
         return instead(exchange, operation, entry).await.map_err(Failure::skipped);
     }
@@ -310,14 +349,15 @@ pub async fn open(exchange: &Arc<Exchange>, operation: &Operation, attempt: Atte
     }
     match look(exchange, operation, entry, &kind, chunks, &mut attempt).await {
         Ok(content) => {
-            let (status, headers) = (answer.status, passed(&answer.headers));
-            Ok(Opened::Forwarded(Box::new(Forwarded { status, headers, content, target: Some(target) }), Some(Box::new(attempt))))
+            let (status, headers, losses) = (answer.status, passed(&answer.headers), Losses::default());
+            let forwarded = Forwarded { status, headers, content, target: Some(target), losses };
+            Ok(Opened::Forwarded(Box::new(forwarded), Some(Box::new(attempt))))
         }
         Err(error) => Err(failed(&mut attempt, error)),
     }
 }
 
-fn failed(attempt: &mut Try, error: ChatError) -> Failure {
+pub(super) fn failed(attempt: &mut Try, error: ChatError) -> Failure {
     attempt.end(Some(&error));
     Failure::member(error)
 }
@@ -361,7 +401,13 @@ async fn instead(exchange: &Exchange, operation: &Operation, entry: &Entry) -> R
         None => None,
     };
     let Some(reply) = reply else { return Err(operation.not_spoken(exchange.generation(), entry)) };
-    let own = Forwarded { status: StatusCode::OK, headers: HeaderMap::new(), content: Content::Reply(reply), target: None };
+    let own = Forwarded {
+        status: StatusCode::OK,
+        headers: HeaderMap::new(),
+        content: Content::Reply(reply),
+        target: None,
+        losses: Losses::default(),
+    };
     Ok(Opened::Forwarded(Box::new(own), None))
 }
 
@@ -374,7 +420,10 @@ fn body(exchange: &Exchange, operation: &Operation, model: &str) -> Result<Bytes
     }
     if let Some(document) = incoming.document() {
         // The wish for usage is part of streams that a model writes, and of no others.
-        let edits = passthrough::request_edits(Format::OpenaiChat, document, model, operation.generates && exchange.head.stream);
+        let edits = match has_model(&operation.path) {
+            true => gemini_model_edits(document, model),
+            false => passthrough::request_edits(Format::OpenaiChat, document, model, operation.generates && exchange.head.stream),
+        };
         if edits.is_empty() {
             return Ok(body.clone());
         }
@@ -417,10 +466,11 @@ fn passed(headers: &HeaderMap) -> HeaderMap {
 }
 
 /// An error under a status of success: a document that is an error and nothing else.
-fn error_inside(entry: &Entry, body: &[u8]) -> Option<ChatError> {
+pub(super) fn error_inside(entry: &Entry, body: &[u8]) -> Option<ChatError> {
     let document = Document::parse(body).ok()?;
     let told = document.get("error").is_some_and(|e| e.starts_with('{'));
-    let answer = ["id", "data", "choices", "results", "object"].iter().any(|member| document.get(member).is_some());
+    let answer =
+        ["id", "data", "choices", "results", "object", "embedding", "embeddings"].iter().any(|member| document.get(member).is_some());
     (told && !answer).then(|| entry.provider.tellable(entry.provider.format().decode_error(200, None, body)))
 }
 
@@ -452,6 +502,7 @@ pub struct Forwarded {
     headers: HeaderMap,
     content: Content,
     target: Option<Target>,
+    losses: Losses,
 }
 
 enum Content {
@@ -466,9 +517,14 @@ enum Content {
 }
 
 impl Forwarded {
+    /// An answer that was written here.
+    pub fn written(body: Vec<u8>, headers: HeaderMap, target: Target, losses: Losses) -> Self {
+        Self { status: StatusCode::OK, headers, content: Content::Whole(body.into()), target: Some(target), losses }
+    }
+
     /// The response. A stream that breaks off breaks the connection: there is no other way to tell it in the middle of a picture.
     pub fn into_response(self, mut completion: Completion) -> Response {
-        let Self { status, headers, content, target } = self;
+        let Self { status, headers, content, target, losses } = self;
         let body = match content {
             Content::Reply(reply) => {
                 let response = dialect::reply(reply);
@@ -490,7 +546,7 @@ impl Forwarded {
         let mut response = Response::new(body);
         *response.status_mut() = status;
         *response.headers_mut() = headers;
-        relay::gateway_headers(response.headers_mut(), target.as_ref(), &Losses::default());
+        relay::gateway_headers(response.headers_mut(), target.as_ref(), &losses);
         response
     }
 }

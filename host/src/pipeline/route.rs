@@ -18,6 +18,8 @@ pub struct Routes {
 #[derive(Clone)]
 pub struct Route {
     method: Option<Method>,
+    /// What the path must end with, for example `:countTokens`: the pattern ends with a `{*name}`, which takes that too.
+    ending: Option<String>,
     /// The extension.
     pub extension: Arc<Extension>,
     /// Which of its exports.
@@ -83,8 +85,10 @@ impl Routes {
                             .map_err(|_| format!("extension `{}` wants a route with the method `{m}`, which is none", extension.name()))?,
                     ),
                 };
-                let there = by_path.entry(path.clone()).or_default();
-                if let Some(other) = there.iter().find(|r| r.method == method || r.method.is_none() || method.is_none()) {
+                let (pattern, ending) = taken_apart(path);
+                let there = by_path.entry(pattern.to_owned()).or_default();
+                let same_method = |r: &&Route| r.method == method || r.method.is_none() || method.is_none();
+                if let Some(other) = there.iter().filter(|r| r.ending.as_deref() == ending).find(same_method) {
                     return Err(format!(
                         "extensions `{}` and `{}` both want to answer `{path}`; change the path prefix of one of them",
                         other.extension.name(),
@@ -92,7 +96,7 @@ impl Routes {
                     ));
                 }
                 listed.push(Listed { extension: extension.name().to_owned(), method: shown, path: path.clone() });
-                there.push(Route { method, extension: Arc::clone(extension), answers });
+                there.push(Route { method, ending: ending.map(str::to_owned), extension: Arc::clone(extension), answers });
             }
         }
         let mut paths = matchit::Router::new();
@@ -108,17 +112,71 @@ impl Routes {
     /// Finds who answers.
     pub fn find(&self, method: &Method, path: &str) -> Match {
         let Ok(found) = self.paths.at(path) else { return Match::None };
-        match found.value.iter().find(|r| r.method.as_ref().is_none_or(|m| m == method)) {
+        // What ends with more is meant before what takes every end.
+        let mut able: Vec<&Route> = found.value.iter().filter(|r| r.ending.as_ref().is_none_or(|ending| ends_with(path, ending))).collect();
+        able.sort_by_key(|r| std::cmp::Reverse(r.ending.as_ref().map_or(0, String::len)));
+        match able.iter().find(|r| r.method.as_ref().is_none_or(|m| m == method)) {
             Some(route) => {
                 let params = found.params.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
-                Match::Found(route.clone(), params)
+                Match::Found((*route).clone(), params)
             }
-            None => Match::WrongMethod(found.value.iter().filter_map(|r| r.method.clone()).collect()),
+            None if able.is_empty() => Match::None,
+            None => {
+                let mut methods: Vec<Method> = able.iter().filter_map(|r| r.method.clone()).collect();
+                methods.dedup();
+                Match::WrongMethod(methods)
+            }
         }
     }
 
     /// All routes.
     pub fn listed(&self) -> &[Listed] {
         &self.listed
+    }
+}
+
+/// A path's pattern, and what the path must end with behind a last `{*name}`.
+fn taken_apart(path: &str) -> (&str, Option<&str>) {
+    let end = path.rfind("{*").and_then(|start| Some(start + path[start..].find('}')? + 1));
+    match end {
+        Some(end) if path[end..].starts_with(':') => (&path[..end], Some(&path[end..])),
+        _ => (path, None),
+    }
+}
+
+/// Whether a path ends with this, whatever of it is percent-encoded.
+fn ends_with(path: &str, ending: &str) -> bool {
+    let mut rest = path.as_bytes();
+    ending.bytes().rev().all(|wanted| {
+        let code = rest.last_chunk::<3>().filter(|code| code[0] == b'%').and_then(|code| std::str::from_utf8(&code[1..]).ok());
+        let (byte, length) = match code.and_then(|code| u8::from_str_radix(code, 16).ok()) {
+            Some(byte) => (byte, 3),
+            None => (rest.last().copied().unwrap_or_default(), 1),
+        };
+        rest = &rest[..rest.len().saturating_sub(length)];
+        byte == wanted
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_may_go_on_behind_what_takes_the_rest() {
+        assert_eq!(taken_apart("/v1/models/{*model}:countTokens"), ("/v1/models/{*model}", Some(":countTokens")));
+        for path in ["/v1/models/{*model}", "/v1/{model}:x", "/v1/models", "/v1/{*model}x", "/{*"] {
+            assert_eq!(taken_apart(path), (path, None));
+        }
+    }
+
+    #[test]
+    fn ends_may_be_encoded() {
+        for path in ["/m/a:count", "/m/up/ft:a:count", "/m/a%3Acount", "/m/a%3a%63oun%74", ":count"] {
+            assert!(ends_with(path, ":count"), "{path}");
+        }
+        for path in ["", "count", "/m/a:counts", "/m/a%3Ccount", "/m/a%253Acount", "/m/a:coun%7", "/m/a:Count"] {
+            assert!(!ends_with(path, ":count"), "{path}");
+        }
     }
 }

@@ -1,18 +1,25 @@
 //! Gemini's `generateContent`: the Gemini API, and Vertex AI when a project is configured.
 //!
-//! The model and the wish for a stream stand in the path.
+//! The model and the wish for a stream stand in the path, and so do the model and the method of an operation.
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use llm_codec::Format;
+use llm_codec::embeddings::EmbeddingsApi;
 use llm_codec::hub::{ChatError, ErrorClass};
+use llm_codec::json::Document;
+use llm_codec::passthrough::splice;
 
 use super::credentials::Credentials;
 use super::presets::KeyHeader;
-use super::{Client, Outgoing, Provider, Upstream, listing};
+use super::{Client, Forward, Forwarded, Outgoing, Provider, Upstream, listing};
 use crate::config::ProviderConfig;
 use crate::config::reader::Cursor;
 
 const DEFAULT_URL: &str = "https://generativelanguage.googleapis.com";
+
+/// The API whose operations it takes.
+pub(super) const FAMILY: &str = "gemini";
 
 /// The provider.
 pub struct Gemini {
@@ -42,18 +49,42 @@ fn place(config: &ProviderConfig) -> (String, String) {
     }
 }
 
+/// Where a conversation goes.
+fn generating(models: reqwest::Url, model: &str, stream: bool) -> Result<reqwest::Url, ChatError> {
+    let (method, query) = if stream { ("streamGenerateContent", Some("alt=sse")) } else { ("generateContent", None) };
+    address(models, model, method, query)
+}
+
 /// Where a request goes. A name of a model is one segment of the path.
-fn address(mut models: reqwest::Url, model: &str, stream: bool) -> Result<reqwest::Url, ChatError> {
+fn address(mut models: reqwest::Url, model: &str, method: &str, query: Option<&str>) -> Result<reqwest::Url, ChatError> {
     check_model(model)?;
-    let method = if stream { "streamGenerateContent" } else { "generateContent" };
     match models.path_segments_mut() {
         Ok(mut segments) => segments.push(&format!("{model}:{method}")),
         Err(()) => return Err(ChatError::new(ErrorClass::Internal, "The provider's address takes no path.")),
     };
-    if stream {
-        models.set_query(Some("alt=sse"));
-    }
+    models.set_query(query);
     Ok(models)
+}
+
+/// Method and query of an operation's path.
+fn method(path: &str) -> Option<(&str, Option<&str>)> {
+    let rest = path.strip_prefix("/models/{model}:")?;
+    Some(rest.split_once('?').map_or((rest, None), |(method, query)| (method, Some(query))))
+}
+
+/// The body of a count of tokens as Vertex AI has it: the members of the request that is counted, without a request around them. Which tools may
+/// be called and what is too dangerous has no tokens, and no place there.
+fn unwrapped(body: &Bytes) -> Option<Bytes> {
+    let document = Document::parse(body).ok()?;
+    let nested = document.get("generateContentRequest").or_else(|| document.get("generate_content_request"))?.as_bytes();
+    let inner = Document::parse(nested).ok()?;
+    let without = ["model", "toolConfig", "tool_config", "safetySettings", "safety_settings"];
+    Some(splice(nested, &inner, &without.map(|name| (name, None))).into())
+}
+
+/// Whether Vertex AI embeds with a model by `embedContent`; all older ones it asks to `predict`.
+fn embeds_content(model: &str) -> bool {
+    model.contains("gemini") && model != "gemini-embedding-001"
 }
 
 /// Refuses a second spelling of a model's name: hooks, lists and prices know one. An address drops tabs and line ends without a word.
@@ -115,13 +146,39 @@ impl Provider for Gemini {
         Format::GeminiGenerate
     }
 
+    fn family(&self) -> Option<&'static str> {
+        Some(FAMILY)
+    }
+
+    fn embeddings(&self, model: &str) -> Option<EmbeddingsApi> {
+        Some(match (self.vertex, embeds_content(model)) {
+            (false, _) => EmbeddingsApi::Gemini,
+            (true, true) => EmbeddingsApi::VertexContent,
+            (true, false) => EmbeddingsApi::VertexPredict,
+        })
+    }
+
+    fn forward(&self, mut call: Forward) -> BoxFuture<'_, Result<Forwarded, ChatError>> {
+        Box::pin(async move {
+            let (method, query) = method(&call.path).ok_or_else(|| self.client.no_such_path())?;
+            let url = address(self.client.url().clone(), &call.model, method, query)?;
+            if self.vertex
+                && method == "countTokens"
+                && let Some(body) = unwrapped(&call.body)
+            {
+                call.body = body;
+            }
+            self.client.forward_to(url, call).await
+        })
+    }
+
     fn tellable(&self, error: ChatError) -> ChatError {
         self.client.tellable(error)
     }
 
     fn send(&self, outgoing: Outgoing) -> BoxFuture<'_, Result<Upstream, ChatError>> {
         Box::pin(async move {
-            let url = address(self.client.url().clone(), &outgoing.model, outgoing.stream)?;
+            let url = generating(self.client.url().clone(), &outgoing.model, outgoing.stream)?;
             self.client.post(url, outgoing).await
         })
     }
@@ -163,7 +220,7 @@ mod tests {
         let config = &config.providers["g"];
         let (default, path) = place(config);
         let base = config.base_url.as_deref().unwrap_or(&default).trim_end_matches('/');
-        match address(format!("{base}{path}").parse().expect("an address"), model, stream) {
+        match generating(format!("{base}{path}").parse().expect("an address"), model, stream) {
             Ok(url) => url.to_string(),
             Err(e) => e.message,
         }
@@ -209,6 +266,33 @@ mod tests {
                 "`model`: the name `{model}` is empty or has an empty piece, `.` or `..` between its slashes; write the plain name."
             );
             check("", model, false, &expect);
+        }
+    }
+
+    #[test]
+    fn methods_of_operations() {
+        assert_eq!(method("/models/{model}:countTokens"), Some(("countTokens", None)));
+        assert_eq!(method("/models/{model}:embedContent?alt=json&x"), Some(("embedContent", Some("alt=json&x"))));
+        for path in ["/files", "/models/m:countTokens", "/models"] {
+            assert_eq!(method(path), None, "{path}");
+        }
+        let models = "http://a.example/v1beta/models".parse().expect("an address");
+        let url = address(models, "up/ft:a", "countTokens", Some("alt=json")).expect("an address");
+        assert_eq!(url.as_str(), "http://a.example/v1beta/models/up%2Fft:a:countTokens?alt=json");
+    }
+
+    #[test]
+    fn a_count_of_vertex_has_nothing_around_it() {
+        for (body, expect) in [
+            (r#"{"contents":[]}"#, None),
+            (r#"{"generateContentRequest":5}"#, None),
+            (
+                r#"{"generateContentRequest":{"model":"models/m", "contents":[1.50],"toolConfig":{},"tools":[]}}"#,
+                Some(r#"{"contents":[1.50],"tools":[]}"#),
+            ),
+            (r#"{"generate_content_request":{"contents":[],"safety_settings":[]}}"#, Some(r#"{"contents":[]}"#)),
+        ] {
+            assert_eq!(unwrapped(&Bytes::from_static(body.as_bytes())), expect.map(Bytes::from), "{body}");
         }
     }
 

@@ -39,6 +39,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::future::BoxFuture;
 use llm_codec::Format;
+use llm_codec::embeddings::EmbeddingsApi;
 use llm_codec::hub::{ChatError, ErrorClass};
 
 use crate::config::virtual_providers::is_virtual;
@@ -68,6 +69,7 @@ pub fn types_of_family(family: &str) -> Vec<&'static str> {
     match family {
         openai::FAMILY => vec!["openai", "openai-responses"],
         anthropic::FAMILY => vec!["anthropic"],
+        gemini::FAMILY => vec!["gemini"],
         _ => Vec::new(),
     }
 }
@@ -107,7 +109,8 @@ pub struct Forward {
     pub model: String,
     /// The method.
     pub method: http::Method,
-    /// Path and query, to be put behind the base URL. It begins with a slash and has no `..` in it.
+    /// Path and query, to be put behind the base URL. It begins with a slash and has no `..` in it. `{model}` in it stands for the model, where
+    /// the API has it in the path.
     pub path: String,
     /// Content.
     pub body: Bytes,
@@ -146,6 +149,11 @@ pub trait Provider: Send + Sync {
 
     /// The API whose operations (embeddings, files and the like) may be forwarded to it, if there is one.
     fn family(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// How it is asked for the embeddings of a model, if it has any.
+    fn embeddings(&self, _model: &str) -> Option<EmbeddingsApi> {
         None
     }
 

@@ -2,6 +2,7 @@
 
 use futures_util::future::BoxFuture;
 use llm_codec::Format;
+use llm_codec::embeddings::EmbeddingsApi;
 use llm_codec::hub::{ChatError, ErrorClass};
 
 use super::credentials::Credentials;
@@ -98,6 +99,10 @@ impl Provider for OpenAi {
     fn family(&self) -> Option<&'static str> {
         // Where the model stands in the path, the paths of operations are others too.
         (!self.in_path).then_some(FAMILY)
+    }
+
+    fn embeddings(&self, _model: &str) -> Option<EmbeddingsApi> {
+        (!self.in_path).then_some(EmbeddingsApi::Openai)
     }
 
     fn forward(&self, mut call: Forward) -> BoxFuture<'_, Result<Forwarded, ChatError>> {

@@ -2,6 +2,7 @@
 
 use futures_util::future::BoxFuture;
 use llm_codec::Format;
+use llm_codec::embeddings::EmbeddingsApi;
 use llm_codec::hub::ChatError;
 
 use super::credentials::Credentials;
@@ -34,6 +35,10 @@ impl Provider for OpenAiResponses {
 
     fn family(&self) -> Option<&'static str> {
         Some(openai::FAMILY)
+    }
+
+    fn embeddings(&self, _model: &str) -> Option<EmbeddingsApi> {
+        Some(EmbeddingsApi::Openai)
     }
 
     fn forward(&self, call: Forward) -> BoxFuture<'_, Result<Forwarded, ChatError>> {

@@ -140,7 +140,17 @@ impl Client {
     /// Forwards a call of an operation and waits for the head of the answer. Only a success is one; all else is an error.
     pub async fn forward(&self, call: Forward) -> Result<Forwarded, ChatError> {
         let url = reqwest::Url::parse(&format!("{}{}", self.base, call.path));
-        let url = url.map_err(|_| self.fault(ErrorClass::InvalidRequest, "has no such path"))?;
+        let url = url.map_err(|_| self.no_such_path())?;
+        self.forward_to(url, call).await
+    }
+
+    /// The error of a path that is none of the provider's.
+    pub fn no_such_path(&self) -> ChatError {
+        self.fault(ErrorClass::InvalidRequest, "has no such path")
+    }
+
+    /// The same, to an address of its own.
+    pub async fn forward_to(&self, url: reqwest::Url, call: Forward) -> Result<Forwarded, ChatError> {
         let has_body = call.method != http::Method::GET && call.method != http::Method::DELETE || !call.body.is_empty();
         let mut fields = self.fields(call.headers);
         fields.insert(header::ACCEPT, HeaderValue::from_static(if call.stream { "text/event-stream" } else { "*/*" }));

@@ -5,9 +5,11 @@
 //! `docs/testing.md` says how both are run.
 
 pub mod answer;
+pub mod completions;
 pub mod component;
 pub mod config;
 mod cut;
+pub mod embeddings;
 pub mod form;
 pub mod json;
 pub mod made;

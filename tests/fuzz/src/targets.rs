@@ -2,7 +2,7 @@
 
 use llm_codec::Format;
 
-use crate::{answer, component, config, form, json, manifest, request, sse, stream};
+use crate::{answer, completions, component, config, embeddings, form, json, manifest, request, sse, stream};
 
 /// One check of one reader.
 pub struct Target {
@@ -13,7 +13,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 18] = [
+pub const TARGETS: [Target; 21] = [
     Target { name: "sse", check: sse::check },
     Target { name: "json", check: json::check },
     Target { name: "openai_request", check: |bytes| request::check(Format::OpenaiChat, bytes) },
@@ -29,6 +29,9 @@ pub const TARGETS: [Target; 18] = [
     Target { name: "gemini_request", check: |bytes| request::check(Format::GeminiGenerate, bytes) },
     Target { name: "gemini_answer", check: |bytes| answer::check(Format::GeminiGenerate, bytes) },
     Target { name: "gemini_stream", check: |bytes| stream::check(Format::GeminiGenerate, bytes) },
+    Target { name: "completions", check: completions::check },
+    Target { name: "embeddings_request", check: embeddings::request },
+    Target { name: "embeddings_answer", check: embeddings::answer },
     Target { name: "manifest", check: manifest::check },
     Target { name: "component", check: component::check },
     Target { name: "config", check: config::check },

@@ -86,6 +86,11 @@ pub fn input_tokens(request: &ChatRequest) -> u64 {
     (content + around + tools + rates.schema * schema).ceil().max(1.0) as u64
 }
 
+/// About how many tokens texts have that are no conversation; at least 1.
+pub fn text_tokens<'t>(texts: impl Iterator<Item = &'t str>) -> u64 {
+    texts.map(|text| OTHERS.piece * pieces(text)).sum::<f64>().ceil().max(1.0) as u64
+}
+
 fn of_part(part: &PartKind, rates: &Rates) -> f64 {
     /// What stands around a call or its result.
     const FRAME: f64 = 8.0;

@@ -32,6 +32,7 @@
 
 mod anthropic_messages;
 mod dispatch;
+pub mod embeddings;
 mod error;
 mod error_body;
 pub mod estimate;

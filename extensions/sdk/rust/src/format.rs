@@ -124,9 +124,7 @@ fn shaped<'r>(members: &[Member], rules: impl Iterator<Item = &'r Rule> + Clone)
 /// Reads the head of a request of Gemini's format, whose path tells the model and whether a stream is wanted. `format` is what the
 /// dialect calls it.
 pub fn accept_gemini(incoming: &Incoming, format: &str, model: String, stream: bool) -> Result<Accepted, ChatError> {
-    if model.is_empty() || model.len() > MAX_MODEL {
-        return Err(invalid("model", &format!("a model's name has 1 to {MAX_MODEL} bytes")));
-    }
+    check_model(&model)?;
     let members = incoming.members();
     shaped(&members, GEMINI.iter())?;
     let given = |name: &str| members.iter().any(|m| m.name == name && m.kind != JsonKind::Null);
@@ -210,11 +208,15 @@ pub fn model_if_any(incoming: &Incoming, members: &[Member]) -> Result<Option<St
 }
 
 fn bounded(model: String) -> Result<String, ChatError> {
+    check_model(&model).map(|()| model)
+}
+
+/// Says that a model's name has 1 to 512 bytes.
+pub fn check_model(model: &str) -> Result<(), ChatError> {
     if (1..=MAX_MODEL).contains(&model.len()) {
-        Ok(model)
-    } else {
-        Err(invalid("model", &format!("a model's name has 1 to {MAX_MODEL} bytes")))
+        return Ok(());
     }
+    Err(invalid("model", &format!("a model's name has 1 to {MAX_MODEL} bytes")))
 }
 
 /// Says that a member of the body must be there and be one of these; `expected` says so in words.

@@ -113,7 +113,7 @@ fn virtual_row(providers: &Directory, node: &Node) -> Value {
 /// In one word, as [`Entry::state`]. A virtual provider is as well as its members are together.
 pub fn state(providers: &Directory, name: &str) -> &'static str {
     let Some(node) = providers.virtuals().find(name) else {
-        return providers.find(name).map_or("down", |entry| if providers.virtuals().is_available(name) { entry.state() } else { "down" });
+        return providers.find(name).map_or("down", Entry::state);
     };
     let states: Vec<_> = node.members.iter().map(|m| state(providers, &m.name)).collect();
     match () {

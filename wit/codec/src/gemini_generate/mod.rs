@@ -36,6 +36,7 @@ pub(crate) use events::{Decoder, Told, asks_in, is_chunk};
 pub(crate) use frames::Encoder;
 pub(crate) use list::List;
 pub(crate) use request::{decode as decode_request, encode as encode_request, state};
+pub(crate) use spelling::{peek as peek_either, take as take_either};
 pub(crate) use usage::read as read_usage;
 
 use crate::hub::{FinishReason, Part, PartKind, ToolCallKind};

@@ -6,7 +6,7 @@ use crate::json::{Fields, Path, Value, write_string};
 use crate::map::Extras;
 
 /// A member's name, spelled as the documentation has it and as its schema language has it.
-pub(super) type Name = (&'static str, &'static str);
+pub(crate) type Name = (&'static str, &'static str);
 
 /// Note on the members that were spelled the second way, separated by blanks.
 pub(super) const NOTE: &str = "$snake";
@@ -46,8 +46,14 @@ pub(super) fn once(f: &Fields<'_>, path: &Path<'_>, name: Name) -> Result<(), De
 }
 
 /// The value of a member, however it is spelled, unless it is `null`. The documented spelling counts when both are there.
-pub(super) fn peek<'a>(f: &Fields<'a>, name: Name) -> Option<Value<'a>> {
+pub(crate) fn peek<'a>(f: &Fields<'a>, name: Name) -> Option<Value<'a>> {
     f.peek(name.0).or_else(|| f.peek(name.1)).filter(|v| !v.is_null())
+}
+
+/// Takes a member, however it is spelled, unless it is `null`. Told twice, it is refused.
+pub(crate) fn take<'a>(f: &mut Fields<'a>, path: &Path<'_>, name: Name) -> Result<Option<Value<'a>>, DecodeError> {
+    once(f, path, name)?;
+    Ok(f.take_some(name.0).or_else(|| f.take_some(name.1)))
 }
 
 /// How a member is to be spelled for these extras.

@@ -8,6 +8,7 @@
 mod facts;
 mod form;
 mod gemini;
+mod model;
 mod operation;
 mod responses;
 mod splice;
@@ -15,6 +16,7 @@ mod tap;
 
 pub use facts::StreamFacts;
 pub use form::{Field, Form};
+pub use model::{gemini_model_edits, gemini_other_model};
 pub use operation::{UsageTap, operation_usage};
 pub use splice::{forward, request_edits, splice};
 pub use tap::StreamTap;

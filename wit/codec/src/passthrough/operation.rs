@@ -6,14 +6,19 @@ use super::tap::one_data;
 use crate::hub::Usage;
 use crate::json::{Document, Value};
 use crate::sse::Splitter;
-use crate::{openai_chat, openai_responses};
+use crate::{gemini_generate, openai_chat, openai_responses};
 
 /// Longest event that is looked at, in bytes. What is longer is not read, and nothing after it.
 const MAX_EVENT: usize = 8 << 20;
 
 /// The usage that a complete answer tells, if it is JSON and does.
 pub fn operation_usage(body: &[u8]) -> Option<Usage> {
-    of_object(Document::parse(body).ok()?.get("usage")?)
+    let document = Document::parse(body).ok()?;
+    match document.get("usage") {
+        Some(usage) => of_object(usage),
+        // Gemini's.
+        None => gemini_generate::read_usage(Value::parse(document.get("usageMetadata")?)?),
+    }
 }
 
 /// A usage object: OpenAI counts `prompt_tokens` in some operations and `input_tokens` in others.
@@ -81,6 +86,9 @@ mod tests {
             (r#"{"data":[],"usage":{"input_tokens":50,"output_tokens":4160,"total_tokens":4210}}"#, Some((50, 4160))),
             (r#"{"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":7,"total_tokens":12}}"#, Some((5, 7))),
             (r#"{"text":"x","usage":{"type":"duration","seconds":3}}"#, None),
+            (r#"{"embedding":{"values":[1]},"usageMetadata":{"promptTokenCount":4}}"#, Some((4, 0))),
+            (r#"{"totalTokens":4}"#, None),
+            (r#"{"usageMetadata":5}"#, None),
             (r#"{"usage":null}"#, None),
             (r#"{"usage":"x"}"#, None),
             ("{}", None),

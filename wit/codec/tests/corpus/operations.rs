@@ -1,7 +1,9 @@
 //! Recorded calls that hold no conversation: what the gateway takes down of them while they pass.
 
+use llm_codec::embeddings::EmbeddingsApi;
 use llm_codec::hub::Collector;
-use llm_codec::passthrough::{StreamTap, UsageTap, operation_usage};
+use llm_codec::json::Document;
+use llm_codec::passthrough::{StreamTap, UsageTap, gemini_other_model, operation_usage};
 use llm_codec::{EncodeOptions, Format, StreamOptions};
 use serde_json::Value;
 
@@ -39,6 +41,58 @@ fn recorded_operations() {
     if load::is_shared(&root) {
         assert!(streams >= FLOORS.0 && answers >= FLOORS.1, "{streams} streams and {answers} answers only");
     }
+}
+
+/// Recorded embeddings that cross over, those with a picture (refused), and counts of tokens of Gemini's API.
+const GEMINI_FLOORS: (usize, usize, usize) = (2, 1, 3);
+
+#[test]
+fn recorded_operations_of_gemini() {
+    let Some(root) = load::root() else { return };
+    let (mut crossed, mut refused, mut counts) = (0, 0, 0);
+    for (name, recording) in ["gemini", "vertex"].iter().flat_map(|folder| load::documents(&root.join(folder))) {
+        let url = recording["request"]["url"].as_str().unwrap_or_default();
+        let path = url.split('?').next().unwrap_or_default();
+        let Some((model, method)) = path.rsplit('/').next().and_then(|end| end.split_once(':')) else { continue };
+        let (request, answer) = (recording["request"]["body"].to_string(), recording["response"]["body"].to_string());
+        match method {
+            "countTokens" => counts += 1,
+            "embedContent" | "batchEmbedContents" => match check_embeddings(&name, &request, &answer) {
+                true => crossed += 1,
+                false => refused += 1,
+            },
+            _ => continue,
+        }
+        let document = Document::parse(request.as_bytes()).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert_eq!(gemini_other_model(&document, model), None, "{name}");
+    }
+    if load::is_shared(&root) {
+        let (embeds, pictures, counted) = GEMINI_FLOORS;
+        assert!(crossed >= embeds && refused >= pictures && counts >= counted, "{crossed}, {refused} and {counts} only");
+    }
+}
+
+/// Whether a recorded call crosses over to OpenAI's API. If so, every text and number arrives, both ways, and so does the usage.
+fn check_embeddings(name: &str, request: &str, answer: &str) -> bool {
+    let (gemini, openai) = (EmbeddingsApi::Gemini, EmbeddingsApi::Openai);
+    let read = match gemini.decode_request(request.as_bytes()) {
+        Ok(read) => read,
+        Err(error) => {
+            assert!(request.contains("inline_data") && error.message.contains("only texts"), "{name}: {error}");
+            return false;
+        }
+    };
+    let call = openai.encode_request(&read, "m").unwrap_or_else(|e| panic!("{name}: {e}"));
+    let again = openai.decode_request(&call.body).unwrap_or_else(|e| panic!("{name}: {e}"));
+    assert!(again.texts().eq(read.texts()) && call.losses.is_empty(), "{name}: {:?}", call.losses);
+    let vectors = gemini.decode_answer(answer.as_bytes(), &read).unwrap_or_else(|e| panic!("{name}: {e:?}"));
+    let written = openai.encode_answer(&vectors, &again, "m", 0);
+    let back = openai.decode_answer(&written, &again).unwrap_or_else(|e| panic!("{name}: {e:?}"));
+    let whole: Value = serde_json::from_slice(&gemini.encode_answer(&back, &read, "m", 0)).expect("JSON");
+    let recorded: Value = serde_json::from_str(answer).expect("JSON");
+    assert_eq!(whole["embeddings"], recorded["embeddings"], "{name}");
+    assert_eq!(whole["usageMetadata"]["promptTokenCount"], recorded["usageMetadata"]["promptTokenCount"], "{name}");
+    true
 }
 
 /// A recorded completion is written again as it was, request and answer.
