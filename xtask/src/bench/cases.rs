@@ -36,6 +36,8 @@ pub struct Setup {
     pub name: &'static str,
     pub log: &'static str,
     pub extensions: &'static [Entry],
+    /// So many race for each request, all of them the upstream under other names. Without any, it is asked directly.
+    pub racers: usize,
 }
 
 /// One extension of it.
@@ -101,7 +103,11 @@ const fn passes(name: &'static str) -> Entry {
 // === the gateways ===
 
 const fn setup(name: &'static str, extensions: &'static [Entry]) -> Setup {
-    Setup { name, log: "info", extensions }
+    Setup { name, log: "info", extensions, racers: 0 }
+}
+
+const fn race(name: &'static str, racers: usize) -> Setup {
+    Setup { racers, ..setup(name, &[OPENAI]) }
 }
 
 static DIALECT: Setup = setup("dialect only", &[OPENAI]);
@@ -118,6 +124,10 @@ static FIVE_FILTERS: Setup = setup(
     &[OPENAI, passes("passes"), passes("passes-2"), passes("passes-3"), passes("passes-4"), passes("passes-5")],
 );
 static WITH_REDACTS: Setup = setup("dialect, `redacts`", &[OPENAI, REDACTS]);
+/// Each racer sends a request of its own to the same upstream; the first that answers wins.
+static RACE_OF_1: Setup = race("dialect, race of 1", 1);
+static RACE_OF_2: Setup = race("dialect, race of 2", 2);
+static RACE_OF_4: Setup = race("dialect, race of 4", 4);
 static WITH_APIKEYS: Setup = setup("dialect, `apikeys`", &[OPENAI, APIKEYS]);
 static WITH_USAGE: Setup = setup("dialect, `usage`", &[OPENAI, USAGE]);
 /// Both dialects, and in the place of keys, limits and ledger fixtures that do a little of their work.
@@ -142,6 +152,8 @@ const PASS_THROUGH: Case = Case { server: Server::PassThrough, aim: None };
 pub const UNARY: &str = "unary, 800 B";
 pub const STREAM: &str = "stream of 200 chunks";
 pub const FIRST_EVENT: &str = "first event, 1 connection";
+pub const RACE: &str = "race, unary, 800 B";
+pub const RACE_ALONE: &str = "race, unary, 800 B, 1 connection";
 
 pub static WORKS: &[Work] = &[
     Work {
@@ -198,11 +210,15 @@ pub static WORKS: &[Work] = &[
     Work { name: "stream of 200 chunks, 100 at once", cases: MANY, ..stream(100) },
     Work { name: "stream of 200 chunks, 1,000 at once", requests: 1_000, cases: MANY, ..stream(1_000) },
     Work { name: "unary, 800 B, 1 connection", connections: 1, requests: 5_000, cases: MANY, ..unary(800) },
+    Work { name: RACE, requests: 5_000, cases: RACES, ..unary(800) },
+    Work { name: "race, streams of 20 chunks, 16 at once", chunks: Some(20), requests: 2_000, cases: RACES, ..stream(16) },
+    Work { name: RACE_ALONE, connections: 1, requests: 2_000, cases: RACES, ..unary(800) },
     Work { name: FIRST_EVENT, chunks: Some(5), requests: 3_000, cases: MANY, ..stream(1) },
 ];
 
 const SIZES: &[Case] = &[FLOOR, case(&DIALECT), case(&WITHOUT_TOKENS), case(&GOVERNED)];
 const LARGE_SIZES: &[Case] = &[FLOOR, case(&DIALECT), aimed(&WITHOUT_TOKENS, 1.15), aimed(&GOVERNED, 1.15)];
+const RACES: &[Case] = &[FLOOR, case(&DIALECT), case(&RACE_OF_1), case(&RACE_OF_2), case(&RACE_OF_4)];
 const MANY: &[Case] = &[FLOOR, case(&DIALECT), case(&GOVERNED)];
 
 const fn unary(bytes: usize) -> Work {
@@ -240,7 +256,16 @@ pub static STEPS: [Step; 2] = [
 
 /// Most that the first event may come later than through the floor, in microseconds, and the memory of an idle gateway, in MB.
 pub const FIRST_EVENT_AIM: f64 = 100.0;
+
+/// Most CPU time that a further racer may take beyond its own request, and how much later a race may answer than the provider alone, in microseconds.
+pub const RACER_AIM: f64 = 300.0;
+pub const RACE_LATER_AIM: f64 = 10_000.0;
 pub const IDLE_AIM: f64 = 60.0;
+
+/// A race of one and of more, and how many more.
+pub fn races() -> (&'static str, &'static str, f64) {
+    (RACE_OF_1.name, RACE_OF_4.name, (RACE_OF_4.racers - RACE_OF_1.racers) as f64)
+}
 
 pub fn governed() -> &'static str {
     GOVERNED.name

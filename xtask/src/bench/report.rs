@@ -212,6 +212,18 @@ fn checks(tables: &[Table]) -> Vec<Check> {
             checks.push(Check { what, found: row.first_p50_us - floor.first_p50_us, aim: Some(cases::FIRST_EVENT_AIM), unit: "µs" });
         }
     }
+    let (one, more, further) = cases::races();
+    if let (Some(alone), Some(one), Some(more)) = (row(cases::RACE, cases::dialect_only()), row(cases::RACE, one), row(cases::RACE, more)) {
+        let added = (more.cpu_us - one.cpu_us) / further;
+        checks.push(Check { what: "each further racer, with its own request: added CPU".to_owned(), found: added, aim: None, unit: "µs" });
+        let beyond = added - alone.cpu_us;
+        let what = "the same without its own request, as the provider alone costs".to_owned();
+        checks.push(Check { what, found: beyond, aim: Some(cases::RACER_AIM), unit: "µs" });
+    }
+    if let (Some(alone), Some(more)) = (row(cases::RACE_ALONE, cases::dialect_only()), row(cases::RACE_ALONE, more)) {
+        let what = "a race at 1 connection, p50: later than the provider alone".to_owned();
+        checks.push(Check { what, found: more.p50_us - alone.p50_us, aim: Some(cases::RACE_LATER_AIM), unit: "µs" });
+    }
     if let Some(row) = row(cases::UNARY, cases::governed()) {
         checks.push(Check { what: "idle memory, governed".to_owned(), found: row.idle_mb, aim: Some(cases::IDLE_AIM), unit: "MB" });
     }

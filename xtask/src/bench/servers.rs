@@ -156,8 +156,16 @@ impl<'a> Site<'a> {
         if store.exists() {
             fs::remove_file(&store).with_context(|| format!("removing {}", store.display()))?;
         }
+        let native = |name: &str| format!("  {name}: {{type: openai, base_url: \"{upstream}/v1\", api_key: bench-upstream-key}}\n");
+        let racers: Vec<String> = (1..=setup.racers).map(|n| format!("racer-{n}")).collect();
+        let (providers, default) = if racers.is_empty() {
+            (native("upstream"), "upstream")
+        } else {
+            let race = format!("  race: {{type: racing, config: {{providers: [{}]}}}}\n", racers.join(", "));
+            (racers.iter().map(|name| native(name)).collect::<String>() + &race, "race")
+        };
         let mut text = format!(
-            "server: {{port: {port}}}\nlogging: {{level: {}}}\ncache: \"{}\"\nstorage: {{path: \"{}\"}}\nproviders:\n  upstream: {{type: openai, base_url: \"{upstream}/v1\", api_key: bench-upstream-key}}\ndefault_provider: upstream\nextensions:\n",
+            "server: {{port: {port}}}\nlogging: {{level: {}}}\ncache: \"{}\"\nstorage: {{path: \"{}\"}}\nproviders:\n{providers}default_provider: {default}\nextensions:\n",
             setup.log,
             self.repo.target("bench/cache").display(),
             store.display(),

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::events::IN_DETAILS;
 use super::{message, reasoning};
-use crate::hub::{BlockDelta, BlockId, BlockStart, Delta, Extra, Part, PartKind, StreamEvent, Thinking, ToolCall, ToolCallKind};
+use crate::hub::{BlockDelta, BlockId, BlockStart, Delta, Extra, Part, PartKind, StreamEvent, Thinking, ToolCall, ToolCallKind, extra};
 use crate::json::{Fields, Kind, Value};
 use crate::map::field;
 
@@ -133,26 +133,55 @@ impl Choice {
             }
         }
         let Some(details) = f.peek("reasoning_details") else { return };
-        for kind in reasoning::of_details(details) {
-            match kind {
-                PartKind::Thinking(Thinking { text, signature }) => {
-                    if !told && !text.is_empty() {
-                        self.thinking("reasoning_details", text, Vec::new(), out);
-                        if let Some(StreamEvent::BlockDelta(d)) = out.last_mut() {
-                            d.extras.push(Extra::new(IN_DETAILS, "true"));
-                        }
-                    }
-                    if let Some(signature) = signature.filter(|s| !s.is_empty()) {
-                        if !matches!(self.run, Some((Run::Thinking(_), _))) {
-                            self.thinking("reasoning_details", String::new(), Vec::new(), out);
-                        }
-                        let Some((_, block)) = self.run else { continue };
-                        let extras = vec![Extra::new(IN_DETAILS, "true")];
-                        out.push(StreamEvent::BlockDelta(BlockDelta { at: self.at(block), delta: Delta::Signature(signature), extras }));
+        // Each piece with the entries that tell it, so that a hook that changes one piece changes no other. (Entries that are none of it, such
+        // as encrypted ones, are with the piece before them.)
+        let mut pieces: Vec<(Option<usize>, Vec<&str>)> = Vec::new();
+        for entry in details.elements().into_iter().flatten() {
+            let before = out.len();
+            self.detail(entry, told, out);
+            let noted = |e: &StreamEvent| matches!(e, StreamEvent::BlockDelta(d) if extra(&d.extras, IN_DETAILS).is_some());
+            let piece = out[before..].iter().position(noted).map(|at| before + at);
+            match pieces.last_mut() {
+                Some((at, entries)) if at.is_none() || piece.is_none() => {
+                    *at = at.or(piece);
+                    entries.push(entry.raw());
+                }
+                _ => pieces.push((piece, vec![entry.raw()])),
+            }
+        }
+        // Of one that the string told all stands beside it.
+        if told || pieces.first().is_none_or(|(at, _)| at.is_none()) {
+            return;
+        }
+        f.take("reasoning_details");
+        for (at, entries) in pieces {
+            if let Some(StreamEvent::BlockDelta(d)) = at.and_then(|at| out.get_mut(at)) {
+                d.extras.push(Extra::new("message.reasoning_details", format!("[{}]", entries.join(","))));
+            }
+        }
+    }
+
+    /// Reads an entry of `reasoning_details`; `told`: a string has told its text.
+    fn detail(&mut self, entry: Value<'_>, told: bool, out: &mut Vec<StreamEvent>) {
+        match reasoning::of_detail(entry) {
+            Some(PartKind::Thinking(Thinking { text, signature })) => {
+                if !told && !text.is_empty() {
+                    self.thinking("reasoning_details", text, Vec::new(), out);
+                    if let Some(StreamEvent::BlockDelta(d)) = out.last_mut() {
+                        d.extras.push(Extra::new(IN_DETAILS, "true"));
                     }
                 }
-                kind => self.whole(Part { extras: vec![field("reasoning_details")], ..Part::new(kind) }, out),
+                if let Some(signature) = signature.filter(|s| !s.is_empty()) {
+                    if !matches!(self.run, Some((Run::Thinking(_), _))) {
+                        self.thinking("reasoning_details", String::new(), Vec::new(), out);
+                    }
+                    let Some((_, block)) = self.run else { return };
+                    let extras = vec![Extra::new(IN_DETAILS, "true")];
+                    out.push(StreamEvent::BlockDelta(BlockDelta { at: self.at(block), delta: Delta::Signature(signature), extras }));
+                }
             }
+            Some(kind) => self.whole(Part { extras: vec![field("reasoning_details")], ..Part::new(kind) }, out),
+            None => {}
         }
     }
 

@@ -243,6 +243,11 @@ impl Encoder {
         let BlockId { choice: index, block: number } = d.at;
         let slot = self.choice(index, out);
         let same = self.crossing.same;
+        // What a hook changed must not leave beside itself as it was.
+        let stale = |e: &Extra| matches!(&d.delta, Delta::Thinking(text) if reasoning::is_stale(e, text));
+        let changed = same && d.extras.iter().any(stale);
+        let fresh = changed.then(|| BlockDelta { extras: d.extras.iter().filter(|e| !stale(e)).cloned().collect(), ..d.clone() });
+        let d = fresh.as_ref().unwrap_or(d);
         if !d.extras.is_empty() {
             self.crossing.lose_extras(&format!("choices[{index}].content[{number}]"), &d.extras);
         }
@@ -262,7 +267,11 @@ impl Encoder {
                     let extras = block.map(|b| b.extras.clone()).unwrap_or_default();
                     self.chunk(index, &d.extras, None, out, |o| thinking_item(o, text, &extras));
                 }
-                // The details tell it, in the extras of this event or of another one of the same chunk.
+                // Others see no more of the entry than its text, and a signature means that text alone.
+                Some("reasoning_details") if changed => {
+                    self.chunk(index, &d.extras, None, out, |o| detail(o, number, Some(text), None, None));
+                }
+                // The details tell it, in the extras of this event.
                 Some("reasoning_details") if extra(&d.extras, IN_DETAILS).is_some() => {
                     if d.extras.len() > 1 {
                         self.chunk(index, &d.extras, None, out, |_| {});

@@ -35,21 +35,37 @@ pub(super) fn thinking(name: &str, text: String) -> Part {
 /// What the hub takes from `reasoning_details`. Signatures and encrypted reasoning mean something only to the kind of provider that
 /// made them, and only Anthropic's have a place in the hub.
 pub(super) fn of_details(details: Value<'_>) -> Vec<PartKind> {
-    let mut kinds = Vec::new();
-    for mut entry in details.elements().into_iter().flatten().filter_map(Value::object) {
-        let ours = entry.peek("format").and_then(Value::text).is_none_or(|f| f.starts_with("anthropic"));
-        let kind = entry.lenient_text("type").unwrap_or_default();
-        let text = entry.lenient_text(if kind == "reasoning.summary" { "summary" } else { "text" }).unwrap_or_default();
-        let signature = entry.lenient_text("signature").filter(|_| ours);
-        match kind.as_str() {
-            "reasoning.encrypted" if ours => kinds.extend(entry.lenient_text("data").map(PartKind::RedactedThinking)),
-            "reasoning.text" | "reasoning.summary" if !text.is_empty() || signature.is_some() => {
-                kinds.push(PartKind::Thinking(Thinking { text, signature }));
-            }
-            _ => {}
+    details.elements().into_iter().flatten().filter_map(of_detail).collect()
+}
+
+/// The same for one entry.
+pub(super) fn of_detail(entry: Value<'_>) -> Option<PartKind> {
+    let mut entry = entry.object()?;
+    let ours = entry.peek("format").and_then(Value::text).is_none_or(|f| f.starts_with("anthropic"));
+    let kind = entry.lenient_text("type").unwrap_or_default();
+    let text = entry.lenient_text(if kind == "reasoning.summary" { "summary" } else { "text" }).unwrap_or_default();
+    let signature = entry.lenient_text("signature").filter(|_| ours);
+    match kind.as_str() {
+        "reasoning.encrypted" if ours => entry.lenient_text("data").map(PartKind::RedactedThinking),
+        "reasoning.text" | "reasoning.summary" if !text.is_empty() || signature.is_some() => {
+            Some(PartKind::Thinking(Thinking { text, signature }))
         }
+        _ => None,
     }
-    kinds
+}
+
+/// Whether an extra of a delta tells reasoning as it was, and not as the delta has it now.
+pub(super) fn is_stale(e: &Extra, text: &str) -> bool {
+    let told = match (e.name.strip_prefix("message."), Value::parse(&e.value)) {
+        (Some("reasoning_details"), Some(details)) => {
+            let texts =
+                of_details(details).into_iter().filter_map(|kind| if let PartKind::Thinking(t) = kind { Some(t.text) } else { None });
+            texts.collect()
+        }
+        (Some(name), Some(value)) if STRINGS.contains(&name) => value.text().unwrap_or_default().into_owned(),
+        _ => return false,
+    };
+    !told.is_empty() && told != text
 }
 
 /// Writes the reasoning of a message.
