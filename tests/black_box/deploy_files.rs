@@ -47,7 +47,9 @@ fn manifests_are_complete() {
         let container = &pod["containers"][0];
         assert_eq!(container["securityContext"]["readOnlyRootFilesystem"].as_bool(), Some(true), "{name}");
         for probe in ["startupProbe", "readinessProbe", "livenessProbe"] {
-            assert_eq!(container[probe]["httpGet"]["path"].as_str(), Some("/health"), "{name}: {probe}");
+            // One that stops lives still, and should get no more requests.
+            let path = if probe == "readinessProbe" { "/health/ready" } else { "/health" };
+            assert_eq!(container[probe]["httpGet"]["path"].as_str(), Some(path), "{name}: {probe}");
         }
         // Everything that is mounted is there.
         for mount in container["volumeMounts"].as_vec().unwrap() {
