@@ -84,7 +84,7 @@ async fn the_protocol_is_told_by_the_first_bytes_however_they_arrive() {
     // `PR` begins like HTTP/2 and is none.
     let other = b"PROPFIND /health HTTP/1.1\r\nhost: x\r\n\r\n";
     for first in [1, 2, 3, 10, 30] {
-        for (bytes, begins) in [(&request[..], &b"HTTP/1.1 200"[..]), (other, b"HTTP/1.1 200"), (H2_OPENING, b"\0\0")] {
+        for (bytes, begins) in [(&request[..], &b"HTTP/1.1 200"[..]), (other, b"HTTP/1.1 405"), (H2_OPENING, b"\0\0")] {
             let mut stream = TcpStream::connect(gateway.address()).await.expect("the gateway listens");
             stream.set_nodelay(true).expect("a socket");
             stream.write_all(&bytes[..first]).await.expect("it is read");

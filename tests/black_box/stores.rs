@@ -321,9 +321,12 @@ async fn replicas_share_keys_that_are_made_while_they_run() {
     // While the database is away, each goes on with what it knows; then a key that was revoked meanwhile opens nothing anywhere.
     postgres.end();
     order(&at_one, http::Method::DELETE, &path, "").await;
-    assert_eq!((status(&at_one, &rotated["key"]).await, status(&at_two, &rotated["key"]).await), (401, 200));
+    // Keys that were not known yet were asked for many times above, which looks like guessing: 429 says the same to whoever guesses.
+    let refused = |status: u16| matches!(status, 401 | 429);
+    let (at_the_first, at_the_other) = (status(&at_one, &rotated["key"]).await, status(&at_two, &rotated["key"]).await);
+    assert!(refused(at_the_first) && at_the_other == 200, "{at_the_first} {at_the_other}");
     postgres.begin();
-    becomes(&at_two, &rotated["key"], 401).await;
+    soon("the end of the key", async { while !refused(status(&at_two, &rotated["key"]).await) {} }).await;
     let listed = order(&at_two, http::Method::GET, "/api/keys", "").await;
     assert_eq!(listed["keys"], serde_json::json!([]));
 }
