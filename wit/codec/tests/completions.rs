@@ -26,6 +26,8 @@ fn a_request_is_written_again_as_it_was() {
         json!({"model": "m", "prompt": ["x", "y"], "suffix": "z", "stop": ["a", "b"], "stream": false}),
         json!({"model": "m", "prompt": [1, 2], "suffix": null, "best_of": 3, "echo": true, "logprobs": 2}),
         json!({"model": "m", "prompt": [[1], [2]], "suffix": ""}),
+        json!({"model": "m", "prompt": [[1], [2]], "suffix": "z"}),
+        json!({"model": "m", "suffix": "z"}),
         json!({"model": "m", "prompt": null, "logit_bias": {"50256": -100}}),
         json!({"model": "m", "top_k": 3, "temperature": 0.5, "top_p": 0.25, "seed": -1, "user": "u", "presence_penalty": 1.5, "frequency_penalty": -0.5}),
         json!({"model": "m", "prompt": "x", "stream": true, "stream_options": {"include_usage": true, "x": 1}, "own": {"deep": [null]}}),

@@ -155,10 +155,16 @@ pub(crate) fn encode(r: &ChatRequest) -> Encoded {
 fn write_texts(o: &mut Object<'_>, r: &ChatRequest, extras: Extras<'_>, c: &mut Crossing) {
     let mut texts: Vec<Cow<'_, str>> = r.messages.iter().enumerate().map(|(i, m)| text_of(m, i, c)).collect();
     let suffix = extras.get("suffix").and_then(Value::parse);
-    let filled = suffix.and_then(Value::text).is_some_and(|text| !text.is_empty());
-    // The last text is the suffix; where a hook took it away there is none.
-    let last = if filled && texts.len() > 1 { texts.pop() } else { None };
+    let after = suffix.and_then(Value::text).filter(|text| !text.is_empty());
+    let filled = after.is_some();
     let hint = extras.get("prompt").and_then(Value::parse);
+    // The last text is the suffix; where a hook took it away there is none. A prompt that is tokens has no texts, and neither has one that is
+    // not there: then the suffix stands alone.
+    let ends = match hint.map(|hint| read_prompt(hint).map_or(0, |told| told.len())) {
+        Some(told) => texts.len() > told,
+        None => texts.len() > 1 || texts.first() == after.as_ref(),
+    };
+    let last = if filled && ends { texts.pop() } else { None };
     let same = hint.filter(|hint| read_prompt(*hint).is_ok_and(|told| told == texts));
     let listed = hint.is_some_and(|hint| hint.elements().is_some_and(|items| items.count() == texts.len()));
     match same {
