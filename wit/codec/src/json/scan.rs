@@ -199,27 +199,43 @@ fn special(word: u64) -> u64 {
 }
 
 /// The first quote, backslash or control character at or after `at`; the end where there is none. In blocks without a branch per byte, of
-/// which the compiler makes vector code, then in words.
+/// which the compiler makes vector code (of bytes: of `bool`s it makes none for WebAssembly), then in words.
 #[inline]
 pub(super) fn special_from(b: &[u8], mut at: usize) -> usize {
     let is_special = |c: u8| matches!(c, b'"' | b'\\' | 0..=0x1f);
     while let Some(block) = b.get(at..at + 32) {
-        if block.iter().fold(false, |found, &c| found | (c < 0x20) | (c == b'"') | (c == b'\\')) {
+        let found = block.iter().map(|&c| u8::from(c < 0x20) | u8::from(c == b'"') | u8::from(c == b'\\'));
+        if found.fold(0, |any, c| any | c) != 0 {
             break;
         }
         at += 32;
     }
+    // What is left is looked at in words of which the last one may overlap the one before: names and short texts are only this.
     let rest = &b[at..];
-    let words = rest.chunks_exact(8);
-    let left = words.remainder();
-    for word in words {
-        let found = special(u64::from_le_bytes(word.try_into().expect("eight bytes")));
-        if found != 0 {
-            return at + (found.trailing_zeros() / 8) as usize;
+    let word = |from: usize| special(u64::from_le_bytes(rest[from..from + 8].try_into().expect("eight bytes")));
+    match rest.len() {
+        length @ 8.. => {
+            let mut from = 0;
+            loop {
+                let found = word(from);
+                if found != 0 {
+                    return at + from + (found.trailing_zeros() / 8) as usize;
+                }
+                if from + 8 == length {
+                    return b.len();
+                }
+                from = (from + 8).min(length - 8);
+            }
         }
-        at += 8;
+        length @ 4.. => {
+            let half = |from: usize| u64::from(u32::from_le_bytes(rest[from..from + 4].try_into().expect("four bytes")));
+            if special(half(0) | half(length - 4) << 32) == 0 {
+                return b.len();
+            }
+        }
+        _ => {}
     }
-    at + left.iter().position(|&c| is_special(c)).unwrap_or(left.len())
+    at + rest.iter().position(|&c| is_special(c)).unwrap_or(rest.len())
 }
 
 #[inline]
@@ -227,11 +243,11 @@ fn special_at(b: &[u8], at: usize) -> Scan {
     if b[at] < 0x20 { fault(at, "control character in a string") } else { Ok(at) }
 }
 
-/// The first control character. The blockwise pass has no branch per byte, so the compiler makes vector code of it.
+/// The first control character, found like [`special_from`] finds its ones.
 #[inline]
 fn control(s: &[u8]) -> Option<usize> {
     for (n, block) in s.chunks(64).enumerate() {
-        if block.iter().fold(false, |found, &c| found | (c < 0x20)) {
+        if block.iter().map(|&c| u8::from(c < 0x20)).fold(0, |any, c| any | c) != 0 {
             return block.iter().position(|&c| c < 0x20).map(|i| n * 64 + i);
         }
     }

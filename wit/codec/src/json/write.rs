@@ -1,5 +1,7 @@
 //! The writer: appends to a byte buffer, keeps commas right, builds no tree.
 
+use smallvec::SmallVec;
+
 use super::{ensure_valid, scan};
 
 /// Appends a JSON string. What needs no escape goes in runs: a text is mostly that, and byte by byte it costs a multiple.
@@ -46,14 +48,14 @@ pub(crate) fn write_raw(out: &mut Vec<u8>, json: &str) {
 pub struct Object<'w> {
     out: &'w mut Vec<u8>,
     /// Where the keys stand in `out`, without their quotes.
-    keys: Vec<(usize, usize)>,
+    keys: SmallVec<[(usize, usize); 8]>,
 }
 
 impl<'w> Object<'w> {
     /// Opens an object at the end of `out`.
     pub fn new(out: &'w mut Vec<u8>) -> Self {
         out.push(b'{');
-        Self { out, keys: Vec::new() }
+        Self { out, keys: SmallVec::new() }
     }
 
     /// Writes a key; the caller appends the value to the returned buffer.
