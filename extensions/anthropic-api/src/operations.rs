@@ -7,7 +7,6 @@ use wasmgate_sdk::codec::formats::AnthropicMessages;
 use wasmgate_sdk::codec::json::Document;
 use wasmgate_sdk::codec::passthrough::splice;
 use wasmgate_sdk::format;
-use wasmgate_sdk::hub::Params;
 use wasmgate_sdk::prelude::*;
 
 /// The API, as providers call it.
@@ -43,21 +42,11 @@ pub fn accept<'a>(incoming: &Incoming, prefixes: impl Iterator<Item = &'a str>) 
 }
 
 /// What hooks may read of a call: the conversation whose tokens are counted, and nothing of others.
-pub fn read(operation: &str, format: &str, body: &[u8]) -> Result<ChatRequest, ChatError> {
+pub fn read(operation: &str, name: &str, body: &[u8]) -> Result<ChatRequest, ChatError> {
     if operation == "count-tokens" {
-        return Ok(ChatRequest { format: format.into(), ..conversation(body)? });
+        return Ok(ChatRequest { format: name.into(), ..conversation(body)? });
     }
-    Ok(ChatRequest {
-        format: format.into(),
-        model: String::new(),
-        messages: Vec::new(),
-        tools: Vec::new(),
-        tool_choice: None,
-        params: Params::default(),
-        stream: false,
-        include_usage: false,
-        extras: Vec::new(),
-    })
+    Ok(format::texts_of(name, "", []))
 }
 
 /// The request that is counted. It is one of messages, but for the length of an answer that nobody will write.

@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 use wasmgate_sdk::codec::formats::GeminiGenerate;
 use wasmgate_sdk::codec::json::Document;
 use wasmgate_sdk::format;
-use wasmgate_sdk::hub::{Message, Params, Role};
 use wasmgate_sdk::prelude::*;
 use wasmgate_sdk::{JsonKind, Member};
 
@@ -57,26 +56,16 @@ pub fn accept(incoming: &Incoming, model: &str, method: &str) -> Result<Operatio
 }
 
 /// What hooks may read of a call: the conversation whose tokens are counted, or the texts that are embedded, each as a message.
-pub fn read(operation: &str, format: &str, body: &[u8]) -> Result<ChatRequest, ChatError> {
+pub fn read(operation: &str, name: &str, body: &[u8]) -> Result<ChatRequest, ChatError> {
     if operation == COUNT {
-        return Ok(ChatRequest { format: format.into(), ..conversation(body)? });
+        return Ok(ChatRequest { format: name.into(), ..conversation(body)? });
     }
     let document: Value = serde_json::from_slice(body).unwrap_or_default();
     let contents = document["requests"].as_array().into_iter().flatten().chain([&document]).map(|one| &one["content"]["parts"]);
     let parts = contents.flat_map(|parts| parts.as_array().map_or(std::slice::from_ref(parts), Vec::as_slice));
     let texts = parts.filter_map(|part| part["text"].as_str());
-    Ok(ChatRequest {
-        format: format.into(),
-        // It stands in the path, and the host knows it.
-        model: String::new(),
-        messages: texts.map(|text| Message::text(Role::User, text)).collect(),
-        tools: Vec::new(),
-        tool_choice: None,
-        params: Params::default(),
-        stream: false,
-        include_usage: false,
-        extras: Vec::new(),
-    })
+    // The model stands in the path, and the host knows it.
+    Ok(format::texts_of(name, "", texts))
 }
 
 /// The request that is counted: the body, or the one inside of it, which has all that a request may have.

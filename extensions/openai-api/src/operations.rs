@@ -4,7 +4,6 @@
 use serde_json::{Value, json};
 use wasmgate_sdk::codec::formats::OpenaiResponses;
 use wasmgate_sdk::format;
-use wasmgate_sdk::hub::{Message, Params, Role};
 use wasmgate_sdk::prelude::*;
 use wasmgate_sdk::{JsonKind, Member};
 
@@ -88,26 +87,17 @@ fn streams(incoming: &Incoming) -> bool {
 const TEXTS: [&str; 3] = ["input", "prompt", "instructions"];
 
 /// What hooks may read of a call: its texts, each as a message.
-pub fn read(operation: &str, format: &str, body: &[u8]) -> Result<ChatRequest, ChatError> {
+pub fn read(operation: &str, name: &str, body: &[u8]) -> Result<ChatRequest, ChatError> {
     if operation == "count-tokens" {
-        return Ok(ChatRequest { format: format.into(), ..format::decode::<OpenaiResponses>(body)? });
+        return Ok(ChatRequest { format: name.into(), ..format::decode::<OpenaiResponses>(body)? });
     }
     let document: Value = serde_json::from_slice(body).unwrap_or_default();
     let mut texts = Vec::new();
     for member in TEXTS {
         collect(&document[member], &mut texts);
     }
-    Ok(ChatRequest {
-        format: format.into(),
-        model: document["model"].as_str().unwrap_or_default().into(),
-        messages: texts.into_iter().map(|text| Message::text(Role::User, text)).collect(),
-        tools: Vec::new(),
-        tool_choice: None,
-        params: Params::default(),
-        stream: document["stream"] == true,
-        include_usage: false,
-        extras: Vec::new(),
-    })
+    let model = document["model"].as_str().unwrap_or_default();
+    Ok(ChatRequest { stream: document["stream"] == true, ..format::texts_of(name, model, texts) })
 }
 
 /// The texts of a member: itself, or of a list those that are texts or have one.

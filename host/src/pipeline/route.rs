@@ -100,7 +100,9 @@ impl Routes {
             }
         }
         let mut paths = matchit::Router::new();
-        for (path, routes) in by_path {
+        for (path, mut routes) in by_path {
+            // What ends with more is meant before what takes every end.
+            routes.sort_by_key(|r| std::cmp::Reverse(r.ending.as_ref().map_or(0, String::len)));
             let owner = routes[0].extension.name().to_owned();
             paths
                 .insert(path.clone(), routes)
@@ -112,17 +114,15 @@ impl Routes {
     /// Finds who answers.
     pub fn find(&self, method: &Method, path: &str) -> Match {
         let Ok(found) = self.paths.at(path) else { return Match::None };
-        // What ends with more is meant before what takes every end.
-        let mut able: Vec<&Route> = found.value.iter().filter(|r| r.ending.as_ref().is_none_or(|ending| ends_with(path, ending))).collect();
-        able.sort_by_key(|r| std::cmp::Reverse(r.ending.as_ref().map_or(0, String::len)));
-        match able.iter().find(|r| r.method.as_ref().is_none_or(|m| m == method)) {
+        let able = || found.value.iter().filter(|r| r.ending.as_ref().is_none_or(|ending| ends_with(path, ending)));
+        match able().find(|r| r.method.as_ref().is_none_or(|m| m == method)) {
             Some(route) => {
                 let params = found.params.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
-                Match::Found((*route).clone(), params)
+                Match::Found(route.clone(), params)
             }
-            None if able.is_empty() => Match::None,
+            None if able().next().is_none() => Match::None,
             None => {
-                let mut methods: Vec<Method> = able.iter().filter_map(|r| r.method.clone()).collect();
+                let mut methods: Vec<Method> = able().filter_map(|r| r.method.clone()).collect();
                 methods.dedup();
                 Match::WrongMethod(methods)
             }

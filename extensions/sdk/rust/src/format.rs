@@ -2,6 +2,7 @@
 //! carries.
 
 use llm_codec::formats::{Codec, StreamEncoder};
+use llm_codec::hub::{Message, Params, Role};
 use llm_codec::{Format, StreamOptions};
 
 use crate::{
@@ -324,6 +325,21 @@ pub fn operation(family: &str, operation: &str, model: Option<String>, path: &st
         stream: false,
         include_usage: false,
         generates: false,
+    }
+}
+
+/// What hooks may read of a call that holds no conversation: its texts, each as a message.
+pub fn texts_of<'a>(format: &str, model: &str, texts: impl IntoIterator<Item = &'a str>) -> ChatRequest {
+    ChatRequest {
+        format: format.into(),
+        model: model.into(),
+        messages: texts.into_iter().map(|text| Message::text(Role::User, text)).collect(),
+        tools: Vec::new(),
+        tool_choice: None,
+        params: Params::default(),
+        stream: false,
+        include_usage: false,
+        extras: Vec::new(),
     }
 }
 
