@@ -50,8 +50,8 @@ impl Wrapped {
     }
 
     /// The response.
-    pub fn into_response(self, request_id: &str) -> Response {
-        let (status, headers) = (self.status, self.headers.clone());
+    pub fn into_response(mut self, request_id: &str) -> Response {
+        let (status, headers) = (self.status, std::mem::take(&mut self.headers));
         let mut response = Response::new(Body::from(self.into_document(request_id).to_string()));
         *response.status_mut() = status;
         *response.headers_mut() = headers;

@@ -61,7 +61,7 @@ impl Cooldowns {
         let models = all.entry(provider.to_owned()).or_default();
         if models.len() >= MAX_MODELS && !models.contains_key(model) {
             let oldest = models.iter().min_by_key(|(_, s)| s.touched).map(|(m, _)| m.clone());
-            models.retain(|model, _| Some(model) != oldest.as_ref());
+            oldest.and_then(|oldest| models.remove(&oldest));
         }
         let state = models.entry(model.to_owned()).or_insert(State { failures: 0, until: None, touched: now });
         state.touched = now;

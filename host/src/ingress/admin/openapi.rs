@@ -80,20 +80,14 @@ fn responses(path: &Path, operation: &Operation) -> Value {
     };
     let mut responses = Map::new();
     responses.insert("200".into(), json!({"description": "It is so.", "content": content}));
+    let described = |means: &str, schema: Value| json!({"description": means, "content": {"application/json": {"schema": schema}}});
+    let error = || json!({"$ref": "#/components/schemas/Error"});
     for (status, means) in operation.errors {
-        let schema = match &operation.answer {
-            Answer::Open(schema) => schema(),
-            _ => json!({"$ref": "#/components/schemas/Error"}),
-        };
-        responses.insert(status.to_string(), json!({"description": means, "content": {"application/json": {"schema": schema}}}));
+        let schema = if let Answer::Open(schema) = &operation.answer { schema() } else { error() };
+        responses.insert(status.to_string(), described(means, schema));
     }
     if !path.is_open() {
-        for (status, means) in ALWAYS {
-            responses.insert(
-                status.to_string(),
-                json!({"description": means, "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}}),
-            );
-        }
+        responses.extend(ALWAYS.map(|(status, means)| (status.to_string(), described(means, error()))));
     }
     responses.into()
 }

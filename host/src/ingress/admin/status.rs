@@ -8,7 +8,7 @@ use super::providers;
 use crate::extensions::CONTRACT_VERSION;
 use crate::gateway::Gateway;
 use crate::ingress::serve;
-use crate::providers::{Directory, Entry};
+use crate::providers::Entry;
 
 /// The process lives.
 pub fn alive() -> Response {
@@ -33,7 +33,7 @@ pub fn version() -> Value {
 pub fn status(gateway: &Gateway) -> Value {
     let live = gateway.deploy.live();
     let directory = &live.stable.providers;
-    let native = directory.entries().map(|entry| (entry.name.clone(), provider(directory, entry)));
+    let native = directory.entries().map(|entry| (entry.name.clone(), provider(entry)));
     let virtual_ones = directory.virtuals().nodes().map(|node| {
         let document = json!({"status": providers::state(directory, &node.name), "latency_ms": null, "message": null});
         (node.name.clone(), document)
@@ -56,11 +56,11 @@ pub fn status(gateway: &Gateway) -> Value {
 }
 
 /// How one is: its state, how long it took of late to begin an answer, and what a probe said that failed.
-fn provider(directory: &Directory, entry: &Entry) -> Value {
+fn provider(entry: &Entry) -> Value {
     let health = entry.health_json();
     // Of several models the one that is asked most.
     let models = health["models"].as_object().into_iter().flat_map(Map::values);
     let busiest = models.filter(|m| m["first_event_ms"].is_number()).max_by_key(|m| m["requests"].as_u64());
     let latency = busiest.map_or(&health["probe"]["took_ms"], |m| &m["first_event_ms"]);
-    json!({"status": providers::state(directory, &entry.name), "latency_ms": latency, "message": health["probe"]["error"]["message"]})
+    json!({"status": entry.state(), "latency_ms": latency, "message": health["probe"]["error"]["message"]})
 }
