@@ -243,16 +243,16 @@ impl ApiKeys {
         scopes
     }
 
-    /// What a request will take. The conversation is read only where that counts for something.
+    /// What a request will take. It is counted only where that matters.
     fn estimate(&self, scopes: &[Scope<'_>], call: &CallInfo, request: &Request) -> Result<Estimate, ChatError> {
         if !scopes.iter().any(|s| s.rules.count_tokens()) {
             return Ok(Estimate::default());
         }
-        let chat = request.conversation(call)?;
-        let input = codec::estimate::input_tokens(&chat);
-        let each = chat.params.max_tokens.unwrap_or(self.default_output_tokens);
+        let estimate = request.estimate()?;
+        let input = estimate.input_tokens;
+        let each = estimate.max_tokens.unwrap_or(self.default_output_tokens);
         let writes = codec::Format::from_name(&call.format).is_some() || call.format.ends_with("-completions");
-        let output = if writes { each.saturating_mul(u64::from(chat.params.n.unwrap_or(1).max(1))) } else { 0 };
+        let output = if writes { each.saturating_mul(estimate.choices.into()) } else { 0 };
         // Which provider that will be is not known yet; where the price depends on it, money is only settled.
         let price = self.prices.find("", &call.model);
         let usd = price.map_or(0.0, |p| (input as f64 * p.input + output as f64 * p.output) / 1e6);

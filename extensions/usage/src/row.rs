@@ -262,6 +262,6 @@ fn tokens(call: &CallInfo, request: &Request, outcome: &Outcome, told: Option<&U
     if !answered || !holds {
         return Tokens::default();
     }
-    let input = request.estimated_tokens(call).ok();
+    let input = request.estimate().ok().map(|e| e.input_tokens);
     Tokens { input, estimated: input.is_some(), ..Tokens::default() }
 }

@@ -14,7 +14,7 @@ use super::operation::Operation;
 use super::switches::{SWITCH, Switches};
 use super::{Context, Incoming, Trace};
 use crate::extensions::bindings::exports::wasmgate::extension::dialect::GenerateHead;
-use crate::extensions::bindings::wasmgate::extension::request::{CallInfo, Edit, Target};
+use crate::extensions::bindings::wasmgate::extension::request::{CallInfo, Edit, Estimate, Target};
 use crate::extensions::{Extension, Toggle};
 use crate::gateway::Generation;
 
@@ -173,17 +173,31 @@ impl Exchange {
         self.decoded.get_or_init(decode).await.clone()
     }
 
+    /// The conversation, as far as it is known without asking an extension.
+    fn read(&self) -> Option<Arc<ChatRequest>> {
+        let known = self.edited().or_else(|| self.decoded.get()?.clone().ok());
+        known.or_else(|| {
+            let read = Format::from_name(&self.head.format)?.decode_request(self.incoming.body());
+            Some(Arc::new(self.complete(read.ok()?)))
+        })
+    }
+
     /// About how many tokens the conversation has, as far as that is known without asking an extension. It is for when the request is over.
     pub fn estimated_tokens(&self) -> Option<u64> {
-        let known = self.edited().or_else(|| self.decoded.get()?.clone().ok());
-        let chat = match known {
+        self.read().map(|chat| estimate::input_tokens(&chat))
+    }
+
+    /// What the request will take. Formats that the gateway knows it reads by itself: that takes a fraction of what it costs to bring a whole
+    /// conversation out of a dialect. What it cannot read is for the dialect, which knows what to say of it.
+    pub async fn estimate(&self) -> Result<Estimate, ChatError> {
+        let chat = match self.read() {
             Some(chat) => chat,
-            None => {
-                let read = Format::from_name(&self.head.format)?.decode_request(self.incoming.body());
-                Arc::new(self.complete(read.ok()?))
-            }
+            None => self.chat().await?,
         };
-        Some(estimate::input_tokens(&chat))
+        let params = &chat.params;
+        // How densely a model packs its tokens is the business of the one that is asked, not of the one that was asked for.
+        let input_tokens = estimate::input_tokens_of(&self.target().1, &chat);
+        Ok(Estimate { input_tokens, max_tokens: params.max_tokens, choices: params.n.unwrap_or(1).max(1) })
     }
 
     /// The conversation, if a hook changed it.

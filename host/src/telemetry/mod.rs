@@ -1,6 +1,7 @@
 //! The log: structured lines on standard error. Content of requests and secrets never go there. And the numbers.
 
 mod extensions;
+mod lines;
 pub mod metrics;
 pub mod process;
 mod providers;
@@ -13,14 +14,14 @@ pub use providers::ProviderHealth;
 pub use storage::Stored;
 
 use std::fs::File;
-use std::io::{BufWriter, IsTerminal as _, Write};
+use std::io::{IsTerminal as _, Write};
 
-use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
+use self::lines::{Guard, Lines};
 use crate::config::{LogFormat, Logging};
 
 /// Target of the lines of the access log.
@@ -34,29 +35,26 @@ pub fn filter(logging: &Logging) -> Result<EnvFilter, String> {
     Ok(filter.add_directive(access.parse().map_err(|e| format!("{e}"))?))
 }
 
-/// Lines that wait to be written; then whoever has one more waits too, and none is lost.
-const WAITING_LINES: usize = 8_192;
-
 /// What writes the last lines when it is dropped.
 pub struct Guards {
-    _log: WorkerGuard,
-    _access: Option<WorkerGuard>,
+    _log: Guard,
+    _access: Option<Guard>,
 }
 
 /// Begins to write the log, which ends when the guards are dropped. An error tells what is wrong with the level or the file.
 pub fn start(logging: &Logging) -> Result<Guards, String> {
     let filter = filter(logging)?;
-    let (log, guard) = gathered(std::io::stderr(), "log");
+    let (log, guard) = gathered(std::io::stderr(), "log")?;
     let (access, access_guard) = match logging.access_file.as_ref().filter(|_| logging.access) {
         None => (None, None),
         Some(path) => {
             let opened = File::options().append(true).create(true).open(path);
             let file = opened.map_err(|e| format!("`logging.access_file` is `{}`, which cannot be written: {e}", path.display()))?;
-            let (access, guard) = gathered(file, "access log");
-            (Some(lines(access, logging.format, false).with_filter(filter_fn(|about| about.target() == ACCESS))), Some(guard))
+            let (access, guard) = gathered(file, "access log")?;
+            (Some(layer(access, logging.format, false).with_filter(filter_fn(|about| about.target() == ACCESS))), Some(guard))
         }
     };
-    let log = lines(log, logging.format, std::io::stderr().is_terminal());
+    let log = layer(log, logging.format, std::io::stderr().is_terminal());
     // A filter of its own for each of two is looked at for every line; the usual one is for the whole.
     let started = match access {
         None => tracing_subscriber::registry().with(log).with(filter).try_init(),
@@ -67,13 +65,12 @@ pub fn start(logging: &Logging) -> Result<Guards, String> {
 }
 
 /// A thread writes what has gathered in one go: with a system call for each line, the log was a seventh of the cost of a small request.
-fn gathered(to: impl Write + Send + 'static, name: &str) -> (NonBlocking, WorkerGuard) {
-    let lines = NonBlockingBuilder::default().lossy(false).buffered_lines_limit(WAITING_LINES).thread_name(name);
-    lines.finish(BufWriter::with_capacity(64 << 10, to))
+fn gathered(to: impl Write + Send + 'static, name: &str) -> Result<(Lines, Guard), String> {
+    lines::start(to, name).map_err(|e| format!("the thread that writes the {name} cannot start: {e}"))
 }
 
 /// How lines look.
-fn lines(to: NonBlocking, format: LogFormat, colours: bool) -> Box<dyn Layer<Registry> + Send + Sync> {
+fn layer(to: Lines, format: LogFormat, colours: bool) -> Box<dyn Layer<Registry> + Send + Sync> {
     match format {
         LogFormat::Text => fmt::layer().with_writer(to).with_ansi(colours).boxed(),
         LogFormat::Json => fmt::layer().with_writer(to).json().flatten_event(true).boxed(),

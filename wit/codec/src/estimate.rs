@@ -67,7 +67,12 @@ pub fn output_tokens(model: &str, events: &[StreamEvent]) -> u64 {
 
 /// About how many input tokens a request has; at least 1.
 pub fn input_tokens(request: &ChatRequest) -> u64 {
-    let rates = Rates::of(&request.model);
+    input_tokens_of(&request.model, request)
+}
+
+/// The same when another model is asked.
+pub fn input_tokens_of(model: &str, request: &ChatRequest) -> u64 {
+    let rates = Rates::of(model);
     let content: f64 = request.messages.iter().flat_map(|m| &m.parts).map(|part| of_part(&part.kind, &rates)).sum();
     let mut schema = 0.0;
     for tool in &request.tools {

@@ -72,7 +72,7 @@ const ROUTING: Entry = extension("routing");
 /// The limits are never reached: what is measured is that they are looked at.
 const METERS: Entry = fixture("meters", "meters", "{limit: 1000000000}");
 const GOVERNS: Entry = fixture("governs", "governs", "{keys: [bench-key-with-enough-characters], limit: 1000000000}");
-/// As in `configs/cortex.yaml`: a limit of tokens makes it read the conversation.
+/// As in `configs/cortex.yaml`: with a limit of tokens, for which the gateway counts what is in the conversation.
 const APIKEYS: Entry = Entry {
     config: "{api_keys: [{key: bench-key-with-enough-characters, name: bench, denied_models: [\"o1-*\"], rate_limit_rpm: 1000000000, rate_limit_tpm: 1000000000, max_parallel_requests: 100000}]}",
     ..extension("apikeys")

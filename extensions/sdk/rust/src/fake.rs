@@ -12,7 +12,7 @@ use crate::bindings::wasmgate::extension::generate::Score;
 use crate::bindings::wasmgate::extension::http::{Header, JsonKind, Member};
 use crate::bindings::wasmgate::extension::providers::ProviderInfo;
 use crate::bindings::wasmgate::extension::records::Row;
-use crate::bindings::wasmgate::extension::request::{CallInfo, Note, Target};
+use crate::bindings::wasmgate::extension::request::{CallInfo, Estimate, Note, Target};
 use crate::host::outbound;
 
 thread_local! {
@@ -211,6 +211,13 @@ impl Request {
     /// Sampling and length.
     pub fn params(&self) -> Result<Params, ChatError> {
         Ok(self.0.chat.params.clone())
+    }
+
+    /// What the request will take.
+    pub fn estimate(&self) -> Result<Estimate, ChatError> {
+        let params = &self.0.chat.params;
+        let input_tokens = llm_codec::estimate::input_tokens(&self.0.chat);
+        Ok(Estimate { input_tokens, max_tokens: params.max_tokens, choices: params.n.unwrap_or(1).max(1) })
     }
 
     /// What was noted.

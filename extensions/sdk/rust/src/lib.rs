@@ -73,7 +73,7 @@ pub use bindings::exports::operations::{OperationHead, OperationRoute};
 pub use bindings::exports::provider_events::{AttemptInfo, Reaction};
 pub use bindings::exports::stream_filter::{BatchEdit, Placed};
 pub use bindings::wasmgate::extension::http::{Header, JsonKind, Member, Reply};
-pub use bindings::wasmgate::extension::request::{CallInfo, Edit, Note, Target};
+pub use bindings::wasmgate::extension::request::{CallInfo, Edit, Estimate, Note, Target};
 pub use host::{Answer, Incoming, Request};
 pub use hub::{ChatAnswer, ChatError, ChatRequest, ErrorClass, StreamEvent};
 
@@ -293,11 +293,6 @@ impl Request {
             include_usage: false,
             extras: Vec::new(),
         })
-    }
-
-    /// About how many input tokens the conversation has.
-    pub fn estimated_tokens(&self, call: &CallInfo) -> Result<u64, ChatError> {
-        Ok(codec::estimate::input_tokens(&self.conversation(call)?))
     }
 }
 

@@ -9,7 +9,7 @@ use llm_codec::hub::{self, ChatAnswer, ChatError, ChatRequest};
 use wasmtime::component::Resource;
 
 use crate::extensions::bindings::wasmgate::extension::http::Header;
-use crate::extensions::bindings::wasmgate::extension::request::{Host, HostAnswer, HostRequest, Note};
+use crate::extensions::bindings::wasmgate::extension::request::{Estimate, Host, HostAnswer, HostRequest, Note};
 use crate::extensions::state::StoreState;
 use crate::extensions::tape::{Function, acted, taped};
 use crate::pipeline::Exchange;
@@ -89,6 +89,11 @@ impl HostRequest for &mut StoreState {
 
     async fn params(&mut self, request: Resource<RequestHandle>) -> wasmtime::Result<Result<hub::Params, ChatError>> {
         Ok(taped!(self, Function::content("request.params"), (), self.chat(&request).await?.map(|c| c.params.clone())))
+    }
+
+    async fn estimate(&mut self, request: Resource<RequestHandle>) -> wasmtime::Result<Result<Estimate, ChatError>> {
+        let estimate = Function::fact("request.estimate");
+        Ok(taped!(self, estimate, (), self.exchange(&request)?.estimate().await))
     }
 
     fn metadata(&mut self, request: Resource<RequestHandle>, key: String) -> wasmtime::Result<Option<String>> {
