@@ -81,6 +81,14 @@ async fn serve(sources: Sources, checked: Checked) -> anyhow::Result<()> {
             _ = terminate.recv() => {}
         }
         tracing::info!("stopping: running requests may finish");
+        // Whoever asks again does not want to wait for a load balancer.
+        async move {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            tracing::info!("told again: no new requests are taken from now on");
+        }
     };
     listener.serve(gateway.clone(), stop).await;
     reloads.abort();

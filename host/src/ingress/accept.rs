@@ -57,7 +57,7 @@ pub async fn bind(server: &Server) -> io::Result<Listener> {
 
 impl Listener {
     /// Serves until `stop` resolves, then lets running requests finish for as long as the configuration allows.
-    pub async fn serve(self, gateway: Arc<Gateway>, stop: impl Future<Output = ()>) {
+    pub async fn serve<A: Future<Output = ()>>(self, gateway: Arc<Gateway>, stop: impl Future<Output = A>) {
         let config = Arc::clone(&gateway.deploy.live().stable.config);
         let settings = config.server.clone();
         let connections = GracefulShutdown::new();
@@ -74,9 +74,9 @@ impl Listener {
         let protocols = Arc::new(Protocols::new(&settings));
         let gateway = Arc::clone(&site.gateway);
         let stop = async move {
-            stop.await;
+            let again = stop.await;
             gateway.leave();
-            tokio::time::sleep(settings.shutdown_delay).await;
+            let _ = tokio::time::timeout(settings.shutdown_delay, again).await;
         };
         tokio::pin!(stop);
         let (tasks, stopping, cut) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());

@@ -105,7 +105,7 @@ async fn route(site: Site, id: String, request: Request<HyperBody>) -> Response 
             let answer = answer(site, Arc::clone(&generation), id.clone(), route, params, asked, head, body).boxed();
             match (recovery::caught(&id, answer).await, answers) {
                 (Ok(response), _) => response,
-                (Err(error), Answers::Dialect | Answers::Operation) => pipeline::refuse(&dialect, &Trace::default(), &error).await,
+                (Err(error), Answers::Dialect | Answers::Operation) => pipeline::refuse(&dialect, &Trace::default(), &id, &error).await,
                 (Err(error), Answers::Http) => pipeline::plain(&error),
             }
         }
@@ -153,7 +153,7 @@ async fn answer(
     let context = Context { gateway: site.gateway, generation: Arc::clone(&generation), debug };
     if let Some(error) = encoded(&head.headers) {
         return match route.answers {
-            Answers::Dialect | Answers::Operation => pipeline::refuse(&route.extension, &Trace::default(), &error).await,
+            Answers::Dialect | Answers::Operation => pipeline::refuse(&route.extension, &Trace::default(), &id, &error).await,
             Answers::Http => pipeline::plain(&error),
         };
     }
@@ -163,13 +163,17 @@ async fn answer(
         Ok(body) => body,
         Err(error) => {
             let mut response = match route.answers {
-                Answers::Dialect | Answers::Operation => pipeline::refuse(&route.extension, &Trace::default(), &error).await,
+                Answers::Dialect | Answers::Operation => pipeline::refuse(&route.extension, &Trace::default(), &id, &error).await,
                 Answers::Http => pipeline::plain(&error),
             };
             // What is left of the body will not be read.
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             return response;
         }
+    };
+    let trace = match route.answers {
+        Answers::Http => Trace::default(),
+        Answers::Dialect | Answers::Operation => Trace::begin(&context.gateway, &head.headers, received),
     };
     match route.answers {
         Answers::Http => {
@@ -182,11 +186,11 @@ async fn answer(
             } else {
                 Incoming::json(head, params, received, body)
             };
-            pipeline::serve(context, id, route.extension, incoming).await
+            pipeline::serve(context, id, route.extension, incoming, trace).await
         }
         Answers::Operation => {
             let incoming = Incoming::operation(head, params, received, body);
-            pipeline::serve_operation(context, id, route.extension, incoming).await
+            pipeline::serve_operation(context, id, route.extension, incoming, trace).await
         }
     }
 }

@@ -103,7 +103,7 @@ impl Exchange {
             operation: None,
             depth: caller.depth() + 1,
             budget: Arc::clone(caller.budget()),
-            trace: Trace::default(),
+            trace: caller.trace(),
             switches,
             decoded: OnceCell::new_with(Some(Ok(Arc::new(chat)))),
             state: Mutex::default(),

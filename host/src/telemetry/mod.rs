@@ -1,7 +1,8 @@
-//! The log: structured lines on standard error. Content of requests and secrets never go there. And the numbers.
+//! The log: structured lines on standard error. Content of requests and secrets never go there. And the numbers, and traces.
 
 mod extensions;
 pub mod metrics;
+pub mod otlp;
 pub mod process;
 mod providers;
 pub mod served;
