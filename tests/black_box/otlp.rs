@@ -286,14 +286,16 @@ async fn each_try_has_a_span_and_its_error() {
     root.assert_has(json!({"http.response.status_code": 503, "error.type": "overloaded", "wasmgate.outcome": "error"}));
     assert!(root.failed);
     assert_tree(&all, root);
-    let refused = TRACE.replace("319c", "319f");
-    let traceparent = parent("01").replace(TRACE, &refused);
-    let request = client.request(Method::POST, Dialect::OpenAi.path()).header("traceparent", traceparent).body("{\"model\": 7}");
-    assert_eq!(client.send(request).await.status, 400);
-    let all = collector.trace(&refused, 1).await;
-    let root = only(&all, "POST /v1/chat/completions");
-    root.assert_has(json!({"http.response.status_code": 400, "error.type": "invalid-request"}));
-    assert!(!root.failed);
+    for (n, body, encoding, status) in [(0, "{\"model\": 7}", "identity", 400), (1, "{", "identity", 400), (2, "x", "gzip", 415)] {
+        let refused = TRACE.replace("319c", &format!("40{n}0"));
+        let traceparent = parent("01").replace(TRACE, &refused);
+        let request = client.request(Method::POST, Dialect::OpenAi.path()).header("traceparent", traceparent);
+        assert_eq!(client.send(request.header("content-encoding", encoding).body(body)).await.status, status);
+        let all = collector.trace(&refused, 1).await;
+        let root = only(&all, "POST /v1/chat/completions");
+        assert_eq!((root.parent.as_str(), root.failed), (CALLER, false));
+        root.assert_has(json!({"http.response.status_code": status, "error.type": "invalid-request", "http.request.method": "POST"}));
+    }
 }
 
 #[tokio::test]

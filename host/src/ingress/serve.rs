@@ -151,9 +151,13 @@ async fn answer(
     let settings = &generation.config.server;
     let Asked { received, debug, operator } = asked;
     let context = Context { gateway: site.gateway, generation: Arc::clone(&generation), debug };
+    let trace = match route.answers {
+        Answers::Http => Trace::default(),
+        Answers::Dialect | Answers::Operation => Trace::begin(&context.gateway, &head, &params, received),
+    };
     if let Some(error) = encoded(&head.headers) {
         return match route.answers {
-            Answers::Dialect | Answers::Operation => pipeline::refuse(&route.extension, &Trace::default(), &id, &error).await,
+            Answers::Dialect | Answers::Operation => pipeline::refused(&context, &route.extension, &trace, &id, &error).await,
             Answers::Http => pipeline::plain(&error),
         };
     }
@@ -163,17 +167,13 @@ async fn answer(
         Ok(body) => body,
         Err(error) => {
             let mut response = match route.answers {
-                Answers::Dialect | Answers::Operation => pipeline::refuse(&route.extension, &Trace::default(), &id, &error).await,
+                Answers::Dialect | Answers::Operation => pipeline::refused(&context, &route.extension, &trace, &id, &error).await,
                 Answers::Http => pipeline::plain(&error),
             };
             // What is left of the body will not be read.
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             return response;
         }
-    };
-    let trace = match route.answers {
-        Answers::Http => Trace::default(),
-        Answers::Dialect | Answers::Operation => Trace::begin(&context.gateway, &head.headers, received),
     };
     match route.answers {
         Answers::Http => {

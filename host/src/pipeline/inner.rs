@@ -94,7 +94,7 @@ impl Caller {
         let now = Instant::now();
         match self {
             Self::Exchange(exchange) => Trace::of(exchange.trace.span().map(|span| Box::new(span.child(now)))),
-            Self::Http(http) => Trace::begin(&http.context.gateway, &http.head.headers, now),
+            Self::Http(http) => Trace::begin(&http.context.gateway, &http.head, &[], now),
         }
     }
 

@@ -92,16 +92,16 @@ pub struct Context {
 pub async fn serve(context: Context, id: String, dialect: Arc<Extension>, arrived: Result<Incoming, JsonFault>, trace: Trace) -> Response {
     let incoming = match arrived {
         Ok(incoming) => Arc::new(incoming),
-        Err(fault) => return refused(&context, &dialect, &trace, &id, None, &incoming::malformed(&fault)).await,
+        Err(fault) => return refused(&context, &dialect, &trace, &id, &incoming::malformed(&fault)).await,
     };
     let head = match dialect.accept(&trace, &incoming).await {
-        Err(e) => return refused(&context, &dialect, &trace, &id, Some(&incoming), &e.into()).await,
-        Ok(Err(e)) => return refused(&context, &dialect, &trace, &id, Some(&incoming), &e).await,
+        Err(e) => return refused(&context, &dialect, &trace, &id, &e.into()).await,
+        Ok(Err(e)) => return refused(&context, &dialect, &trace, &id, &e).await,
         Ok(Ok(Accepted::Reply(reply))) => return dialect::reply(reply),
         Ok(Ok(Accepted::Generate(head))) => head,
     };
     if let Some(error) = too_long(&head) {
-        return refused(&context, &dialect, &trace, &id, Some(&incoming), &error).await;
+        return refused(&context, &dialect, &trace, &id, &error).await;
     }
     let exchange = Exchange::new(context, id, incoming, Arc::clone(&dialect), head, trace);
     answer(Arc::new(exchange), dialect).await
@@ -117,7 +117,7 @@ pub async fn serve_operation(
 ) -> Response {
     let incoming = match arrived {
         Ok(incoming) => Arc::new(incoming),
-        Err(error) => return refused(&context, &dialect, &trace, &id, None, &error).await,
+        Err(error) => return refused(&context, &dialect, &trace, &id, &error).await,
     };
     let accepted = match dialect.accept_operation(&trace, &incoming).await {
         Err(e) => Err(e.into()),
@@ -126,10 +126,10 @@ pub async fn serve_operation(
     };
     let (operation, head) = match accepted {
         Ok(accepted) => accepted,
-        Err(e) => return refused(&context, &dialect, &trace, &id, Some(&incoming), &e).await,
+        Err(e) => return refused(&context, &dialect, &trace, &id, &e).await,
     };
     if let Some(error) = too_long(&head) {
-        return refused(&context, &dialect, &trace, &id, Some(&incoming), &error).await;
+        return refused(&context, &dialect, &trace, &id, &error).await;
     }
     let exchange = Exchange::new(context, id, incoming, Arc::clone(&dialect), head, trace).of_operation(operation);
     answer(Arc::new(exchange), dialect).await
@@ -182,17 +182,10 @@ fn too_long(head: &GenerateHead) -> Option<ChatError> {
 }
 
 /// The answer to a request that did not become one.
-async fn refused(
-    context: &Context,
-    dialect: &Arc<Extension>,
-    trace: &Trace,
-    id: &str,
-    incoming: Option<&Incoming>,
-    error: &ChatError,
-) -> Response {
+pub async fn refused(context: &Context, dialect: &Arc<Extension>, trace: &Trace, id: &str, error: &ChatError) -> Response {
     let response = refuse(dialect, trace, id, error).await;
     if let (Some(otlp), Some(span)) = (&context.gateway.otlp, trace.span()) {
-        otlp.refuse(span, incoming, response.status().as_u16(), error.class.name());
+        otlp.refuse(span, response.status().as_u16(), error.class.name());
     }
     tracing::info!(request_id = id, status = response.status().as_u16(), error = error.message, "request refused");
     response

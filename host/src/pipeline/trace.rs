@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use http::HeaderMap;
+use http::request::Parts;
 use serde_json::{Value, json};
 
 use crate::extensions::{Hook, Spent};
@@ -35,9 +35,9 @@ impl Trace {
         Self { rows: Mutex::default(), span }
     }
 
-    /// Of a request that arrived with these header fields.
-    pub fn begin(gateway: &Gateway, headers: &HeaderMap, received: Instant) -> Self {
-        Self::of(gateway.otlp.as_ref().and_then(|otlp| otlp.begin(headers, received)))
+    /// Of a request that arrived, at a path in which these names matched these texts.
+    pub fn begin(gateway: &Gateway, head: &Parts, params: &[(String, String)], received: Instant) -> Self {
+        Self::of(gateway.otlp.as_ref().and_then(|otlp| otlp.begin(head, params, received)))
     }
 
     /// That place.

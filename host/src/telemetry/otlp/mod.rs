@@ -16,7 +16,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, StatusCode, header};
+use http::request::Parts;
+use http::{StatusCode, header};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
@@ -36,7 +37,7 @@ use crate::config::Otlp as Settings;
 use crate::extensions::bindings::exports::wasmgate::extension::attempts::Tried;
 use crate::extensions::bindings::exports::wasmgate::extension::on_complete::Outcome;
 use crate::gateway::Gateway;
-use crate::pipeline::{Exchange, Incoming};
+use crate::pipeline::Exchange;
 
 use metrics::Metrics;
 pub use requests::Answered;
@@ -135,10 +136,10 @@ impl Prepared {
 }
 
 impl Otlp {
-    /// A request arrived with these header fields.
-    pub fn begin(&self, headers: &HeaderMap, received: Instant) -> Option<Box<Span>> {
+    /// A request arrived, at a path in which these names matched these texts.
+    pub fn begin(&self, head: &Parts, params: &[(String, String)], received: Instant) -> Option<Box<Span>> {
         self.queue.as_ref()?;
-        Some(Box::new(Span::begin(headers, received, self.ratio)))
+        Some(Box::new(Span::begin(head, params, received, self.ratio)))
     }
 
     /// It is over.
@@ -148,10 +149,10 @@ impl Otlp {
         }
     }
 
-    /// Its dialect refused it.
-    pub fn refuse(&self, span: &Span, incoming: Option<&Incoming>, status: u16, class: &str) {
+    /// It was refused before it was one.
+    pub fn refuse(&self, span: &Span, status: u16, class: &str) {
         if span.sampled {
-            self.put(|| requests::refused(span, incoming, status, class));
+            self.put(|| requests::refused(span, status, class));
         }
     }
 

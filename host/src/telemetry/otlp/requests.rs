@@ -2,7 +2,6 @@
 //!
 //! What is absent: nothing of what was said. Messages of errors may quote it, so a span has the class of an error and no more.
 
-use http::{HeaderMap, Method};
 use llm_codec::hub::FinishReason;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
@@ -13,7 +12,7 @@ use super::attributes::{count, flag, number, operation, provider, text, texts};
 use super::span::{Call, Span};
 use crate::extensions::bindings::exports::wasmgate::extension::attempts::{Part, Tried};
 use crate::extensions::bindings::exports::wasmgate::extension::on_complete::{Ending, Outcome};
-use crate::pipeline::{Exchange, Incoming, ending, part};
+use crate::pipeline::{Exchange, ending, part};
 
 /// What is known of an answer besides its tokens.
 #[derive(Debug, Default, Clone)]
@@ -39,14 +38,12 @@ pub fn spans(span: &Span, exchange: &Exchange, outcome: &Outcome, tried: &[Tried
     spans
 }
 
-/// The spans of a request that its dialect refused.
-pub fn refused(span: &Span, incoming: Option<&Incoming>, status: u16, error: &str) -> Vec<proto::Span> {
+/// The spans of a request that was refused before it was one.
+pub fn refused(span: &Span, status: u16, class: &str) -> Vec<proto::Span> {
     let mut own = base(span, span.id, span.parent.unwrap_or(0), SpanKind::Server);
-    own.name = name(incoming);
     own.end_time_unix_nano = super::span::unix_ns();
-    own.attributes.extend(http(incoming));
-    own.attributes.push(count("http.response.status_code", status.into()));
-    failed(&mut own, error, status >= 500);
+    asked(&mut own, span, status);
+    failed(&mut own, class, status >= 500);
     let calls = span.calls().0;
     std::iter::once(own).chain(calls.iter().map(|call| hook(span, call))).collect()
 }
@@ -77,14 +74,12 @@ fn request(span: &Span, exchange: &Exchange, outcome: &Outcome, answered: &Answe
     let mut own = base(span, span.id, span.parent.unwrap_or(0), if inner { SpanKind::Internal } else { SpanKind::Server });
     let (head, operation) = (&exchange.head, operation(&exchange.head.format));
     own.end_time_unix_nano = span.after_us(outcome.duration_us);
-    let all = &mut own.attributes;
     if inner {
         own.name = format!("{operation} {}", head.model);
     } else {
-        own.name = name(Some(&exchange.incoming));
-        all.extend(http(Some(&exchange.incoming)));
-        all.push(count("http.response.status_code", outcome.status.into()));
+        asked(&mut own, span, outcome.status);
     }
+    let all = &mut own.attributes;
     all.push(text("gen_ai.operation.name", operation));
     if !head.model.is_empty() {
         all.push(text("gen_ai.request.model", &head.model));
@@ -116,43 +111,14 @@ fn request(span: &Span, exchange: &Exchange, outcome: &Outcome, answered: &Answe
     own
 }
 
-/// `POST /v1/chat/completions`, with the names of what differs from request to request.
-fn name(incoming: Option<&Incoming>) -> String {
-    match incoming {
-        Some(incoming) => format!("{} {}", method(&incoming.head.method), route(incoming)),
-        None => "HTTP".into(),
+/// What a caller asked for, and the status of the answer.
+fn asked(own: &mut proto::Span, span: &Span, status: u16) {
+    if let Some(asked) = &span.asked {
+        own.name = format!("{} {}", asked.method, asked.route);
+        own.attributes.extend([text("http.request.method", asked.method), text("http.route", &asked.route), text("url.path", &asked.path)]);
+        own.attributes.extend(asked.agent.as_ref().map(|agent| text("user_agent.original", agent)));
     }
-}
-
-fn route(incoming: &Incoming) -> String {
-    let mut route = incoming.head.uri.path().to_owned();
-    for (name, value) in incoming.path_params.iter().filter(|(_, value)| !value.is_empty()) {
-        route = route.replacen(value.as_str(), &format!("{{{name}}}"), 1);
-    }
-    route
-}
-
-/// Anybody can make up a method; dialects have two.
-fn method(method: &Method) -> &str {
-    match method.as_str() {
-        known @ ("GET" | "POST" | "PUT" | "DELETE" | "PATCH" | "HEAD" | "OPTIONS") => known,
-        _ => "_OTHER",
-    }
-}
-
-fn http(incoming: Option<&Incoming>) -> Vec<KeyValue> {
-    let Some(incoming) = incoming else { return Vec::new() };
-    let mut all = vec![
-        text("http.request.method", method(&incoming.head.method)),
-        text("http.route", route(incoming)),
-        text("url.path", incoming.head.uri.path()),
-    ];
-    all.extend(agent(&incoming.head.headers).map(|agent| text("user_agent.original", agent)));
-    all
-}
-
-fn agent(headers: &HeaderMap) -> Option<&str> {
-    headers.get(http::header::USER_AGENT)?.to_str().ok().map(|a| a.get(..256).unwrap_or(a))
+    own.attributes.push(count("http.response.status_code", status.into()));
 }
 
 fn usage(all: &mut Vec<KeyValue>, usage: Option<&llm_codec::hub::Usage>) {

@@ -3,7 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 use crate::extensions::Hook;
 
@@ -31,6 +32,8 @@ pub struct Span {
     pub remote: bool,
     /// Whether anything is recorded.
     pub sampled: bool,
+    /// What was asked for, of a caller's request that is recorded.
+    pub asked: Option<Asked>,
     state: Option<HeaderValue>,
     /// When it began.
     pub began: Instant,
@@ -38,6 +41,22 @@ pub struct Span {
     pub began_ns: u64,
     calls: Mutex<Calls>,
 }
+
+/// What was asked for.
+#[derive(Debug)]
+pub struct Asked {
+    /// The method, when it is a usual one.
+    pub method: &'static str,
+    /// The path, with names in the place of what differs from request to request.
+    pub route: String,
+    /// The path.
+    pub path: String,
+    /// What asked.
+    pub agent: Option<String>,
+}
+
+/// Longest name of a client that is kept.
+const MAX_AGENT: usize = 256;
 
 #[derive(Debug, Default)]
 struct Calls {
@@ -65,8 +84,14 @@ pub struct Call {
 }
 
 impl Span {
-    /// A request arrives. `ratio` is the share of requests that are recorded where the caller does not say.
-    pub fn begin(headers: &HeaderMap, began: Instant, ratio: f64) -> Self {
+    /// A request arrives, at a path in which these names matched these texts. `ratio` is the share of requests that are recorded where the caller does not say.
+    pub fn begin(head: &Parts, params: &[(String, String)], began: Instant, ratio: f64) -> Self {
+        let span = Self::of(&head.headers, began, ratio);
+        let asked = span.sampled.then(|| Asked::of(head, params));
+        Self { asked, ..span }
+    }
+
+    fn of(headers: &HeaderMap, began: Instant, ratio: f64) -> Self {
         let mut all = headers.get_all(&TRACEPARENT).iter();
         // Two say nothing.
         let parent = all.next().filter(|_| all.next().is_none()).and_then(|v| v.to_str().ok()).and_then(parse);
@@ -85,7 +110,8 @@ impl Span {
 
     fn new(trace_id: u128, parent: Option<u64>, remote: bool, sampled: bool, state: Option<HeaderValue>, began: Instant) -> Self {
         let began_ns = unix_ns().saturating_sub(nanos(began.elapsed()));
-        Self { trace_id, id: fastrand::u64(1..), parent, remote, sampled, state, began, began_ns, calls: Mutex::default() }
+        let id = fastrand::u64(1..);
+        Self { trace_id, id, parent, remote, sampled, asked: None, state, began, began_ns, calls: Mutex::default() }
     }
 
     /// The span of one of its tries. It is known before the try ends, because the provider is told it.
@@ -133,6 +159,22 @@ impl Span {
     }
 }
 
+impl Asked {
+    fn of(head: &Parts, params: &[(String, String)]) -> Self {
+        // Anybody can make up a method.
+        let usual = [Method::GET, Method::POST, Method::PUT, Method::DELETE, Method::PATCH];
+        let words = ["GET", "POST", "PUT", "DELETE", "PATCH"];
+        let method = usual.iter().position(|m| *m == head.method).map_or("_OTHER", |n| words[n]);
+        let path = head.uri.path().to_owned();
+        let mut route = path.clone();
+        for (name, value) in params.iter().filter(|(_, value)| !value.is_empty()) {
+            route = route.replacen(value.as_str(), &format!("{{{name}}}"), 1);
+        }
+        let agent = head.headers.get(header::USER_AGENT).and_then(|a| a.to_str().ok());
+        Self { method, route, path, agent: agent.map(|a| a.get(..MAX_AGENT).unwrap_or(a).to_owned()) }
+    }
+}
+
 /// The trace, the caller's span, and whether it is recorded. A version that is not known may have more at its end.
 fn parse(text: &str) -> Option<(u128, u64, bool)> {
     let mut parts = text.split('-');
@@ -166,7 +208,7 @@ mod tests {
             headers.append(TRACEPARENT, value.parse().unwrap());
         }
         headers.insert(TRACESTATE, HeaderValue::from_static("a=1"));
-        Span::begin(&headers, Instant::now(), ratio)
+        Span::of(&headers, Instant::now(), ratio)
     }
 
     const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -206,6 +248,18 @@ mod tests {
         assert!(begin(&[PARENT, PARENT], 0.0).parent.is_none());
         let shares = (0..4000).filter(|_| begin(&[], 0.25).sampled).count();
         assert!((800..1200).contains(&shares), "{shares} of 4000");
+    }
+
+    #[test]
+    fn what_differs_from_request_to_request_is_a_name() {
+        let request = |traceparent: &str| {
+            let request = http::Request::post("/v1beta/models/gemini-x:generateContent?key=secret").header(TRACEPARENT, traceparent);
+            Span::begin(&request.body(()).unwrap().into_parts().0, &[("model".into(), "gemini-x".into())], Instant::now(), 0.0)
+        };
+        let asked = request(PARENT).asked.unwrap();
+        assert_eq!((asked.method, asked.route.as_str()), ("POST", "/v1beta/models/{model}:generateContent"));
+        assert_eq!(asked.path, "/v1beta/models/gemini-x:generateContent");
+        assert!(request("").asked.is_none(), "nobody would see it");
     }
 
     #[test]
