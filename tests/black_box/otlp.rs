@@ -37,6 +37,7 @@ struct Span {
     trace: String,
     id: String,
     parent: String,
+    state: String,
     flags: u32,
     from: u64,
     to: u64,
@@ -97,6 +98,7 @@ fn spans(sent: &Received) -> Vec<Span> {
         trace: hex(&s.trace_id),
         id: hex(&s.span_id),
         parent: hex(&s.parent_span_id),
+        state: s.trace_state.clone(),
         flags: s.flags,
         from: s.start_time_unix_nano,
         to: s.end_time_unix_nano,
@@ -186,7 +188,8 @@ async fn a_request_is_a_tree_of_spans() {
     let all = collector.trace(TRACE, 4).await;
     let root = only(&all, "POST /v1/chat/completions");
     assert_tree(&all, root);
-    assert_eq!((root.kind, root.parent.as_str(), root.failed), (SpanKind::Server, CALLER, false));
+    assert_eq!((root.kind, root.parent.as_str(), root.state.as_str(), root.failed), (SpanKind::Server, CALLER, "vendor=1", false));
+    assert_eq!(root.flags & 0x300, 0x300, "its parent is in another program");
     root.assert_has(json!({
         "http.request.method": "POST", "http.route": "/v1/chat/completions", "http.response.status_code": 200,
         "gen_ai.operation.name": "chat", "gen_ai.request.model": "m", "gen_ai.response.model": "m",
@@ -242,6 +245,30 @@ async fn a_stream_tells_when_it_began_and_why_it_ended() {
             // Its calls are one span.
             let encoder = only(&all, "dialect.encoder anthropic-api");
             assert!(encoder.attributes["wasmgate.calls"].as_u64() >= Some(2), "{encoder:#?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_said_is_there_for_those_who_want_it() {
+    let (collector, upstream) = (Collector::start().await, setup::friendly(Dialect::OpenAi).await);
+    let more = collector.section(", content: true");
+    let gateway = Gateway::start(&setup::config(&setup::provider(Dialect::OpenAi, &upstream), &more)).await;
+    let client = Client::new(&gateway);
+    let mut n = 0;
+    for dialect in [Dialect::OpenAi, Dialect::Anthropic] {
+        for stream in [false, true] {
+            n += 1;
+            let trace = TRACE.replace("319c", &format!("50{n}0"));
+            assert_eq!(ask(&client, dialect, "m", stream, &parent("01").replace(TRACE, &trace)).await.status, 200);
+            let all = collector.trace(&trace, 4).await;
+            let attempt = only(&all, "chat m");
+            let said = |name: &str| serde_json::from_str::<Value>(attempt.attributes[name].as_str().expect("a text")).expect("JSON");
+            assert_eq!(said("gen_ai.input.messages"), json!([{"role": "user", "parts": [{"type": "text", "content": SECRET}]}]));
+            let answer = json!([{"role": "assistant", "parts": [{"type": "text", "content": TEXT}], "finish_reason": "stop"}]);
+            assert_eq!(said("gen_ai.output.messages"), answer, "{dialect:?}, stream {stream}");
+            // Nowhere else.
+            assert!(all.iter().filter(|s| s.id != attempt.id).all(|s| !format!("{s:?}").contains(SECRET)));
         }
     }
 }

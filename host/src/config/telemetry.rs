@@ -37,6 +37,8 @@ section! {
         traces: bool = true,
         /// Share of the requests that are traced, from 0 to 1. A caller's `traceparent` says it for its request instead.
         sample_ratio: f64 = 1.0,
+        /// Whether spans say what was said: the conversation and the answer, each up to 128 KiB. Whoever can read the traces can read them then.
+        content: bool = false,
         /// Requests that may wait to be sent. More are dropped, and counted in `wasmgate_otlp_dropped_spans_total`.
         queue: usize = 2048,
         /// Longest wait until a request's spans are sent.

@@ -44,7 +44,10 @@ impl Completion {
             exchange.context.gateway.served.begins();
         }
         let tries = Arc::new(Tries::new(exchange.incoming.received));
-        let seen = exchange.trace.span().filter(|span| span.sampled).map(|_| Box::default());
+        let seen = exchange.trace.span().filter(|span| span.sampled).map(|_| {
+            let content = exchange.context.gateway.otlp.as_ref().is_some_and(|otlp| otlp.content());
+            Box::new(Seen::new(content))
+        });
         Self {
             exchange,
             ending: Ending::Cancelled,
@@ -69,7 +72,7 @@ impl Completion {
 
     /// A try begins to answer. One that did before gave an answer that is not sent.
     pub fn serve(&mut self, mut attempt: Try) {
-        self.seen.iter_mut().for_each(|seen| **seen = Seen::default());
+        self.seen.iter_mut().for_each(|seen| seen.again());
         attempt.chosen();
         if let Some(before) = &mut self.serving {
             before.end(None);

@@ -175,15 +175,16 @@ impl Exchange {
 
     /// About how many tokens the conversation has, as far as that is known without asking an extension. It is for when the request is over.
     pub fn estimated_tokens(&self) -> Option<u64> {
+        self.known_chat().map(|chat| estimate::input_tokens(&chat))
+    }
+
+    /// The conversation, as far as it is known without asking an extension. It is for when the request is over.
+    pub fn known_chat(&self) -> Option<Arc<ChatRequest>> {
         let known = self.edited().or_else(|| self.decoded.get()?.clone().ok());
-        let chat = match known {
-            Some(chat) => chat,
-            None => {
-                let read = Format::from_name(&self.head.format)?.decode_request(self.incoming.body());
-                Arc::new(self.complete(read.ok()?))
-            }
-        };
-        Some(estimate::input_tokens(&chat))
+        known.or_else(|| {
+            let read = Format::from_name(&self.head.format)?.decode_request(self.incoming.body());
+            Some(Arc::new(self.complete(read.ok()?)))
+        })
     }
 
     /// The conversation, if a hook changed it.

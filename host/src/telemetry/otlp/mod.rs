@@ -6,6 +6,7 @@
 //! What is absent: without `telemetry.otlp` there is no exporter, and a request carries nothing. Nothing here is awaited by a request.
 
 mod attributes;
+mod content;
 mod metrics;
 mod requests;
 pub mod span;
@@ -65,6 +66,8 @@ const MAX_ANSWER: usize = 64 << 10;
 /// What sends.
 pub struct Otlp {
     ratio: f64,
+    /// Whether spans say what was said.
+    content: bool,
     /// Where finished requests go; none when no traces are sent.
     queue: Option<mpsc::Sender<Vec<Sent>>>,
     counts: Arc<Counts>,
@@ -131,7 +134,8 @@ impl Prepared {
         if let Some(post) = metrics {
             tasks.push(tokio::spawn(self::metrics(post, Metrics::new(gateway), resource, settings.metrics_interval)));
         }
-        Arc::new(Otlp { ratio: settings.sample_ratio, queue, counts, stopping, patience, tasks: Mutex::new(tasks) })
+        let (ratio, content) = (settings.sample_ratio, settings.content);
+        Arc::new(Otlp { ratio, content, queue, counts, stopping, patience, tasks: Mutex::new(tasks) })
     }
 }
 
@@ -142,10 +146,15 @@ impl Otlp {
         Some(Box::new(Span::begin(head, params, received, self.ratio)))
     }
 
+    /// Whether spans say what was said.
+    pub fn content(&self) -> bool {
+        self.content
+    }
+
     /// It is over.
     pub fn finish(&self, span: &Span, exchange: &Exchange, outcome: &Outcome, tried: &[Tried], answered: &Answered) {
         if span.sampled {
-            self.put(|| requests::spans(span, exchange, outcome, tried, answered));
+            self.put(|| requests::spans(span, exchange, outcome, tried, answered, self.content));
         }
     }
 

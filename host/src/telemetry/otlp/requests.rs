@@ -1,14 +1,16 @@
 //! A request that is over, as spans: one for the request (SERVER), one for each try at a provider (CLIENT), one for each hook (INTERNAL).
 //!
-//! What is absent: nothing of what was said. Messages of errors may quote it, so a span has the class of an error and no more.
+//! What is absent: nothing of what was said, unless the configuration wants it (`content.rs`). Messages of errors may quote it, so a span has the class
+//! of an error and no more.
 
-use llm_codec::hub::FinishReason;
+use llm_codec::hub::{ChatAnswer, FinishReason};
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use opentelemetry_proto::tonic::trace::v1::{self as proto, Status};
 
 use super::attributes::{count, flag, number, operation, provider, text, texts};
+use super::content;
 use super::span::{Call, Span};
 use crate::extensions::bindings::exports::wasmgate::extension::attempts::{Part, Tried};
 use crate::extensions::bindings::exports::wasmgate::extension::on_complete::{Ending, Outcome};
@@ -21,6 +23,8 @@ pub struct Answered {
     pub model: Option<String>,
     /// Why each alternative ended.
     pub finish: Vec<FinishReason>,
+    /// All of it, where that is wanted.
+    pub answer: Option<ChatAnswer>,
 }
 
 /// The bit of a span's flags that says that it is known whether its parent is in another program; the next one says that it is.
@@ -28,13 +32,19 @@ const KNOWN: u32 = 0x100;
 const REMOTE: u32 = 0x200;
 
 /// The spans of a request that is over.
-pub fn spans(span: &Span, exchange: &Exchange, outcome: &Outcome, tried: &[Tried], answered: &Answered) -> Vec<proto::Span> {
+pub fn spans(span: &Span, exchange: &Exchange, outcome: &Outcome, tried: &[Tried], answered: &Answered, said: bool) -> Vec<proto::Span> {
     let (calls, dropped) = span.calls();
     let mut spans = Vec::with_capacity(1 + tried.len() + calls.len());
     spans.push(request(span, exchange, outcome, answered, dropped));
     let served = tried.iter().rposition(|t| t.part == Part::Served);
     spans.extend(tried.iter().enumerate().map(|(n, t)| attempt(span, exchange, t, (served == Some(n)).then_some(answered))));
     spans.extend(calls.iter().map(|call| hook(span, call)));
+    // At the try that was answered, or else at the last one.
+    if let Some(at) = served.or(tried.len().checked_sub(1)).filter(|_| said && exchange.operation.is_none()) {
+        let all = &mut spans[1 + at].attributes;
+        all.extend(exchange.known_chat().iter().flat_map(|chat| content::input(chat)));
+        all.extend(answered.answer.iter().filter(|_| served.is_some()).flat_map(content::output));
+    }
     spans
 }
 
@@ -53,6 +63,7 @@ fn base(span: &Span, id: u64, parent: u64, kind: SpanKind) -> proto::Span {
     proto::Span {
         trace_id: span.trace_id.to_be_bytes().to_vec(),
         span_id: id.to_be_bytes().to_vec(),
+        trace_state: span.state().to_owned(),
         parent_span_id: if parent == 0 { Vec::new() } else { parent.to_be_bytes().to_vec() },
         flags: 1 | KNOWN | remote,
         kind: kind.into(),
@@ -196,7 +207,8 @@ fn hook(span: &Span, call: &Call) -> proto::Span {
     own
 }
 
-fn finish(reason: &FinishReason) -> &str {
+/// Why an answer ended, in the words of the conventions.
+pub fn finish(reason: &FinishReason) -> &str {
     match reason {
         FinishReason::Stop | FinishReason::StopSequence(_) => "stop",
         FinishReason::Length => "length",

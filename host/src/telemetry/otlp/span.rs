@@ -114,6 +114,11 @@ impl Span {
         Self { trace_id, id, parent, remote, sampled, asked: None, state, began, began_ns, calls: Mutex::default() }
     }
 
+    /// What vendors added to the trace.
+    pub fn state(&self) -> &str {
+        self.state.as_ref().and_then(|s| s.to_str().ok()).unwrap_or_default()
+    }
+
     /// The span of one of its tries. It is known before the try ends, because the provider is told it.
     pub fn of_try(&self, number: u32) -> u64 {
         // Odd steps go round all numbers, so those of one request differ.
