@@ -9,15 +9,17 @@ use tokio::runtime::Handle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use crate::config::changes::Changes;
 use crate::config::problems::{Problem, Severity};
 use crate::config::{Config, Reading, Rejected};
 use crate::deploy::live::Who;
-use crate::deploy::{Deploy, Sources, pins};
+use crate::deploy::{Deploy, Sources, kept, pins};
 use crate::extensions::{Candidate, Extension, Hook, Registry, Runtime, plan};
 use crate::pipeline::{Recent, Routes};
 use crate::providers::Directory;
 use crate::storage::{self, Store};
 use crate::telemetry::metrics::{ExtensionSeries, Page};
+use crate::telemetry::otlp::{self, Otlp};
 use crate::telemetry::process::Process;
 use crate::telemetry::served::{Served, ServedPage};
 use crate::telemetry::{ExtensionCosts, ProviderHealth, Stored};
@@ -41,6 +43,8 @@ pub struct Gateway {
     pub served: Arc<Served>,
     /// The process itself.
     pub process: Arc<Process>,
+    /// What sends traces and metrics to a collector, if that is wanted.
+    pub otlp: Option<Arc<Otlp>>,
     store: Store,
     leaving: AtomicBool,
 }
@@ -89,20 +93,27 @@ impl Gateway {
         store.limits.ready().await;
         let cache = checked.config.cache.clone().or_else(default_cache);
         let runtime = Runtime::start(cache.as_deref())?;
+        let environment = |name: &str| std::env::var(name).ok();
+        let otlp =
+            checked.config.telemetry.otlp.as_ref().map(|settings| otlp::Prepared::new(settings, &environment)).transpose()?.flatten();
         let series = Arc::clone(&runtime.series);
         let deploy = Deploy::start(runtime, store.clone(), sources, checked).await?;
         let (served, process) = (Arc::<Served>::default(), Arc::<Process>::default());
-        let gateway = Arc::new_cyclic(|gateway| Self {
-            metrics: metrics(gateway, series, &served, &process, store.clone()),
-            served,
-            process,
-            deploy,
-            recent: Recent::default(),
-            background: TaskTracker::new(),
-            handle: Handle::current(),
-            started: Instant::now(),
-            store,
-            leaving: AtomicBool::new(false),
+        let gateway = Arc::new_cyclic(|gateway| {
+            let otlp = otlp.map(|prepared| prepared.start(Weak::clone(gateway)));
+            Self {
+                metrics: metrics(gateway, series, &served, &process, store.clone(), otlp.as_ref()),
+                served,
+                process,
+                deploy,
+                recent: Recent::default(),
+                background: TaskTracker::new(),
+                handle: Handle::current(),
+                started: Instant::now(),
+                otlp,
+                store,
+                leaving: AtomicBool::new(false),
+            }
         });
         tokio::spawn(keep_performance(Arc::downgrade(&gateway)));
         Ok(gateway)
@@ -135,7 +146,11 @@ impl Gateway {
         self.background.close();
         self.background.wait().await;
         self.save_performance().await;
-        self.deploy.shut_down().await;
+        tokio::join!(self.deploy.shut_down(), async {
+            if let Some(otlp) = &self.otlp {
+                otlp.shut_down().await;
+            }
+        });
         let store = self.store.clone();
         // The store's last write may wait for the disk.
         let flush = move || {
@@ -159,7 +174,14 @@ async fn keep_performance(gateway: Weak<Gateway>) {
 }
 
 /// The page of metrics.
-fn metrics(gateway: &Weak<Gateway>, series: Arc<ExtensionSeries>, served: &Arc<Served>, process: &Arc<Process>, store: Store) -> Page {
+fn metrics(
+    gateway: &Weak<Gateway>,
+    series: Arc<ExtensionSeries>,
+    served: &Arc<Served>,
+    process: &Arc<Process>,
+    store: Store,
+    otlp: Option<&Arc<Otlp>>,
+) -> Page {
     let mut page = Page::default();
     page.register(Box::new(ServedPage(Arc::clone(served))));
     page.register(Box::new(Arc::clone(process)));
@@ -167,6 +189,9 @@ fn metrics(gateway: &Weak<Gateway>, series: Arc<ExtensionSeries>, served: &Arc<S
     page.register(Box::new(ProviderHealth(Weak::clone(gateway))));
     page.register(Box::new(series));
     page.register(Box::new(Stored(store)));
+    if let Some(otlp) = otlp {
+        page.register(otlp.page());
+    }
     page
 }
 
@@ -219,13 +244,22 @@ pub struct Checked {
     pub candidates: Vec<Candidate>,
     /// Versions on which callers stay.
     pub pinned: Vec<(Who, Candidate)>,
+    /// The text of the file.
+    pub text: String,
+    /// What was changed of providers on top of that.
+    pub changes: Changes,
     /// What is not quite right.
     pub warnings: Vec<Problem>,
 }
 
-/// Reads a configuration and finds its components. Reports everything that is wrong at once.
-pub fn read(file: &Path, set: &[String], components: Option<&Path>) -> Result<Checked, Rejected> {
-    let Reading { mut config, mut problems, source } = Reading::file(file, set);
+/// Reads a configuration, with what was changed of providers: this, or what is kept beside it.
+pub fn reading(file: &Path, set: &[String], changes: Option<&Changes>) -> Reading {
+    Reading::file(file, set, |source| changes.cloned().unwrap_or_else(|| kept::changes(source)))
+}
+
+/// The same, and finds its components. Reports everything that is wrong at once.
+pub fn read(file: &Path, set: &[String], components: Option<&Path>, changes: Option<&Changes>) -> Result<Checked, Rejected> {
+    let Reading { mut config, mut problems, source } = reading(file, set, changes);
     // What cannot be read at all would only cause follow-up messages.
     if problems.iter().any(|p| p.severity == Severity::Error && p.path.is_empty() && p.place != "--set") {
         return Err(Rejected(problems));
@@ -244,7 +278,8 @@ pub fn read(file: &Path, set: &[String], components: Option<&Path>) -> Result<Ch
     if problems.iter().any(|p| p.severity == Severity::Error) {
         return Err(Rejected(problems));
     }
-    Ok(Checked { config, candidates, pinned, warnings: problems })
+    let (text, changes) = (source.text, source.changes);
+    Ok(Checked { config, candidates, pinned, text, changes, warnings: problems })
 }
 
 fn is_same_folder(a: &Path, b: &Path) -> bool {

@@ -103,7 +103,9 @@ async fn errors_come_in_the_wrapper() {
         let error = &answer.json()["error"];
         assert_eq!((answer.status, error["code"].as_str()), (status, Some(code)), "{body}: {error}");
         assert!(error["message"].as_str().unwrap().contains(says), "{error}");
-        assert_eq!(answer.json()["success"], false);
+        let document = answer.json();
+        assert_eq!((&document["success"], &document["request_id"]), (&json!(false), &json!("wrong")), "{document}");
+        assert!(document["timestamp"].is_string(), "{document}");
     };
     check(json!({"provider": "one", "model": "busy", "prompt": "x"}), 429, "rate_limited", "slow down").await;
     check(json!({"provider": "nobody", "model": "m", "prompt": "x"}), 404, "model_not_found", "nobody").await;
@@ -112,6 +114,7 @@ async fn errors_come_in_the_wrapper() {
     let answer = ask(&client, "broken", &json!({"provider": "one", "model": "breaks", "prompt": "x", "stream": true})).await;
     let (name, last) = events(&answer.text()).pop().unwrap();
     assert_eq!((answer.status, name.as_str(), &last["success"]), (200, "error", &json!(false)), "{last}");
+    assert_eq!(last["request_id"], "broken");
 }
 
 /// What `x-wasmgate-extensions` says can stand in the body.

@@ -256,7 +256,7 @@ async fn operators_see_test_and_watch_providers() {
         (Method::POST, "/api/providers/nobody/test", 404),
         (Method::POST, "/api/providers/up/test?modle=m", 400),
         (Method::GET, "/api/providers/up/test", 405),
-        (Method::DELETE, "/api/providers/up", 405),
+        (Method::POST, "/api/providers/up", 405),
     ] {
         assert_eq!(client.send(client.request(method, path)).await.status, status, "{path}");
     }

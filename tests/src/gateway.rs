@@ -261,7 +261,7 @@ pub fn replace(file: &Path, bytes: &[u8]) {
 /// Settings of whoever runs the tests are none of the gateway's.
 pub(crate) fn clean_environment(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("WASMGATE_") {
+        if ["WASMGATE_", "OTEL_"].iter().any(|own| name.to_string_lossy().starts_with(own)) {
             command.env_remove(name);
         }
     }

@@ -13,13 +13,16 @@ use crate::TARGET;
 
 /// A complete answer in its wrapper.
 pub fn complete(options: &EncodeOptions, answer: &ChatAnswer) -> Value {
-    let time = OffsetDateTime::from_unix_timestamp(options.created.try_into().unwrap_or_default()).ok();
     json!({
         "success": true,
         "data": data(options, answer),
         "request_id": options.id,
-        "timestamp": time.and_then(|t| t.format(&Rfc3339).ok()),
+        "timestamp": timestamp(options),
     })
+}
+
+fn timestamp(options: &EncodeOptions) -> Option<String> {
+    OffsetDateTime::from_unix_timestamp(options.created.try_into().unwrap_or_default()).ok()?.format(&Rfc3339).ok()
 }
 
 fn data(options: &EncodeOptions, answer: &ChatAnswer) -> Value {
@@ -139,7 +142,13 @@ impl Encoder for Writer {
                 answer.extras.extend(self.target.take());
                 write(&mut bytes, "done", &complete(&self.options, &answer));
             }
-            Err(error) => write(&mut bytes, "error", &failure(&error)),
+            Err(error) => {
+                // The host puts the same into an error that is no part of a stream.
+                let mut document = failure(&error);
+                document["request_id"] = self.options.id.as_str().into();
+                document["timestamp"] = timestamp(&self.options).into();
+                write(&mut bytes, "error", &document);
+            }
         }
         bytes
     }
@@ -226,6 +235,7 @@ mod tests {
         let wrong: Value = serde_json::from_slice(&error(&format::invalid("prompt", "no")).body).unwrap();
         assert_eq!(wrong["error"]["details"]["param"], "prompt");
         let broken = Writer::new(options()).finish(Some(&limited));
-        assert_eq!(read(&broken)[0], ("error".into(), body));
+        let (name, last) = read(&broken).remove(0);
+        assert_eq!((name.as_str(), &last["error"], &last["request_id"]), ("error", &body["error"], &json!("r-1")));
     }
 }

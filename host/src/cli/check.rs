@@ -27,6 +27,7 @@ pub fn run(source: &SourceArgs, strict: bool) -> ExitCode {
             // Checking must not touch what a running gateway stores.
             let mut config = checked.config;
             config.storage = Storage::default();
+            config.telemetry.otlp = None;
             config.deploy.state = None;
             config.deploy.watch = false;
             let gateway = Gateway::start(sources, Checked { config, ..checked }).await?;

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 use super::{SourceArgs, USAGE};
-use crate::config::{self, Reading, Severity};
+use crate::config::{self, Severity};
+use crate::gateway;
 
 /// Shows the configuration that is in effect, and what could be in one.
 #[derive(Args)]
@@ -16,7 +17,8 @@ pub struct ConfigArgs {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Prints every setting with its value and where that was made: a line of the file, an environment variable, `--set`, or the default.
+    /// Prints every setting with its value and where that was made: a line of the file, an environment variable, `--set`, a
+    /// change through the operators' interface, or the default.
     ///
     /// Secrets are masked. What is wrong is told on standard error, and the exit code is then 2.
     Print {
@@ -36,7 +38,7 @@ enum Command {
 pub fn run(args: &ConfigArgs) -> ExitCode {
     match &args.command {
         Command::Print { source, no_defaults } => {
-            let reading = Reading::file(&source.config, &source.set);
+            let reading = gateway::reading(&source.config, &source.set, None);
             for problem in &reading.problems {
                 eprintln!("{problem}");
             }

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 
 use super::{FAILURE, SourceArgs, reject};
 use crate::deploy::Sources;
@@ -75,14 +76,20 @@ async fn serve(sources: Sources, checked: Checked) -> anyhow::Result<()> {
         }
     });
     tracing::info!(address = %listener.address, "listening");
-    let stop = async {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+    let (tell, stop) = mpsc::unbounded_channel();
+    let signals = tokio::spawn(async move {
+        for what in ["stopping: running requests may finish", "told again: no new requests are taken from now on"] {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            tracing::info!("{what}");
+            // Nobody listens any more when it has stopped.
+            let _ = tell.send(());
         }
-        tracing::info!("stopping: running requests may finish");
-    };
+    });
     listener.serve(gateway.clone(), stop).await;
+    signals.abort();
     reloads.abort();
     gateway.shut_down().await;
     Ok(())

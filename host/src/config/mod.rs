@@ -3,6 +3,7 @@
 //! Settings that are not listed here belong to an extension, which claims them in its manifest (`sections`); a setting that
 //! nobody claims is an error.
 
+pub mod changes;
 mod deploy;
 mod front;
 pub mod problems;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use changes::Changes;
 use deploy::check_pins;
 pub use deploy::{Deploy, Pin};
 pub use front::{Auth, Cors, Tls};
@@ -32,6 +34,7 @@ pub use shown::print;
 pub use source::Source;
 use stores::check_storage;
 pub use stores::{KeysConfig, LimitsStoreConfig, RecordsConfig, Storage, check_records};
+pub use telemetry::{Otlp, Telemetry, check_endpoint};
 
 use crate::extensions::limits::Limits;
 use crate::extensions::outbound::HostRule;
@@ -343,6 +346,7 @@ macro_rules! words {
     };
 }
 
+mod telemetry;
 pub mod virtual_providers;
 
 words! {
@@ -555,6 +559,8 @@ pub struct Config {
     pub auth: Auth,
     /// The log.
     pub logging: Logging,
+    /// What is told besides the log.
+    pub telemetry: Telemetry,
     /// What outlives a restart.
     pub storage: Storage,
     /// How extensions are replaced.
@@ -573,11 +579,13 @@ pub struct Config {
     pub extensions: BTreeMap<String, ExtensionConfig>,
     /// Settings that belong to extensions.
     pub sections: BTreeMap<String, Value>,
+    /// Settings of providers that were changed through the operators' interface, by name.
+    pub changed: BTreeMap<String, Vec<String>>,
 }
 
 /// Names at the top that are the host's own.
-const OWN: [&str; 10] =
-    ["server", "auth", "logging", "storage", "deploy", "components", "cache", "default_provider", "providers", "extensions"];
+const OWN: [&str; 11] =
+    ["server", "auth", "logging", "telemetry", "storage", "deploy", "components", "cache", "default_provider", "providers", "extensions"];
 
 /// A configuration that was read, with what is wrong with it so far.
 pub struct Reading {
@@ -590,9 +598,22 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// Reads and checks a file, with environment variables and `path=value` overrides on top.
-    pub fn file(file: &Path, set: &[String]) -> Self {
-        Self::of(Source::read(file, set, &|name| std::env::var(name).ok()))
+    /// Reads and checks a file, with environment variables and `path=value` overrides on top. `changes` gives what was changed of providers, for
+    /// the settings so far.
+    pub fn file(file: &Path, set: &[String], changes: impl FnOnce(&mut Source) -> Changes) -> Self {
+        Self::of(Self::laid(Source::read(file, set, &environment), changes))
+    }
+
+    /// The same on the text of a file.
+    pub fn text(file: &Path, text: &str, set: &[String], changes: &Changes) -> Self {
+        let source = Source::parse(&file.display().to_string(), text, set, &environment);
+        Self::of(Self::laid(source, |_| changes.clone()))
+    }
+
+    fn laid(mut source: Source, changes: impl FnOnce(&mut Source) -> Changes) -> Source {
+        let changes = changes(&mut source);
+        source.lay(&changes, &environment);
+        source
     }
 
     /// Checks settings that were already read.
@@ -606,6 +627,7 @@ impl Reading {
             server: at.field("server", Server::default),
             auth: at.field("auth", Auth::default),
             logging: at.field("logging", Logging::default),
+            telemetry: at.field("telemetry", Telemetry::default),
             storage: at.field("storage", Storage::default),
             deploy: at.field("deploy", Deploy::default),
             components: at.field("components", || None),
@@ -615,6 +637,7 @@ impl Reading {
             virtual_providers: BTreeMap::new(),
             extensions,
             sections: own_sections(&source.value),
+            changed: source.changes.all().map(|(name, change)| (name.to_owned(), change.names().map(str::to_owned).collect())).collect(),
         };
         if readable {
             if let Some(mut at) = at.member("providers") {
@@ -625,6 +648,7 @@ impl Reading {
             check_http(&config, &mut at);
             check_pins(&config, &mut at);
             front::check(&config, &mut at);
+            telemetry::check(&config, &mut at);
             check_storage(&config.storage, &mut at);
         }
         Self { config, problems, source }
@@ -637,6 +661,10 @@ impl Reading {
         }
         Ok((self.config, self.problems))
     }
+}
+
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }
 
 fn own_sections(root: &Value) -> BTreeMap<String, Value> {
@@ -707,12 +735,14 @@ fn check_http(config: &Config, at: &mut Cursor<'_>) {
 pub fn reference() -> String {
     let top = "\nAt the top: `components` (folder of the components), `cache` (folder for compiled code), `default_provider` (where requests go that no \
                extension sent anywhere; the only provider when there is one), and the sections below. Other names belong to extensions.\n";
-    let groups: [(&str, Vec<reader::FieldDoc>); 20] = [
+    let groups: [(&str, Vec<reader::FieldDoc>); 22] = [
         ("server", Server::fields()),
         ("server.tls", Tls::fields()),
         ("server.cors", Cors::fields()),
         ("auth", Auth::fields()),
         ("logging", Logging::fields()),
+        ("telemetry", Telemetry::fields()),
+        ("telemetry.otlp", Otlp::fields()),
         ("storage", Storage::fields()),
         ("storage.keys", KeysConfig::fields()),
         ("storage.records", RecordsConfig::fields()),

@@ -495,6 +495,10 @@ impl<T: Setting> Setting for Vec<T> {
         Some(read)
     }
 
+    fn is_secret() -> bool {
+        T::is_secret()
+    }
+
     fn show(&self) -> String {
         format!("[{}]", self.iter().map(T::show).collect::<Vec<_>>().join(", "))
     }
@@ -530,6 +534,10 @@ impl<T: Setting> Setting for BTreeMap<String, T> {
             }
         }
         Some(read)
+    }
+
+    fn is_secret() -> bool {
+        T::is_secret()
     }
 
     fn show(&self) -> String {

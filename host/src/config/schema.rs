@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value, json};
 
 use super::reader::{FieldDoc, Section as _, Setting as _};
-use super::{Auth, Deploy, ExtensionConfig, Logging, OWN, ProviderConfig, Server, Storage};
+use super::{Auth, Deploy, ExtensionConfig, Logging, OWN, ProviderConfig, Server, Storage, Telemetry};
 
 /// What every value may be besides: not made, or filled in when the file is read.
 const BESIDES: &str = "besides";
@@ -16,6 +16,7 @@ pub fn schema() -> Value {
         Server::schema(),
         Auth::schema(),
         Logging::schema(),
+        Telemetry::schema(),
         Storage::schema(),
         Deploy::schema(),
         described(Option::<std::path::PathBuf>::schema(), "Folder of the components."),
@@ -72,6 +73,7 @@ pub fn reference() -> String {
         ("server", Server::fields()),
         ("auth", Auth::fields()),
         ("logging", Logging::fields()),
+        ("telemetry", Telemetry::fields()),
         ("storage", Storage::fields()),
         ("deploy", Deploy::fields()),
     ] {

@@ -113,6 +113,7 @@ impl Config {
             ("server", self.server.shown()),
             ("auth", self.auth.shown()),
             ("logging", self.logging.shown()),
+            ("telemetry", self.telemetry.shown()),
             ("storage", self.storage.shown()),
             ("deploy", self.deploy.shown()),
             ("components", self.components.shown()),

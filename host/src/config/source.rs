@@ -1,4 +1,5 @@
-//! Where settings come from: a YAML file, then environment variables, then `--set` on the command line; later ones win.
+//! Where settings come from: a YAML file, then environment variables, then `--set` on the command line, then what was changed through the
+//! operators' interface; later ones win.
 //!
 //! The layers are merged by `figment`. The YAML layer is our own so that every setting keeps its line.
 
@@ -10,6 +11,7 @@ use figment::value::{Dict, Map, Tag, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 use saphyr::{LoadableYamlNode as _, MarkedYamlOwned, ScalarOwned, YamlDataOwned};
 
+use super::changes::{Changes, check_reference};
 use super::problems::{Problem, Severity, suggestion};
 use super::shown::is_secret;
 
@@ -23,6 +25,10 @@ pub struct Source {
     pub value: serde_json::Value,
     /// What went wrong on the way.
     pub problems: Vec<Problem>,
+    /// The text of the file.
+    pub text: String,
+    /// Changes that lie on top, as far as they mean something.
+    pub changes: Changes,
     file: String,
     lines: HashMap<String, usize>,
     /// Settings that were made elsewhere, and where; later ones win.
@@ -90,13 +96,56 @@ impl Source {
             Ok(value) => value,
             Err(e) => return Self::failed(file.into(), e.to_string()),
         };
-        Self { value, problems, file: file.into(), lines, overrides, secrets }
+        Self { value, problems, text: text.into(), changes: Changes::default(), file: file.into(), lines, overrides, secrets }
+    }
+
+    /// Lays changes of providers on top.
+    pub fn lay(&mut self, changes: &Changes, env: &dyn Fn(&str) -> Option<String>) {
+        for (name, change) in changes.all() {
+            let place = place_of_change(name);
+            let path = format!("providers.{name}");
+            let problem = |path: String, message: String| {
+                let (severity, place) = (Severity::Error, place.clone());
+                Problem { severity, place, path, message }
+            };
+            let providers = self.value.get_mut("providers").filter(|p| p.is_object());
+            if change.in_file() && providers.as_ref().is_none_or(|p| p.get(name).is_none()) {
+                let message = "the configuration has no such provider any more, so what was changed of it is not used.".into();
+                self.problems.push(Problem { severity: Severity::Warning, ..problem(path, message) });
+                continue;
+            }
+            let Some(root) = self.value.as_object_mut() else { return };
+            let providers = root.entry("providers").or_insert_with(|| serde_json::Map::new().into());
+            // What is no section was told to be none.
+            let Some(providers) = providers.as_object_mut() else { return };
+            let provider = providers.entry(name).or_insert_with(|| serde_json::Map::new().into());
+            let Some(provider) = provider.as_object_mut() else { continue };
+            let mut layer = YamlLayer { file: "", env, lines: HashMap::new(), problems: Vec::new(), secrets: HashSet::new() };
+            let mut wrong = Vec::new();
+            change.apply(provider, &mut |setting, text| {
+                let path = format!("{path}.{setting}");
+                if let Err(message) = check_reference(setting, text) {
+                    wrong.push(problem(path, message));
+                    return None;
+                }
+                layer.interpolate(text, &path, 0)
+            });
+            self.secrets.extend(layer.secrets);
+            self.problems.extend(layer.problems.into_iter().map(|p| Problem { place: place.clone(), ..p }).chain(wrong));
+            if !change.in_file() {
+                self.overrides.push((path.clone(), place.clone()));
+            }
+            self.overrides.extend(change.names().map(|setting| (format!("{path}.{setting}"), place.clone())));
+        }
+        self.changes = changes.clone();
     }
 
     fn failed(place: String, message: String) -> Self {
         Self {
             value: serde_json::Value::Object(serde_json::Map::new()),
             problems: vec![Problem { severity: Severity::Error, place, path: String::new(), message }],
+            text: String::new(),
+            changes: Changes::default(),
             file: String::new(),
             lines: HashMap::new(),
             overrides: Vec::new(),
@@ -126,6 +175,11 @@ impl Source {
             }
         }
     }
+}
+
+/// Where a provider's settings were made that were changed through the operators' interface.
+pub fn place_of_change(provider: &str) -> String {
+    format!("PUT /api/providers/{provider}")
 }
 
 /// The environment's settings: `WASMGATE_EXTENSIONS__OPENAI_API__ENABLED` is `extensions.openai-api.enabled`.

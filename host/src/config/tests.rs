@@ -43,7 +43,7 @@ fn files_that_are_no_configuration() {
     check("- a\n- b\n", &["must hold settings"]);
     check("a: [1\n", &["gateway.yaml:2: error: this is not valid YAML"]);
     check("a: 1\n---\nb: 2\n", &["more than one YAML document"]);
-    let missing = Reading::file(Path::new("no/such/file.yaml"), &[]);
+    let missing = Reading::file(Path::new("no/such/file.yaml"), &[], |_| Changes::default());
     assert!(missing.problems[0].to_string().starts_with("no/such/file.yaml: error: cannot be read"), "{:?}", missing.problems);
 }
 

@@ -30,6 +30,8 @@ pub enum Trigger {
     Watch,
     /// Somebody asked for the configuration to be read again.
     Reload,
+    /// Settings of a provider were changed.
+    Provider,
     /// A version that was tried out shall take over.
     Promote,
     /// Somebody wants the version before.
@@ -104,6 +106,9 @@ pub struct Attempt {
     pub trigger: Trigger,
     /// The extension that it is about; none when it is about the configuration.
     pub extension: Option<String>,
+    /// The provider whose settings it is about.
+    #[serde(default)]
+    pub provider: Option<String>,
     /// The version that served.
     pub from: Option<String>,
     /// The version that shall serve.
@@ -174,6 +179,7 @@ impl History {
             id: self.next.fetch_add(1, Ordering::Relaxed),
             trigger,
             extension: extension.map(str::to_owned),
+            provider: None,
             from: None,
             to: None,
             digest: None,
@@ -282,13 +288,14 @@ impl Progress<'_> {
         self.attempt.reason = reason;
         self.attempt.duration_ms = ms_since(self.began);
         let a = &self.attempt;
-        let (extension, to, reason) = (a.extension.as_deref(), a.to.as_deref(), a.reason.as_deref());
+        let (extension, provider) = (a.extension.as_deref(), a.provider.as_deref());
+        let (to, reason) = (a.to.as_deref(), a.reason.as_deref());
         match outcome {
             Outcome::Refused | Outcome::RolledBack => {
-                tracing::warn!(attempt = a.id, trigger = ?a.trigger, ?outcome, extension, version = to, reason, generation = a.generation, "deployment");
+                tracing::warn!(attempt = a.id, trigger = ?a.trigger, ?outcome, extension, provider, version = to, reason, generation = a.generation, "deployment");
             }
             _ => {
-                tracing::info!(attempt = a.id, trigger = ?a.trigger, ?outcome, extension, version = to, generation = a.generation, ms = a.duration_ms, "deployment");
+                tracing::info!(attempt = a.id, trigger = ?a.trigger, ?outcome, extension, provider, version = to, generation = a.generation, ms = a.duration_ms, "deployment");
             }
         }
         self.history.put(self.attempt.clone());

@@ -1,10 +1,11 @@
-//! What a restart has to know: the components that were put in place of those of the configuration, and the history.
+//! What a restart has to know: the components that were put in place of those of the configuration, what was changed of providers, and the history.
 //!
 //! One file says what was published last. It is replaced as a whole, by a rename, so whenever the process is killed there is a complete one.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{self, BufWriter, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,6 +14,9 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::attempt::Attempt;
+use crate::config::Source;
+use crate::config::changes::Changes;
+use crate::config::{Problem, Severity};
 use crate::digest;
 
 const FILE: &str = "published.json";
@@ -38,6 +42,9 @@ pub struct Published {
     pub generation: u64,
     /// Components that stand in place of those of the configuration, by extension.
     pub overrides: BTreeMap<String, Override>,
+    /// What was changed of providers. Keys are in it: the file is for its owner only.
+    #[serde(default)]
+    pub providers: Changes,
     /// The last attempts.
     #[serde(with = "history")]
     pub history: Vec<Arc<Attempt>>,
@@ -83,16 +90,7 @@ impl Kept {
         let Some(folder) = folder else { return Ok((Self::default(), Published::default())) };
         let failed = || format!("`deploy.state`: the folder `{}` cannot be used", folder.display());
         std::fs::create_dir_all(folder).with_context(failed)?;
-        let published = match std::fs::read(folder.join(FILE)) {
-            Ok(text) => serde_json::from_slice(&text).with_context(|| {
-                format!(
-                    "`deploy.state`: `{}` is damaged; without it the gateway starts with what the configuration says",
-                    folder.join(FILE).display()
-                )
-            })?,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Published::default(),
-            Err(e) => return Err(e).with_context(failed),
-        };
+        let published = read(folder).with_context(failed)?;
         // What a process that was killed was about to write.
         for entry in std::fs::read_dir(folder).with_context(failed)?.flatten() {
             if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
@@ -161,13 +159,41 @@ impl Kept {
     }
 }
 
+/// What was published last.
+fn read(folder: &Path) -> anyhow::Result<Published> {
+    let file = folder.join(FILE);
+    match std::fs::read(&file) {
+        Ok(text) => serde_json::from_slice(&text)
+            .with_context(|| format!("`{}` is damaged; without it the gateway starts with what the configuration says", file.display())),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Published::default()),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// What was changed of providers and is kept where these settings say.
+pub fn changes(source: &mut Source) -> Changes {
+    const PATH: &str = "deploy.state";
+    let Some(folder) = source.value.pointer("/deploy/state").and_then(|v| v.as_str()).filter(|f| !f.is_empty()) else {
+        return Changes::default();
+    };
+    match read(Path::new(folder)) {
+        Ok(published) => published.providers,
+        Err(e) => {
+            let message = format!("the folder `{folder}` cannot be used: {e:#}.");
+            source.problems.push(Problem { severity: Severity::Error, place: source.place(PATH), path: PATH.into(), message });
+            Changes::default()
+        }
+    }
+}
+
 fn file_name(digest: &str) -> String {
     format!("{}.wasm", digest.trim_start_matches("sha256:"))
 }
 
 /// A file that is there whole or not at all, also after a loss of power.
 fn write(folder: &Path, file: &Path, content: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<()>) -> io::Result<()> {
-    let mut new = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(folder)?;
+    // It is for its owner only, and stays so.
+    let mut new = tempfile::Builder::new().prefix(UNFINISHED).permissions(Permissions::from_mode(0o600)).tempfile_in(folder)?;
     let mut buffered = BufWriter::new(new.as_file_mut());
     content(&mut buffered)?;
     buffered.flush()?;
@@ -191,12 +217,16 @@ mod tests {
         let both = BTreeMap::from([(a.clone(), Bytes::from("a")), (b.clone(), Bytes::from("b"))]);
         kept.write(1, &Published::default(), &both).unwrap();
         let own = Override { digest: a.clone(), version: "1".into(), base: "x".into(), grant: Some(vec!["kv".into()]), base_grant: None };
-        let published = Published { generation: 7, overrides: BTreeMap::from([("e".into(), own.clone())]), history: Vec::new() };
+        let key = serde_json::json!({"api_key": "sk-1"});
+        let providers = Changes::default().with("p", true, key.as_object().unwrap());
+        let overrides = BTreeMap::from([("e".into(), own.clone())]);
+        let published = Published { generation: 7, overrides, providers: providers.clone(), history: Vec::new() };
         kept.write(3, &published, &BTreeMap::from([(a.clone(), Bytes::from("a"))])).unwrap();
         kept.write(2, &Published::default(), &both).unwrap();
 
         let (kept, again) = Kept::open(Some(&path)).unwrap();
-        assert_eq!((again.generation, &again.overrides["e"]), (7, &own));
+        assert_eq!((again.generation, &again.overrides["e"], &again.providers), (7, &own, &providers));
+        assert_eq!(path.join(FILE).metadata().unwrap().permissions().mode() & 0o777, 0o600, "there are keys in it");
         assert_eq!(kept.component(&a).unwrap().1, "a");
         assert!(kept.component(&b).is_err());
         std::fs::write(path.join(file_name(&a)), "other").unwrap();

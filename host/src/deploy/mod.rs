@@ -7,10 +7,11 @@
 #![expect(clippy::await_holding_invalid_type, reason = "changes take turns, and no request waits for one of them")]
 
 pub mod attempt;
+mod change;
 mod drain;
 mod files;
 mod gate;
-mod kept;
+pub mod kept;
 pub mod live;
 mod observe;
 pub mod pins;
@@ -28,8 +29,8 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
-use crate::config::Rejected;
+use crate::config::changes::Changes;
+use crate::config::{Config, Rejected};
 use crate::extensions::{Capability, Extension, Registry, Runtime, Surroundings};
 use crate::gateway::{self, Checked, Generation};
 use crate::providers::Directory;
@@ -41,6 +42,7 @@ use kept::{Kept, Override, Published};
 use live::{Audience, Canary, Live, Pinned, Shadowing, Who};
 use observe::Watch;
 
+pub use change::Change;
 pub use swap::{Denied, Rollout, Wanted};
 
 /// Attempts that outlive the process.
@@ -96,6 +98,10 @@ pub struct Deploy {
 /// What generations are made from.
 #[derive(Clone)]
 struct Plan {
+    /// The text of the configuration's file, as it was read.
+    text: Arc<str>,
+    /// What was changed of providers.
+    changes: Changes,
     config: Arc<Config>,
     providers: Arc<Directory>,
     extensions: Registry,
@@ -191,16 +197,21 @@ impl Plan {
 }
 
 impl Sources {
-    /// Reads the configuration and finds its components.
+    /// Reads the configuration, with what is kept of changes of providers, and finds its components.
     pub fn read(&self) -> Result<Checked, Rejected> {
-        gateway::read(&self.config, &self.set, self.components.as_deref())
+        gateway::read(&self.config, &self.set, self.components.as_deref(), None)
+    }
+
+    /// The same with these changes.
+    fn read_with(&self, changes: &Changes) -> Result<Checked, Rejected> {
+        gateway::read(&self.config, &self.set, self.components.as_deref(), Some(changes))
     }
 }
 
 impl Deploy {
     /// The first generation. It must run inside the runtime that will serve.
     pub async fn start(runtime: Runtime, store: Store, sources: Sources, checked: Checked) -> anyhow::Result<Arc<Self>> {
-        let Checked { config, candidates, pinned, .. } = checked;
+        let Checked { config, candidates, pinned, text, changes, .. } = checked;
         let config = Arc::new(config);
         let (kept, published) = Kept::open(config.deploy.state.as_deref())?;
         let bases = bases(&candidates);
@@ -222,8 +233,19 @@ impl Deploy {
             }
         };
         let loaded: Vec<_> = extensions.all().iter().chain(pins.iter().flat_map(|(_, e)| e)).cloned().collect();
-        let plan =
-            Plan { config, providers, extensions, overrides, bases, pins, previous: BTreeMap::new(), rollout: None, watched: Vec::new() };
+        let plan = Plan {
+            text: text.into(),
+            changes,
+            config,
+            providers,
+            extensions,
+            overrides,
+            bases,
+            pins,
+            previous: BTreeMap::new(),
+            rollout: None,
+            watched: Vec::new(),
+        };
         let generations = AtomicU64::new(published.generation);
         let live = match assemble(&plan, None, &generations) {
             Ok(live) => live,
@@ -346,7 +368,8 @@ impl Deploy {
     /// they come to the disk.
     fn snapshot(self: &Arc<Self>, plan: &Plan) -> Snapshot {
         let generation = self.generations.load(Ordering::Relaxed);
-        let published = Published { generation, overrides: plan.overrides.clone(), history: self.history.ended(KEPT_ATTEMPTS) };
+        let (overrides, providers) = (plan.overrides.clone(), plan.changes.clone());
+        let published = Published { generation, overrides, providers, history: self.history.ended(KEPT_ATTEMPTS) };
         let versions = plan.extensions.all().iter().chain(plan.pins.iter().flat_map(|(_, versions)| versions));
         let versions: BTreeMap<String, Bytes> = versions
             .chain(plan.previous.values())

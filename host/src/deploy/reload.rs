@@ -7,9 +7,11 @@ use std::sync::atomic::Ordering;
 use super::attempt::{Attempt, Outcome, Progress, Refusal, Trigger};
 use super::gate::{self, Terms};
 use super::kept::{Kept, Override};
+use super::live::Who;
 use super::observe::Watch;
 use super::swap::not_busy;
 use super::{Deploy, Keeping, Plan, bases, names, pins};
+use crate::config::changes::Changes;
 use crate::config::{Config, ExtensionConfig};
 use crate::extensions::registry;
 use crate::extensions::{Candidate, Capability, Extension, Registry, Surroundings};
@@ -32,6 +34,26 @@ impl From<Refusal> for Ended {
     }
 }
 
+/// What is loaded again.
+#[derive(Clone)]
+pub(super) enum Again {
+    /// Everything, from the files.
+    Files,
+    /// Providers, with these settings and changes; files are not looked at.
+    Providers(Arc<Config>, Changes),
+}
+
+/// What is there to load.
+struct There {
+    text: Arc<str>,
+    changes: Changes,
+    config: Arc<Config>,
+    candidates: Vec<Candidate>,
+    pinned: Vec<(Who, Candidate)>,
+    bases: BTreeMap<String, String>,
+    overrides: BTreeMap<String, Override>,
+}
+
 impl Deploy {
     /// Reads the configuration and its components again. An attempt that was refused says why; what serves goes on.
     pub async fn reload(self: &Arc<Self>, trigger: Trigger) -> Attempt {
@@ -41,7 +63,7 @@ impl Deploy {
             // Nobody is there to ask for it again.
             self.missed.store(true, Ordering::Relaxed);
         }
-        let tried = self.try_reload(&mut progress).await;
+        let tried = self.try_reload(&mut progress, Again::Files).await;
         let attempt = match tried {
             // Files are touched for many reasons.
             Ok(Outcome::Unchanged) if trigger == Trigger::Watch => return progress.forget(),
@@ -52,10 +74,10 @@ impl Deploy {
         attempt
     }
 
-    async fn try_reload(self: &Arc<Self>, progress: &mut Progress<'_>) -> Result<Outcome, Refusal> {
+    pub(super) async fn try_reload(self: &Arc<Self>, progress: &mut Progress<'_>, again: Again) -> Result<Outcome, Refusal> {
         for _ in 0..AGAIN {
             let mut new = Vec::new();
-            let ended = self.reload_once(progress, &mut new).await;
+            let ended = self.reload_once(progress, again.clone(), &mut new).await;
             if ended.is_err() {
                 for extension in new {
                     extension.shut_down().await;
@@ -71,9 +93,14 @@ impl Deploy {
     }
 
     /// `new` has the extensions that were loaded, whatever becomes of them.
-    async fn reload_once(self: &Arc<Self>, progress: &mut Progress<'_>, new: &mut Vec<Arc<Extension>>) -> Result<Outcome, Ended> {
+    async fn reload_once(
+        self: &Arc<Self>,
+        progress: &mut Progress<'_>,
+        again: Again,
+        new: &mut Vec<Arc<Extension>>,
+    ) -> Result<Outcome, Ended> {
         let before = self.plan.lock().await.clone();
-        let mut plan = self.unless_it_stops(self.load_again(progress, &before, new)).await?;
+        let mut plan = self.unless_it_stops(self.load_again(progress, &before, again, new)).await?;
         let mut turn = self.plan.lock().await;
         let fails = turn.watches().any(|w| w.version.stats.tripwire().is_tripped());
         if fails || !turn.extensions.is(&before.extensions) || turn.overrides != before.overrides {
@@ -83,9 +110,9 @@ impl Deploy {
         let is_in = |watch: &Arc<Watch>, all: &[Arc<Watch>]| all.iter().any(|w| Arc::ptr_eq(w, watch));
         plan.watched.retain(|w| !is_in(w, &before.watched) || is_in(w, &turn.watched));
         let same_pins = plan.pins.len() == turn.pins.len() && plan.pins.iter().zip(&turn.pins).all(|(a, b)| pins::is_same(a, b));
-        if Arc::ptr_eq(&plan.config, &turn.config) && plan.extensions.is(&turn.extensions) && same_pins && plan.overrides == turn.overrides
-        {
-            turn.bases = plan.bases;
+        let same_choice = plan.overrides == turn.overrides && plan.changes == turn.changes;
+        if Arc::ptr_eq(&plan.config, &turn.config) && plan.extensions.is(&turn.extensions) && same_pins && same_choice {
+            (turn.bases, turn.text) = (plan.bases, plan.text);
             return Ok(Outcome::Unchanged);
         }
         let generation = progress
@@ -103,28 +130,15 @@ impl Deploy {
         self: &Arc<Self>,
         progress: &mut Progress<'_>,
         before: &Plan,
+        again: Again,
         new: &mut Vec<Arc<Extension>>,
     ) -> Result<Plan, Refusal> {
-        let sources = self.sources.clone();
-        let read = async {
-            not_busy(before).map_err(|e| e.to_string())?;
-            let checked =
-                tokio::task::spawn_blocking(move || sources.read()).await.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
-            let later = after_a_restart(&before.config, &checked.config);
-            let detail = if later.is_empty() { String::new() } else { format!("only a restart changes {}", later.join(", ")) };
-            Ok((checked, detail))
+        let there = match again {
+            Again::Files => self.read_again(progress, before).await?,
+            Again::Providers(config, changes) => what_runs(before, config, changes),
         };
-        let Checked { config, candidates, pinned, .. } = progress.step("read", read).await?;
-        if let Some(name) = gone(&config, &candidates, before.extensions.all()) {
-            let message = format!(
-                "the component of the extension `{name}` is gone, and what runs is not taken out for that; put its file back, or take `{name}` out of the configuration"
-            );
-            return Err(Refusal(message));
-        }
-        let bases = bases(&candidates);
-        let (candidates, overrides) =
-            with_overrides(candidates, &before.overrides, &self.kept, before.extensions.all()).map_err(Refusal)?;
-        let config = if *before.config == config { Arc::clone(&before.config) } else { Arc::new(config) };
+        let There { text, changes, config, candidates, pinned, bases, overrides } = there;
+        let config = if before.config == config { Arc::clone(&before.config) } else { config };
         let providers = if before.config.providers == config.providers {
             Arc::clone(&before.providers)
         } else {
@@ -164,8 +178,50 @@ impl Deploy {
         let mut plan = before.clone();
         (plan.config, plan.providers, plan.extensions, plan.overrides) = (config, providers, extensions, overrides);
         (plan.bases, plan.pins) = (bases, pins);
+        (plan.text, plan.changes) = (text, changes);
         keep_previous(&mut plan, &changed, same_providers);
         Ok(plan)
+    }
+
+    async fn read_again(self: &Arc<Self>, progress: &mut Progress<'_>, before: &Plan) -> Result<There, Refusal> {
+        let (sources, changes) = (self.sources.clone(), before.changes.clone());
+        let read = async {
+            not_busy(before).map_err(|e| e.to_string())?;
+            let read = tokio::task::spawn_blocking(move || sources.read_with(&changes));
+            let checked = read.await.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
+            let later = after_a_restart(&before.config, &checked.config);
+            let detail = if later.is_empty() { String::new() } else { format!("only a restart changes {}", later.join(", ")) };
+            Ok((checked, detail))
+        };
+        let Checked { config, candidates, pinned, text, changes, .. } = progress.step("read", read).await?;
+        if let Some(name) = gone(&config, &candidates, before.extensions.all()) {
+            let message = format!(
+                "the component of the extension `{name}` is gone, and what runs is not taken out for that; put its file back, or take `{name}` out of the configuration"
+            );
+            return Err(Refusal(message));
+        }
+        let bases = bases(&candidates);
+        let (candidates, overrides) =
+            with_overrides(candidates, &before.overrides, &self.kept, before.extensions.all()).map_err(Refusal)?;
+        Ok(There { text: text.into(), changes, config: Arc::new(config), candidates, pinned, bases, overrides })
+    }
+}
+
+/// What runs, to be loaded once more with other providers.
+fn what_runs(before: &Plan, config: Arc<Config>, changes: Changes) -> There {
+    let candidate = |e: &Arc<Extension>| {
+        let source = &e.source;
+        Candidate::new(e.manifest.clone(), source.bytes.clone(), source.file.clone(), source.config.clone())
+    };
+    let pinned = before.pins.iter().flat_map(|(who, versions)| versions.iter().map(|v| (who.clone(), candidate(v))));
+    There {
+        text: Arc::clone(&before.text),
+        changes,
+        config,
+        candidates: before.extensions.all().iter().map(candidate).collect(),
+        pinned: pinned.collect(),
+        bases: before.bases.clone(),
+        overrides: before.overrides.clone(),
     }
 }
 
@@ -278,6 +334,7 @@ fn after_a_restart(running: &Config, read: &Config) -> Vec<&'static str> {
         ("server.threads", a.threads != b.threads),
         ("server.tls", a.tls.is_some() != b.tls.is_some()),
         ("logging", running.logging != read.logging),
+        ("telemetry", running.telemetry != read.telemetry),
         ("storage", running.storage != read.storage),
         ("cache", running.cache != read.cache),
         ("deploy.state", running.deploy.state != read.deploy.state),

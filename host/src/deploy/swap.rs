@@ -12,7 +12,7 @@ use super::gate::{self, Terms};
 use super::live::{Audience, Shadowing};
 use super::observe::Watch;
 use super::{Deploy, Keeping, Plan, Trial, TrialKind};
-use crate::config::ReplayMode;
+use crate::config::{Problem, ReplayMode};
 use crate::extensions::{Capability, Comparison, Extension, Surroundings};
 
 /// What somebody wants to be done with a component.
@@ -75,6 +75,12 @@ pub enum Denied {
         /// The version.
         version: String,
     },
+    /// Nothing of a provider was changed that could be taken back.
+    #[error("nothing of a provider `{0}` was changed through this interface; what the configuration says holds")]
+    NothingChanged(String),
+    /// Settings are wrong.
+    #[error("{}", .0.iter().map(|p| format!("`{}`: {}", p.path, p.message)).collect::<Vec<_>>().join(" "))]
+    Wrong(Vec<Problem>),
     /// The attempt was refused.
     #[error("{}", .0.reason.as_deref().unwrap_or("refused"))]
     Refused(Box<Attempt>),

@@ -18,7 +18,7 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -56,8 +56,8 @@ pub async fn bind(server: &Server) -> io::Result<Listener> {
 }
 
 impl Listener {
-    /// Serves until `stop` resolves, then lets running requests finish for as long as the configuration allows.
-    pub async fn serve(self, gateway: Arc<Gateway>, stop: impl Future<Output = ()>) {
+    /// Serves until `stop` says so, then lets running requests finish for as long as the configuration allows.
+    pub async fn serve(self, gateway: Arc<Gateway>, mut stop: mpsc::UnboundedReceiver<()>) {
         let config = Arc::clone(&gateway.deploy.live().stable.config);
         let settings = config.server.clone();
         let connections = GracefulShutdown::new();
@@ -74,9 +74,10 @@ impl Listener {
         let protocols = Arc::new(Protocols::new(&settings));
         let gateway = Arc::clone(&site.gateway);
         let stop = async move {
-            stop.await;
+            stop.recv().await;
             gateway.leave();
-            tokio::time::sleep(settings.shutdown_delay).await;
+            // Whoever asks again does not want to wait for a load balancer.
+            let _ = tokio::time::timeout(settings.shutdown_delay, stop.recv()).await;
         };
         tokio::pin!(stop);
         let (tasks, stopping, cut) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());

@@ -112,7 +112,7 @@ async fn route(site: Site, id: String, request: Request<HyperBody>) -> Response 
             let answer = answer(site, Arc::clone(&generation), id.clone(), route, params, asked, head, body).boxed();
             match (recovery::caught(&id, answer).await, answers) {
                 (Ok(response), _) => response,
-                (Err(error), Answers::Dialect | Answers::Operation) => pipeline::refuse(&dialect, &Trace::default(), &error).await,
+                (Err(error), Answers::Dialect | Answers::Operation) => pipeline::refuse(&dialect, &Trace::default(), &id, &error).await,
                 (Err(error), Answers::Http) => pipeline::plain(&error),
             }
         }
@@ -158,9 +158,13 @@ async fn answer(
     let settings = &generation.config.server;
     let Asked { received, debug, operator } = asked;
     let context = Context { gateway: site.gateway, generation: Arc::clone(&generation), debug };
+    let trace = match route.answers {
+        Answers::Http => Trace::default(),
+        Answers::Dialect | Answers::Operation => Trace::begin(&context.gateway, &head, &params, received),
+    };
     if let Some(error) = encoded(&head.headers) {
         return match route.answers {
-            Answers::Dialect | Answers::Operation => pipeline::refuse(&route.extension, &Trace::default(), &error).await,
+            Answers::Dialect | Answers::Operation => pipeline::refused(&context, &route.extension, &trace, &id, &error).await,
             Answers::Http => pipeline::plain(&error),
         };
     }
@@ -170,7 +174,7 @@ async fn answer(
         Ok(body) => body,
         Err(error) => {
             let mut response = match route.answers {
-                Answers::Dialect | Answers::Operation => pipeline::refuse(&route.extension, &Trace::default(), &error).await,
+                Answers::Dialect | Answers::Operation => pipeline::refused(&context, &route.extension, &trace, &id, &error).await,
                 Answers::Http => pipeline::plain(&error),
             };
             // What is left of the body will not be read.
@@ -189,11 +193,11 @@ async fn answer(
             } else {
                 Incoming::json(head, params, received, body)
             };
-            pipeline::serve(context, id, route.extension, incoming).await
+            pipeline::serve(context, id, route.extension, incoming, trace).await
         }
         Answers::Operation => {
             let incoming = Incoming::operation(head, params, received, body);
-            pipeline::serve_operation(context, id, route.extension, incoming).await
+            pipeline::serve_operation(context, id, route.extension, incoming, trace).await
         }
     }
 }

@@ -182,10 +182,12 @@ fn unary(
     let raw = same_format && !exchange.head.stream;
     if raw && !hooked {
         completion.usage(usage(format, &body)?);
+        completion.whole(format, &body);
         return Ok((Some(body), None));
     }
     let answer = format.decode_answer(&body)?;
     completion.usage(answer.usage.clone());
+    completion.answered(&answer);
     Ok((raw.then_some(body), Some(answer)))
 }
 
@@ -235,6 +237,7 @@ async fn buffered(
     }
     let answer = collector.finish()?;
     completion.usage(answer.usage.clone());
+    completion.answered(&answer);
     let raw = (same_format && exchange.head.stream).then(|| {
         let mut out = Vec::with_capacity(raw.len());
         let mut tap = StreamTap::new(format, !exchange.head.include_usage);

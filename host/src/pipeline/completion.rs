@@ -7,14 +7,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use llm_codec::hub::{ChatError, Usage};
+use bytes::Bytes;
+use llm_codec::Format;
+use llm_codec::hub::{ChatAnswer, ChatError, StreamEvent, Usage};
 use serde_json::json;
 
+use super::seen::Seen;
 use super::tries::{Tries, Try};
 use super::{Exchange, Record};
 use crate::extensions::bindings::exports::wasmgate::extension::attempts::{Part, Tried};
 use crate::extensions::bindings::exports::wasmgate::extension::on_complete::{Attempt, Ending, Outcome};
 use crate::gateway::Gateway;
+use crate::telemetry::otlp::Answered;
 
 /// What is known of the end so far.
 pub struct Completion {
@@ -26,6 +30,8 @@ pub struct Completion {
     serving: Option<Try>,
     tries: Arc<Tries>,
     first_byte: Option<Duration>,
+    /// What a trace says of the answer; none when nobody sends one.
+    seen: Option<Box<Seen>>,
 }
 
 /// Status that is recorded when the caller left before an answer, as nginx writes it.
@@ -38,7 +44,20 @@ impl Completion {
             exchange.context.gateway.served.begins();
         }
         let tries = Arc::new(Tries::new(exchange.incoming.received));
-        Self { exchange, ending: Ending::Cancelled, status: CLIENT_CLOSED_REQUEST, error: None, serving: None, tries, first_byte: None }
+        let seen = exchange.trace.span().filter(|span| span.sampled).map(|_| {
+            let content = exchange.context.gateway.otlp.as_ref().is_some_and(|otlp| otlp.content());
+            Box::new(Seen::new(content))
+        });
+        Self {
+            exchange,
+            ending: Ending::Cancelled,
+            status: CLIENT_CLOSED_REQUEST,
+            error: None,
+            serving: None,
+            tries,
+            first_byte: None,
+            seen,
+        }
     }
 
     /// The request.
@@ -53,6 +72,7 @@ impl Completion {
 
     /// A try begins to answer. One that did before gave an answer that is not sent.
     pub fn serve(&mut self, mut attempt: Try) {
+        self.seen.iter_mut().for_each(|seen| seen.again());
         attempt.chosen();
         if let Some(before) = &mut self.serving {
             before.end(None);
@@ -83,6 +103,41 @@ impl Completion {
     pub fn usage(&mut self, usage: Option<Usage>) {
         if let Some(attempt) = &mut self.serving {
             attempt.usage(usage);
+        }
+    }
+
+    /// A stream of this format is about to pass as it is.
+    pub fn will_pass(&mut self, format: Format) {
+        if let Some(seen) = &mut self.seen {
+            seen.will_pass(format);
+        }
+    }
+
+    /// A piece of it passes.
+    pub fn passes(&mut self, chunk: &Bytes) {
+        if let Some(seen) = &mut self.seen {
+            seen.passes(chunk);
+        }
+    }
+
+    /// An event of the provider was read.
+    pub fn event(&mut self, event: &StreamEvent) {
+        if let Some(seen) = &mut self.seen {
+            seen.event(event);
+        }
+    }
+
+    /// A complete answer of this format passes as it is.
+    pub fn whole(&mut self, format: Format, body: &Bytes) {
+        if let Some(seen) = &mut self.seen {
+            seen.whole(format, body);
+        }
+    }
+
+    /// A complete answer was read.
+    pub fn answered(&mut self, answer: &ChatAnswer) {
+        if let Some(seen) = &mut self.seen {
+            seen.answered(answer);
         }
     }
 
@@ -159,8 +214,9 @@ impl Drop for Completion {
         let gateway = Arc::clone(&self.exchange.context.gateway);
         let exchange = Arc::clone(&self.exchange);
         let generation = exchange.generation();
+        let answered = self.seen.take().map(|seen| seen.facts()).unwrap_or_default();
         if generation.on_complete.is_empty() && generation.attempts.is_empty() {
-            remember(&gateway, exchange, outcome, tried);
+            remember(&gateway, exchange, outcome, tried, &answered);
             return;
         }
         let handle = gateway.handle.clone();
@@ -178,7 +234,7 @@ impl Drop for Completion {
                         tracing::error!(request_id = exchange.id, error = %e, "on-complete failed; the record of this request may be missing");
                     }
                 }
-                remember(&gateway, exchange, outcome, tried);
+                remember(&gateway, exchange, outcome, tried, &answered);
             },
             &handle,
         );
@@ -199,8 +255,8 @@ fn sum(a: Option<Usage>, b: Option<Usage>) -> Option<Usage> {
     })
 }
 
-/// The name of an ending, for the log.
-fn ending(outcome: &Outcome) -> &'static str {
+/// The name of an ending.
+pub fn ending(outcome: &Outcome) -> &'static str {
     match outcome.ending {
         Ending::Success => "success",
         Ending::Error => "error",
@@ -229,7 +285,10 @@ fn log(exchange: &Exchange, outcome: &Outcome) {
     );
 }
 
-fn remember(gateway: &Gateway, exchange: Arc<Exchange>, outcome: Outcome, tried: Vec<Tried>) {
+fn remember(gateway: &Gateway, exchange: Arc<Exchange>, outcome: Outcome, tried: Vec<Tried>, answered: &Answered) {
+    if let (Some(otlp), Some(span)) = (&gateway.otlp, exchange.trace.span()) {
+        otlp.finish(span, &exchange, &outcome, &tried, answered);
+    }
     let id = exchange.id.clone();
     let why = exchange.why();
     let (head, trace) = (exchange.head.clone(), exchange.trace.take());
@@ -283,7 +342,7 @@ fn shown(tried: &Tried) -> serde_json::Value {
 }
 
 /// The name of what a try was to its request.
-fn part(part: Part) -> &'static str {
+pub fn part(part: Part) -> &'static str {
     match part {
         Part::Served => "served",
         Part::Failed => "failed",

@@ -6,15 +6,21 @@ use axum::body::Body;
 use axum::response::Response;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use llm_codec::hub::ChatError;
+use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::Trace;
 use crate::extensions::Extension;
 use crate::extensions::bindings::wasmgate::extension::http::Reply;
 
 /// An error in the dialect's words. When the dialect itself cannot say it, the host says it in plain JSON.
-pub async fn refuse(dialect: &Arc<Extension>, trace: &Trace, error: &ChatError) -> Response {
+pub async fn refuse(dialect: &Arc<Extension>, trace: &Trace, id: &str, error: &ChatError) -> Response {
     let mut response = match dialect.encode_error(trace, error).await {
-        Ok(written) => reply(written),
+        Ok(mut written) => {
+            sign(&mut written.body, id);
+            reply(written)
+        }
         Err(e) => {
             tracing::error!(error = %e, "the dialect could not write an error");
             plain(error)
@@ -30,6 +36,21 @@ pub async fn refuse(dialect: &Arc<Extension>, trace: &Trace, error: &ChatError) 
         response.headers_mut().insert("retry-after-ms", HeaderValue::from(ms));
     }
     response
+}
+
+/// A dialect that writes its errors in the wrapper of the operators' interface is not told which request they are of, so that is put in here, as it
+/// is into the host's own.
+fn sign(body: &mut Vec<u8>, id: &str) {
+    const WRAPPER: &[u8] = b"{\"success\":false,";
+    if !body.starts_with(WRAPPER) {
+        return;
+    }
+    let Ok(Value::Object(mut document)) = serde_json::from_slice(body) else { return };
+    if !document.contains_key("request_id") {
+        document.insert("request_id".into(), id.into());
+        document.insert("timestamp".into(), OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default().into());
+        *body = Value::Object(document).to_string().into_bytes();
+    }
 }
 
 /// An error without a dialect.
@@ -91,5 +112,23 @@ pub fn add_headers(response: &mut Response, fields: &[(String, String)]) {
         // The name is the guest's, and may be as long as it likes.
         let first: String = first.chars().take(64).collect();
         tracing::warn!(header = first, count = refused.len(), "an extension set header fields that it may not set; left out");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_the_wrapper_gets_the_requests_id() {
+        let check = |body: &str, expect: &str| {
+            let mut bytes = body.as_bytes().to_vec();
+            sign(&mut bytes, "r-1");
+            let found = String::from_utf8_lossy(&bytes);
+            assert!(found.starts_with(expect), "{body}: {found}");
+        };
+        check(r#"{"success":false,"error":{}}"#, r#"{"success":false,"error":{},"request_id":"r-1","timestamp":"2"#);
+        let others = [r#"{"success":false,"request_id":"own"}"#, r#"{"error":{}}"#, r#"{"success":false,"#, "", "not JSON"];
+        others.into_iter().for_each(|body| check(body, body));
     }
 }

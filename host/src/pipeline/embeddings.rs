@@ -50,7 +50,8 @@ impl Crossing {
     /// One try at one target.
     pub async fn open(self, exchange: &Arc<Exchange>, entry: &Entry, attempt: Attempt, tries: &Arc<Tries>) -> Result<Opened, Failure> {
         let Attempt { number, target, via, races: _ } = attempt;
-        let (request, forward, losses) = self.written(exchange, entry, &target.model).map_err(Failure::skipped)?;
+        let (request, mut forward, losses) = self.written(exchange, entry, &target.model).map_err(Failure::skipped)?;
+        forward.headers.extend(upstream::trace_headers(exchange, number));
         let mut attempt = tries.begin(number, target.clone(), via);
         let answer = match self.answer(exchange, entry, forward, &request).await {
             Ok(answer) => answer,

@@ -103,7 +103,7 @@ impl Exchange {
             operation: None,
             depth: caller.depth() + 1,
             budget: Arc::clone(caller.budget()),
-            trace: Trace::default(),
+            trace: caller.trace(),
             switches,
             decoded: OnceCell::new_with(Some(Ok(Arc::new(chat)))),
             state: Mutex::default(),
@@ -173,8 +173,9 @@ impl Exchange {
         self.decoded.get_or_init(decode).await.clone()
     }
 
-    /// The conversation, as far as it is known without asking an extension.
-    fn read(&self) -> Option<Arc<ChatRequest>> {
+    /// The conversation, as far as it is known without asking an extension. Formats that the gateway knows it reads by itself: that takes a
+    /// fraction of what it costs to bring a whole conversation out of a dialect.
+    pub fn known_chat(&self) -> Option<Arc<ChatRequest>> {
         let known = self.edited().or_else(|| self.decoded.get()?.clone().ok());
         known.or_else(|| {
             let read = Format::from_name(&self.head.format)?.decode_request(self.incoming.body());
@@ -184,19 +185,18 @@ impl Exchange {
 
     /// About how many tokens the conversation has, as far as that is known without asking an extension. It is for when the request is over.
     pub fn estimated_tokens(&self) -> Option<u64> {
-        self.read().map(|chat| estimate::input_tokens(&chat))
+        self.known_chat().map(|chat| estimate::input_tokens(&chat))
     }
 
-    /// What the request will take. Formats that the gateway knows it reads by itself: that takes a fraction of what it costs to bring a whole
-    /// conversation out of a dialect. What it cannot read is for the dialect, which knows what to say of it.
+    /// What the request will take. What the gateway cannot read is for the dialect, which knows what to say of it.
     pub async fn estimate(&self) -> Result<Estimate, ChatError> {
-        let chat = match self.read() {
+        let chat = match self.known_chat() {
             Some(chat) => chat,
             None => self.chat().await?,
         };
-        let params = &chat.params;
         // How densely a model packs its tokens is the business of the one that is asked, not of the one that was asked for.
         let input_tokens = estimate::input_tokens_of(&self.target().1, &chat);
+        let params = &chat.params;
         Ok(Estimate { input_tokens, max_tokens: params.max_tokens, choices: params.n.unwrap_or(1).max(1) })
     }
 

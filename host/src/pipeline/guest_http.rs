@@ -23,7 +23,7 @@ pub async fn serve(context: Context, id: String, extension: Arc<Extension>, inco
     let incoming = match callers::admit(&context, &id, &extension, incoming, operator).await {
         Ok(incoming) => incoming,
         // Who has a dialect says it in its words.
-        Err(error) if extension.has(Hook::Accept) => return dialect::refuse(&extension, &Trace::default(), &error).await,
+        Err(error) if extension.has(Hook::Accept) => return dialect::refuse(&extension, &Trace::default(), &id, &error).await,
         Err(error) => return dialect::plain(&error),
     };
     let caller = HttpCaller { context, id, head: incoming.head.clone(), budget: Arc::default() };

@@ -11,7 +11,7 @@ use http::request::Parts;
 use llm_codec::hub::{ChatAnswer, ChatError, ChatRequest, ErrorClass, StreamEvent, Usage};
 
 use super::relay::Events;
-use super::{Completion, Context, Exchange, Ready, Stop};
+use super::{Completion, Context, Exchange, Ready, Stop, Trace};
 use crate::extensions::Stats;
 use crate::extensions::bindings::exports::wasmgate::extension::dialect::GenerateHead;
 use crate::extensions::bindings::exports::wasmgate::extension::judge::{Candidate, Score};
@@ -86,6 +86,15 @@ impl Caller {
         match self {
             Self::Exchange(exchange) => &exchange.budget,
             Self::Http(http) => &http.budget,
+        }
+    }
+
+    /// The trace of a request in its name.
+    pub fn trace(&self) -> Trace {
+        let now = Instant::now();
+        match self {
+            Self::Exchange(exchange) => Trace::of(exchange.trace.span().map(|span| Box::new(span.child(now)))),
+            Self::Http(http) => Trace::begin(&http.context.gateway, &http.head, &[], now),
         }
     }
 

@@ -26,6 +26,7 @@ mod losses;
 mod operation;
 mod relay;
 mod route;
+mod seen;
 mod sticky;
 mod switches;
 mod trace;
@@ -39,7 +40,7 @@ use llm_codec::hub::{ChatError, ErrorClass};
 use llm_codec::json::JsonFault;
 
 pub use answer::size as answer_size;
-pub use completion::Completion;
+pub use completion::{Completion, ending, part};
 pub use dialect::{plain, refuse};
 pub use exchange::Exchange;
 pub use filters::batch_size;
@@ -88,31 +89,35 @@ pub struct Context {
 }
 
 /// Serves a request on a dialect's route.
-pub async fn serve(context: Context, id: String, dialect: Arc<Extension>, arrived: Result<Incoming, JsonFault>) -> Response {
-    let trace = Trace::default();
+pub async fn serve(context: Context, id: String, dialect: Arc<Extension>, arrived: Result<Incoming, JsonFault>, trace: Trace) -> Response {
     let incoming = match arrived {
         Ok(incoming) => Arc::new(incoming),
-        Err(fault) => return refused(&dialect, &trace, &id, &incoming::malformed(&fault)).await,
+        Err(fault) => return refused(&context, &dialect, &trace, &id, &incoming::malformed(&fault)).await,
     };
     let head = match dialect.accept(&trace, &incoming).await {
-        Err(e) => return refused(&dialect, &trace, &id, &e.into()).await,
-        Ok(Err(e)) => return refused(&dialect, &trace, &id, &e).await,
+        Err(e) => return refused(&context, &dialect, &trace, &id, &e.into()).await,
+        Ok(Err(e)) => return refused(&context, &dialect, &trace, &id, &e).await,
         Ok(Ok(Accepted::Reply(reply))) => return dialect::reply(reply),
         Ok(Ok(Accepted::Generate(head))) => head,
     };
     if let Some(error) = too_long(&head) {
-        return refused(&dialect, &trace, &id, &error).await;
+        return refused(&context, &dialect, &trace, &id, &error).await;
     }
     let exchange = Exchange::new(context, id, incoming, Arc::clone(&dialect), head, trace);
     answer(Arc::new(exchange), dialect).await
 }
 
 /// Serves a call that holds no conversation.
-pub async fn serve_operation(context: Context, id: String, dialect: Arc<Extension>, arrived: Result<Incoming, ChatError>) -> Response {
-    let trace = Trace::default();
+pub async fn serve_operation(
+    context: Context,
+    id: String,
+    dialect: Arc<Extension>,
+    arrived: Result<Incoming, ChatError>,
+    trace: Trace,
+) -> Response {
     let incoming = match arrived {
         Ok(incoming) => Arc::new(incoming),
-        Err(error) => return refused(&dialect, &trace, &id, &error).await,
+        Err(error) => return refused(&context, &dialect, &trace, &id, &error).await,
     };
     let accepted = match dialect.accept_operation(&trace, &incoming).await {
         Err(e) => Err(e.into()),
@@ -121,10 +126,10 @@ pub async fn serve_operation(context: Context, id: String, dialect: Arc<Extensio
     };
     let (operation, head) = match accepted {
         Ok(accepted) => accepted,
-        Err(e) => return refused(&dialect, &trace, &id, &e).await,
+        Err(e) => return refused(&context, &dialect, &trace, &id, &e).await,
     };
     if let Some(error) = too_long(&head) {
-        return refused(&dialect, &trace, &id, &error).await;
+        return refused(&context, &dialect, &trace, &id, &error).await;
     }
     let exchange = Exchange::new(context, id, incoming, Arc::clone(&dialect), head, trace).of_operation(operation);
     answer(Arc::new(exchange), dialect).await
@@ -147,10 +152,10 @@ async fn answer(exchange: Arc<Exchange>, dialect: Arc<Extension>) -> Response {
         Ok(Ready::Answer(answer)) => answer.into_response(completion),
         Ok(Ready::Stream(relay)) => relay.into_response(completion),
         Ok(Ready::Forwarded(forwarded)) => forwarded.into_response(completion),
-        Ok(Ready::Events(_)) => refuse(&dialect, &exchange.trace, &nowhere()).await,
+        Ok(Ready::Events(_)) => refuse(&dialect, &exchange.trace, &exchange.id, &nowhere()).await,
         Err(stop) => {
             let (Stop::Failed(error) | Stop::Rejected(error)) = &stop;
-            let response = refuse(&dialect, &exchange.trace, error).await;
+            let response = refuse(&dialect, &exchange.trace, &exchange.id, error).await;
             let status = response.status().as_u16();
             match &stop {
                 Stop::Failed(_) => completion.error(error, Some(status)),
@@ -177,8 +182,11 @@ fn too_long(head: &GenerateHead) -> Option<ChatError> {
 }
 
 /// The answer to a request that did not become one.
-async fn refused(dialect: &Arc<Extension>, trace: &Trace, id: &str, error: &ChatError) -> Response {
-    let response = refuse(dialect, trace, error).await;
+pub async fn refused(context: &Context, dialect: &Arc<Extension>, trace: &Trace, id: &str, error: &ChatError) -> Response {
+    let response = refuse(dialect, trace, id, error).await;
+    if let (Some(otlp), Some(span)) = (&context.gateway.otlp, trace.span()) {
+        otlp.refuse(span, response.status().as_u16(), error.class.name());
+    }
     tracing::info!(request_id = id, status = response.status().as_u16(), error = error.message, "request refused");
     response
 }

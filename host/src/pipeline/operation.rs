@@ -321,7 +321,7 @@ pub async fn open(exchange: &Arc<Exchange>, operation: &Operation, attempt: Atte
     if entry.provider.family() != Some(operation.family.as_str()) {
         return instead(exchange, operation, entry).await.map_err(Failure::skipped);
     }
-    let call = Forward {
+    let mut call = Forward {
         model: target.model.clone(),
         method: exchange.incoming.head.method.clone(),
         path: operation.path.clone(),
@@ -329,6 +329,7 @@ pub async fn open(exchange: &Arc<Exchange>, operation: &Operation, attempt: Atte
         headers: headers(exchange, entry),
         stream: exchange.head.stream,
     };
+    call.headers.extend(upstream::trace_headers(exchange, number));
     let mut attempt = tries.begin(number, target.clone(), via);
     let answer = match entry.forward(call).await {
         Ok(answer) => answer,

@@ -104,6 +104,7 @@ impl Relay {
         completion.serve(attempt);
         let (upstream, writer) = match upstream {
             Upstream::Events(events) if same_format && filters.is_empty() => {
+                completion.will_pass(format);
                 (events.fuse().boxed(), Writer::Tap(Box::new(StreamTap::new(format, !exchange.head.include_usage))))
             }
             upstream => {
@@ -316,6 +317,7 @@ impl Decoded {
             batch.truncate(at);
         }
         for event in &batch {
+            completion.event(event);
             match event {
                 StreamEvent::Usage(usage) => completion.usage(Some(usage.clone())),
                 StreamEvent::Start(start) => completion.usage(start.usage.clone()),
@@ -416,6 +418,7 @@ fn tapped(tap: &mut StreamTap, chunk: Option<Result<Bytes, ChatError>>, completi
     let mut bytes = Vec::new();
     let (broken, closed) = match chunk {
         Some(Ok(chunk)) => {
+            completion.passes(&chunk);
             bytes.reserve(chunk.len());
             tap.push(&chunk, &mut bytes);
             (None, false)

@@ -2,11 +2,14 @@
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use http::request::Parts;
 use serde_json::{Value, json};
 
-use crate::extensions::Hook;
+use crate::extensions::{Hook, Spent};
+use crate::gateway::Gateway;
+use crate::telemetry::otlp::span::Span;
 
 /// Requests that are remembered.
 const REMEMBERED: usize = 512;
@@ -15,6 +18,8 @@ const REMEMBERED: usize = 512;
 #[derive(Default)]
 pub struct Trace {
     rows: Mutex<Vec<Row>>,
+    /// Its place in a trace of OpenTelemetry, if those are sent.
+    span: Option<Box<Span>>,
 }
 
 struct Row {
@@ -25,8 +30,27 @@ struct Row {
 }
 
 impl Trace {
-    /// A call is over. Time that it spent waiting in the host is not in `spent`.
-    pub fn record(&self, extension: &str, hook: Hook, spent: Duration) {
+    /// Of a request with a place in a trace.
+    pub fn of(span: Option<Box<Span>>) -> Self {
+        Self { rows: Mutex::default(), span }
+    }
+
+    /// Of a request that arrived, at a path in which these names matched these texts.
+    pub fn begin(gateway: &Gateway, head: &Parts, params: &[(String, String)], received: Instant) -> Self {
+        Self::of(gateway.otlp.as_ref().and_then(|otlp| otlp.begin(head, params, received)))
+    }
+
+    /// That place.
+    pub fn span(&self) -> Option<&Span> {
+        self.span.as_deref()
+    }
+
+    /// A call is over. Time that it spent waiting is no cost.
+    pub fn record(&self, extension: &str, hook: Hook, spent: Spent, failed: bool) {
+        if let Some(span) = &self.span {
+            span.record(extension, hook, spent.work() + spent.waited, spent.work(), failed);
+        }
+        let spent = spent.work();
         let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
         match rows.iter_mut().find(|r| r.hook == hook && r.extension == extension) {
             Some(row) => {
@@ -40,7 +64,7 @@ impl Trace {
     /// What was recorded so far, leaving nothing behind.
     pub fn take(&self) -> Self {
         let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-        Self { rows: Mutex::new(std::mem::take(&mut rows)) }
+        Self { rows: Mutex::new(std::mem::take(&mut rows)), span: None }
     }
 
     /// As the value of a `Server-Timing` header field: milliseconds for each extension and hook.

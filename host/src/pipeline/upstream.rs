@@ -113,7 +113,8 @@ pub async fn send(exchange: &Arc<Exchange>, attempt: Attempt, tries: &Arc<Tries>
     let format = entry.provider.format_for(&exchange.head.format);
     let same_format = exchange.head.format == format.as_str();
     let (body, losses) = body(exchange, entry, &target.model, format, same_format).await.map_err(Failure::skipped)?;
-    let headers = if same_format { format_headers(exchange, format) } else { Vec::new() };
+    let mut headers = if same_format { format_headers(exchange, format) } else { Vec::new() };
+    headers.extend(trace_headers(exchange, number));
     let mut attempt = tries.begin(number, target.clone(), via);
     let source = Source { provider: Arc::clone(&entry.provider), same_format };
     let written = races.then(|| attempt.race(format));
@@ -285,6 +286,11 @@ async fn body(exchange: &Exchange, entry: &Entry, model: &str, format: Format, s
     chat.include_usage = chat.stream;
     let encoded = format.encode_request(chat, &EncodeOptions { default_max_tokens: entry.default_max_tokens });
     Ok((encoded.body.into(), Losses::of_request(exchange, entry, same_format, encoded.losses)?))
+}
+
+/// Header fields that tell a provider which trace a try belongs to, if traces are sent.
+pub fn trace_headers(exchange: &Exchange, number: u32) -> Vec<(HeaderName, HeaderValue)> {
+    exchange.trace.span().map(|span| span.to_provider(number)).unwrap_or_default()
 }
 
 /// Header fields of the client that are part of a format and go to a provider of the same format. All others stay here.

@@ -1,8 +1,9 @@
-//! The log: structured lines on standard error. Content of requests and secrets never go there. And the numbers.
+//! The log: structured lines on standard error. Content of requests and secrets never go there. And the numbers, and traces.
 
 mod extensions;
 mod lines;
 pub mod metrics;
+pub mod otlp;
 pub mod process;
 mod providers;
 pub mod served;

@@ -30,6 +30,10 @@ const FIRST_TOKEN: [f64; 19] =
 /// For the time of one token: those of OpenTelemetry, and three for fast models.
 const PER_TOKEN: [f64; 16] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5];
 
+/// For tokens of a request, as OpenTelemetry has them.
+const TOKENS: [f64; 14] =
+    [1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16_384.0, 65_536.0, 262_144.0, 1_048_576.0, 4_194_304.0, 16_777_216.0, 67_108_864.0];
+
 /// Most models of one provider that have a row of their own; others are `other`.
 pub const MAX_MODELS: usize = 100;
 /// Most rows.
@@ -71,6 +75,8 @@ pub struct Row {
     tokens: [AtomicU64; KINDS.len()],
     /// From the request's arrival to its end.
     pub duration: Spread,
+    /// Tokens of a request that were read and that were written.
+    pub usage: [Spread; 2],
     /// To the first byte of a stream that is worth sending.
     pub first_token: Spread,
     /// Of streams, from the first token on.
@@ -100,7 +106,8 @@ pub struct Spread {
     bounds: &'static [f64],
     /// Values up to each bound, and above the one before; the last has no bound.
     buckets: Vec<AtomicU64>,
-    nanos: AtomicU64,
+    /// Of the sum: nanoseconds, where seconds are spread.
+    billionths: AtomicU64,
 }
 
 // === impl Served ===
@@ -186,6 +193,16 @@ impl Served {
         sorted(&self.rows)
     }
 
+    /// What was sent to each provider, by name.
+    pub fn all_attempts(&self) -> Vec<(String, Arc<Attempts>)> {
+        by_key(&self.attempts)
+    }
+
+    /// Requests that failed or were refused, by class.
+    pub fn errors(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.errors.all()
+    }
+
     /// What was sent to a provider, if anything was.
     pub fn attempts(&self, provider: &str) -> Option<Arc<Attempts>> {
         self.attempts.load().get(provider).cloned()
@@ -231,6 +248,7 @@ impl Row {
             requests: Default::default(),
             tokens: Default::default(),
             duration: Spread::new(&DURATION),
+            usage: [Spread::new(&TOKENS), Spread::new(&TOKENS)],
             first_token: Spread::new(&FIRST_TOKEN),
             per_token: Spread::new(&PER_TOKEN),
         }
@@ -248,6 +266,8 @@ impl Row {
         let took = Duration::from_micros(outcome.duration_us);
         self.duration.observe(took);
         if let Some(usage) = &outcome.usage {
+            self.usage[0].observe_count(usage.input_tokens);
+            self.usage[1].observe_count(usage.output_tokens);
             let counted = [
                 Some(usage.input_tokens),
                 Some(usage.output_tokens),
@@ -331,14 +351,26 @@ impl Errors {
 
 impl Spread {
     fn new(bounds: &'static [f64]) -> Self {
-        Self { bounds, buckets: std::iter::repeat_with(AtomicU64::default).take(bounds.len() + 1).collect(), nanos: AtomicU64::default() }
+        Self {
+            bounds,
+            buckets: std::iter::repeat_with(AtomicU64::default).take(bounds.len() + 1).collect(),
+            billionths: AtomicU64::default(),
+        }
     }
 
     fn observe(&self, value: Duration) {
-        let seconds = value.as_secs_f64();
-        let bucket = self.bounds.iter().position(|bound| seconds <= *bound).unwrap_or(self.bounds.len());
+        self.put(value.as_secs_f64(), nanos(value));
+    }
+
+    /// What is spread is a count, and no time.
+    fn observe_count(&self, count: u64) {
+        self.put(count as f64, count.saturating_mul(1_000_000_000));
+    }
+
+    fn put(&self, value: f64, billionths: u64) {
+        let bucket = self.bounds.iter().position(|bound| value <= *bound).unwrap_or(self.bounds.len());
         self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
-        self.nanos.fetch_add(nanos(value), Ordering::Relaxed);
+        self.billionths.fetch_add(billionths, Ordering::Relaxed);
     }
 
     /// Upper bounds with the number of values in each bucket.
@@ -347,9 +379,9 @@ impl Spread {
         bounds.zip(&self.buckets).map(|(bound, n)| (bound, n.load(Ordering::Relaxed))).collect()
     }
 
-    /// The sum of all values, in seconds.
+    /// The sum of all values: seconds, or a count.
     pub fn sum(&self) -> f64 {
-        self.nanos.load(Ordering::Relaxed) as f64 / 1e9
+        self.billionths.load(Ordering::Relaxed) as f64 / 1e9
     }
 }
 

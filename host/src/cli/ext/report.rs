@@ -73,7 +73,7 @@ pub fn history(data: &Value, name: Option<&str>) -> String {
             text(&attempt["id"]),
             attempt["started_ms"].as_u64().map(date).unwrap_or_default(),
             text(&attempt["trigger"]),
-            text(&attempt["extension"]),
+            attempt["provider"].as_str().map_or_else(|| text(&attempt["extension"]), |name| format!("provider {name}")),
             versions(attempt),
             text(&attempt["rollout"]),
             text(&attempt["outcome"]),
@@ -274,10 +274,12 @@ mod tests {
         let data = json!({"history": [
             {"id": 2, "trigger": "automatic", "extension": "b", "from": "0.2.0", "to": "0.1.0", "rollout": "canary", "outcome": "rolled-back",
              "reason": "6 calls failed", "generation": 5, "started_ms": 784_887_151_000_u64, "duration_ms": 0.4},
+            {"id": 3, "trigger": "provider", "extension": null, "provider": "up", "outcome": "published", "generation": 6},
             {"id": 1, "trigger": "start", "extension": null, "outcome": "published", "generation": 1},
         ]});
         let all = history(&data, None);
-        assert_eq!(all.lines().count(), 3, "{all}");
+        assert_eq!(all.lines().count(), 4, "{all}");
+        assert!(all.contains("provider up"), "{all}");
         assert!(
             all.contains("15 Nov 1994 08:12:31  automatic") && all.contains("0.2.0 -> 0.1.0") && all.contains("6 calls failed"),
             "{all}"

@@ -91,7 +91,7 @@ pub async fn put(deploy: &Arc<Deploy>, name: String, id: &str, head: &Parts, bod
     let query = query::read(head.uri.query().unwrap_or_default());
     // Whoever sends something looks for an answer when it is sent.
     let patience = deploy.live().stable.config.server.body_timeout;
-    let bytes = match component(body, patience).await {
+    let bytes = match whole(body, patience, "component", MAX_COMPONENT).await {
         Ok(bytes) => bytes,
         Err(error) => return error.into_response(id),
     };
@@ -131,26 +131,26 @@ fn send(lines: &mpsc::UnboundedSender<Bytes>, document: &Value) {
 /// The most that is set aside for a component before any of it has come.
 const SET_ASIDE: u64 = 1 << 20;
 
-/// The whole body, up to the length of the longest component. None of its pieces may keep it waiting for longer than `patience`.
-async fn component(mut body: HyperBody, patience: Duration) -> Result<Bytes, Wrapped> {
+/// The whole body, which is a `what` of at most so many bytes. None of its pieces may keep it waiting for longer than `patience`.
+pub async fn whole(mut body: HyperBody, patience: Duration, what: &str, most: u64) -> Result<Bytes, Wrapped> {
     let too_large = || {
-        let message = format!("The component has more than {MAX_COMPONENT} bytes.");
+        let message = format!("The {what} has more than {most} bytes.");
         // What is left of it will not be read.
         Wrapped::error(StatusCode::PAYLOAD_TOO_LARGE, "too_large", &message).with_header(CONNECTION, HeaderValue::from_static("close"))
     };
-    if body.size_hint().lower() > MAX_COMPONENT {
+    if body.size_hint().lower() > most {
         return Err(too_large());
     }
     let mut bytes = BytesMut::with_capacity(body.size_hint().lower().min(SET_ASIDE) as usize);
     loop {
         let slow = |_| {
-            let message = format!("Nothing of the component came for {patience:?} (`server.body_timeout`).");
+            let message = format!("Nothing of the {what} came for {patience:?} (`server.body_timeout`).");
             Wrapped::error(StatusCode::REQUEST_TIMEOUT, "timeout", &message)
         };
         let Some(frame) = tokio::time::timeout(patience, body.frame()).await.map_err(slow)? else { break };
         let broken = |_| Wrapped::error(StatusCode::BAD_REQUEST, "bad_request", "The body broke off.");
         let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
-        if (bytes.len() + data.len()) as u64 > MAX_COMPONENT {
+        if (bytes.len() + data.len()) as u64 > most {
             return Err(too_large());
         }
         bytes.extend_from_slice(&data);

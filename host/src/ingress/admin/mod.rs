@@ -18,11 +18,12 @@ use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode};
 use hyper::body::Incoming as HyperBody;
 use paths::{Inside, Path};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::auth;
 use super::serve::{self, Site};
 use super::wrapped::Wrapped;
+use crate::config::Problem;
 use crate::deploy::Denied;
 use crate::deploy::attempt::{Attempt, Outcome, Trigger};
 use crate::telemetry::{metrics, summary};
@@ -88,6 +89,8 @@ pub async fn answer(site: &Site, asked: Asked, id: &str, head: &Parts, body: Hyp
             to_its_end(async move { deploy.roll_back(&name).await }).await
         }
         Inside::Providers => Wrapped::data(&providers::list(deploy)),
+        Inside::Provider if method == Method::PUT => providers::put(deploy, name, body).await,
+        Inside::Provider if method == Method::DELETE => providers::reset(deploy, name).await,
         Inside::Provider => provider(providers::one(deploy, &name), &name),
         Inside::ProviderHealth => provider(providers::health(deploy, &name), &name),
         Inside::ProviderTest => providers::test(deploy, &name, head).await,
@@ -140,11 +143,17 @@ fn attempted(result: &Result<Attempt, Denied>) -> Wrapped {
         Denied::Failed { .. } => (StatusCode::CONFLICT, "failed"),
         Denied::NothingToPromote(_) => (StatusCode::CONFLICT, "nothing_to_promote"),
         Denied::NothingBefore(_) => (StatusCode::CONFLICT, "nothing_to_roll_back"),
+        Denied::NothingChanged(_) => (StatusCode::NOT_FOUND, "nothing_changed"),
+        Denied::Wrong(_) => (StatusCode::UNPROCESSABLE_ENTITY, "wrong_settings"),
         Denied::Refused(_) => (StatusCode::UNPROCESSABLE_ENTITY, "refused"),
     };
     let refused = Wrapped::error(status, code, &denied.to_string());
     match denied {
         Denied::Refused(attempt) => refused.with_details(serde_json::to_value(attempt).unwrap_or_default()),
+        Denied::Wrong(problems) => {
+            let problem = |p: &Problem| json!({"path": p.path, "place": p.place, "message": p.message});
+            refused.with_details(json!({"problems": problems.iter().map(problem).collect::<Vec<_>>()}))
+        }
         _ => refused,
     }
 }

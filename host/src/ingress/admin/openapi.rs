@@ -63,6 +63,9 @@ fn operation(path: &Path, operation: &Operation) -> Value {
         let content = operation.body.iter().map(|kind| ((*kind).to_owned(), json!({"schema": {"type": "string", "format": "binary"}})));
         document["requestBody"] = json!({"required": true, "content": content.collect::<Map<_, _>>()});
     }
+    if let Some(schema) = operation.document {
+        document["requestBody"] = json!({"required": true, "content": {"application/json": {"schema": schema()}}});
+    }
     document
 }
 
@@ -109,6 +112,8 @@ mod tests {
             }
         }
         assert_eq!(document["paths"]["/api/requests/{id}"]["get"]["parameters"][0]["name"], "id");
+        let sent = &document["paths"]["/api/providers/{name}"]["put"]["requestBody"]["content"]["application/json"]["schema"];
+        assert_eq!(sent["properties"]["base_url"]["anyOf"][1]["type"], "null");
         assert_eq!(
             document["paths"]["/api/extensions/{name}"]["put"]["requestBody"]["content"]["application/wasm"]["schema"]["type"],
             "string"

@@ -77,8 +77,10 @@ pub struct Operation {
     pub summary: &'static str,
     /// What the query may say.
     pub query: &'static [Field],
-    /// Content types of what is sent, if anything is.
+    /// Content types of what is sent, if bytes are.
     pub body: &'static [&'static str],
+    /// The schema of what is sent, if a document is.
+    pub document: Option<fn() -> Value>,
     /// What comes back when all is well.
     pub answer: Answer,
     /// What else may come back: status and why.
@@ -100,11 +102,11 @@ pub enum Answer {
 }
 
 const fn get(id: &'static str, summary: &'static str, answer: Answer) -> Operation {
-    Operation { method: Method::GET, id, summary, query: &[], body: &[], answer, errors: &[] }
+    Operation { method: Method::GET, id, summary, query: &[], body: &[], document: None, answer, errors: &[] }
 }
 
 const fn post(id: &'static str, summary: &'static str, answer: Answer, errors: &'static [(u16, &'static str)]) -> Operation {
-    Operation { method: Method::POST, id, summary, query: &[], body: &[], answer, errors }
+    Operation { method: Method::POST, id, summary, query: &[], body: &[], document: None, answer, errors }
 }
 
 impl Operation {
@@ -226,6 +228,7 @@ pub const PATHS: &[Path] = &[
                     ("grant", capabilities, "Capabilities on top of those of the running version, separated by commas."),
                 ],
                 body: &["application/wasm", "application/octet-stream"],
+                document: None,
                 answer: Answer::Steps(schemas::attempt),
                 errors: &[
                     (400, "The query or the body is wrong."),
@@ -267,7 +270,38 @@ pub const PATHS: &[Path] = &[
         pattern: "/api/providers/{name}",
         inside: Inside::Provider,
         operations: &[
-            get("getProvider", "One provider with its settings, without secrets.", Answer::Data(schemas::provider)).or(&[NO_PROVIDER])
+            get("getProvider", "One provider with its settings, without secrets.", Answer::Data(schemas::provider)).or(&[NO_PROVIDER]),
+            Operation {
+                method: Method::PUT,
+                id: "putProvider",
+                summary: "Changes settings of a provider, or adds one. What is sent stands in the place of what the configuration says, what \
+                          is null or was never sent is as the configuration says; it holds from the next request on.",
+                query: &[],
+                body: &[],
+                document: Some(schemas::provider_settings),
+                answer: Answer::Data(schemas::attempt),
+                errors: &[
+                    (400, "The body is no JSON object."),
+                    (408, "The body did not come."),
+                    (409, "A version of an extension is being tried out."),
+                    (413, "The body is too large."),
+                    (422, "Settings are wrong: `details.problems` has all of them. What serves is not touched."),
+                ],
+            },
+            Operation {
+                method: Method::DELETE,
+                id: "resetProvider",
+                summary: "Takes back everything that was changed of a provider; one that was added goes.",
+                query: &[],
+                body: &[],
+                document: None,
+                answer: Answer::Data(schemas::attempt),
+                errors: &[
+                    (404, "Nothing of it was changed."),
+                    (409, "A version of an extension is being tried out."),
+                    (422, "The configuration is wrong without the changes. What serves is not touched."),
+                ],
+            },
         ],
     },
     Path {
@@ -289,6 +323,7 @@ pub const PATHS: &[Path] = &[
             summary: "Whether a provider answers.",
             query: &[("model", model, "The model that is asked for a few words; without it models are listed.")],
             body: &[],
+            document: None,
             answer: Answer::Data(schemas::tested),
             errors: &[
                 (400, "The query is wrong."),

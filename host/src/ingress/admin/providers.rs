@@ -4,25 +4,46 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use http::request::Parts;
+use hyper::body::Incoming as HyperBody;
 use serde_json::{Map, Value, json};
 
-use super::provider;
-use crate::deploy::Deploy;
+use super::extensions::whole;
+use super::{provider, to_its_end};
+use crate::config::ProviderConfig;
+use crate::config::virtual_providers::is_virtual;
+use crate::deploy::{Change, Deploy};
+use crate::gateway::Generation;
 use crate::ingress::wrapped::Wrapped;
 use crate::providers::{Directory, Entry};
 use crate::virtual_providers::Node;
 
-/// All providers of the generation that serves everybody, virtual ones last.
+/// Longest document with settings.
+const MAX_SETTINGS: u64 = 64 << 10;
+
+/// All providers of the generation that serves everybody, virtual ones and then disabled ones last.
 pub fn list(deploy: &Deploy) -> Value {
     let live = deploy.live();
     let providers = &live.stable.providers;
-    Value::Array(providers.entries().map(row).chain(providers.virtuals().nodes().map(|n| virtual_row(providers, n))).collect())
+    let virtuals = providers.virtuals().nodes().map(|n| virtual_row(providers, n));
+    let disabled = live.stable.config.providers.iter().filter(|(_, p)| !p.enabled).map(|(name, p)| disabled_row(name, p));
+    Value::Array(providers.entries().map(row).chain(virtuals).chain(disabled).collect())
 }
 
-/// One, with its settings and models.
+/// One, with its settings and models, and which of the settings were changed through this interface.
 pub fn one(deploy: &Deploy, name: &str) -> Option<Value> {
     let live = deploy.live();
-    let providers = &live.stable.providers;
+    let mut document = described(&live.stable, name)?;
+    document["changed"] = json!(live.stable.config.changed.get(name).map_or(&[][..], Vec::as_slice));
+    Some(document)
+}
+
+fn described(generation: &Generation, name: &str) -> Option<Value> {
+    let providers = &generation.providers;
+    if let Some(config) = generation.config.providers.get(name).filter(|p| !p.enabled) {
+        let mut document = disabled_row(name, config);
+        document["default_model"] = json!(config.default_model);
+        return Some(document);
+    }
     if let Some(node) = providers.virtuals().find(name) {
         let mut document = virtual_row(providers, node);
         document["default_model"] = json!(node.default_model);
@@ -50,6 +71,33 @@ pub fn one(deploy: &Deploy, name: &str) -> Option<Value> {
         "probe_interval_s": config.probe_interval.as_secs_f64(),
     });
     Some(document)
+}
+
+/// `PUT`: the body has settings.
+pub async fn put(deploy: &Arc<Deploy>, name: String, body: HyperBody) -> Wrapped {
+    let patience = deploy.live().stable.config.server.body_timeout;
+    let bytes = match whole(body, patience, "document", MAX_SETTINGS).await {
+        Ok(bytes) => bytes,
+        Err(error) => return error,
+    };
+    let settings = match serde_json::from_slice(&bytes) {
+        Ok(Value::Object(settings)) => settings,
+        Ok(_) => return wrong("The body is JSON, but no object: send `{\"setting\": value}`."),
+        // What it says of the text is where it is wrong, and not what stands there.
+        Err(e) => return wrong(&format!("The body is not valid JSON: line {}, column {}.", e.line(), e.column())),
+    };
+    let deploy = Arc::clone(deploy);
+    to_its_end(async move { deploy.change_provider(&name, Change::Set(settings)).await }).await
+}
+
+/// `DELETE`: the configuration's own settings hold again.
+pub async fn reset(deploy: &Arc<Deploy>, name: String) -> Wrapped {
+    let deploy = Arc::clone(deploy);
+    to_its_end(async move { deploy.change_provider(&name, Change::Reset).await }).await
+}
+
+fn wrong(message: &str) -> Wrapped {
+    Wrapped::error(StatusCode::BAD_REQUEST, "bad_request", message)
 }
 
 /// How one is.
@@ -103,6 +151,15 @@ fn row(entry: &Entry) -> Value {
         "queued": waiting,
         "models": entry.listed_models().len(),
     })
+}
+
+/// One that is not used: what it would be.
+fn disabled_row(name: &str, config: &ProviderConfig) -> Value {
+    let mut row = json!({"name": name, "type": config.r#type, "state": "disabled"});
+    if !is_virtual(&config.r#type) {
+        row["keys"] = (config.api_keys.len() + usize::from(config.api_key.is_some())).into();
+    }
+    row
 }
 
 fn virtual_row(providers: &Directory, node: &Node) -> Value {

@@ -2,6 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::config::virtual_providers::VIRTUAL_TYPES;
+use crate::providers::types;
+
 /// An object with these members, all of which are there. Later versions may add some.
 fn object(members: &[(&str, Value)]) -> Value {
     let required: Vec<&str> = members.iter().map(|(name, _)| *name).collect();
@@ -234,8 +237,9 @@ pub fn attempt() -> Value {
     let step = object(&[("step", text()), ("outcome", one_of(&["passed", "refused", "skipped"])), ("ms", number()), ("detail", text())]);
     object(&[
         ("id", count()),
-        ("trigger", one_of(&["start", "upload", "watch", "reload", "promote", "rollback", "automatic"])),
+        ("trigger", one_of(&["start", "upload", "watch", "reload", "provider", "promote", "rollback", "automatic"])),
         ("extension", or_null(text())),
+        ("provider", or_null(text())),
         ("from", or_null(text())),
         ("to", or_null(text())),
         ("digest", or_null(text())),
@@ -251,7 +255,25 @@ pub fn attempt() -> Value {
 }
 
 fn provider_row() -> Vec<(&'static str, Value)> {
-    vec![("name", text()), ("type", text()), ("state", state())]
+    vec![("name", text()), ("type", text()), ("state", one_of(&["ok", "degraded", "down", "disabled"]))]
+}
+
+/// What is sent to `/api/providers/{name}`: the settings that are changed most are described, others are in the list of settings.
+pub fn provider_settings() -> Value {
+    let types: Vec<_> = types().chain(VIRTUAL_TYPES).collect();
+    json!({
+        "type": "object",
+        "properties": {
+            "type": or_null(one_of(&types)),
+            "enabled": or_null(boolean()),
+            "api_key": or_null(text()),
+            "api_keys": or_null(texts()),
+            "base_url": or_null(text()),
+            "default_model": or_null(text()),
+            "models": or_null(texts()),
+        },
+        "additionalProperties": {"description": "Any other setting of a provider, as the configuration file has it."},
+    })
 }
 
 /// What only a native provider has.
@@ -278,7 +300,7 @@ pub fn providers() -> Value {
 
 /// `/api/providers/{name}`
 pub fn provider() -> Value {
-    let mut document = object(&[provider_row(), vec![("default_model", or_null(text()))]].concat());
+    let mut document = object(&[provider_row(), vec![("default_model", or_null(text())), ("changed", texts())]].concat());
     native(&mut document);
     document["properties"]["models"] = json!({"type": "object"});
     document["properties"]["headers"] = texts();
