@@ -58,9 +58,11 @@ impl AuthorizationServer {
         let stdout = child.stdout.take().expect("piped");
         let (tell, told) = tokio::sync::oneshot::channel();
         std::thread::spawn(move || {
-            let mut line = String::new();
-            let _ = BufReader::new(stdout).read_line(&mut line);
+            let (mut stdout, mut line) = (BufReader::new(stdout), String::new());
+            let _ = stdout.read_line(&mut line);
             let _ = tell.send(line);
+            // It says more later, and must be able to.
+            let _ = std::io::copy(&mut stdout, &mut std::io::sink());
         });
         let line = soon("line of the authorization server", told).await.expect("the thread answers");
         let document: Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("the server says no address ({e}): {line}"));

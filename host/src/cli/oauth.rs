@@ -21,8 +21,8 @@ pub struct OAuthArgs {
 enum OAuthCommand {
     /// Removes the tokens of all providers from the store, when the key that they are encrypted with is lost.
     ///
-    /// They are not taken back at their servers, because nobody can read them: do that in the settings of the accounts. A store that is a file is
-    /// open in one process at a time: stop the gateway first.
+    /// They are not taken back at their servers, because nobody can read them: do that in the settings of the accounts. A store that is a
+    /// file is open in one process at a time: stop the gateway first.
     Forget {
         #[command(flatten)]
         source: SourceArgs,

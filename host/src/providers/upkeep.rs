@@ -1,5 +1,5 @@
-//! What is done for a provider when nobody asks: its list of models is read anew, it is probed, and tokens are fetched before they expire. A task for each that the configuration
-//! switches on; it ends with the provider.
+//! What is done for a provider when nobody asks: its list of models is read anew, it is probed, and tokens are fetched before they expire.
+//! A task for each that the configuration switches on; it ends with the provider.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};

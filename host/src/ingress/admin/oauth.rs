@@ -98,15 +98,16 @@ pub async fn callback(deploy: &Deploy, name: &str, head: &Parts) -> Response {
 
 /// Exchanges tokens for new ones now: those of one credential, or of all.
 pub async fn refresh(deploy: &Deploy, name: &str, head: &Parts) -> Wrapped {
+    let nobody = find(deploy, name).is_ok_and(|login| login.credentials().is_empty());
     let (login, number) = match asked(deploy, name, head) {
-        Ok(asked) => asked,
-        Err(refused) => return *refused,
+        Err(refused) if !nobody || refused.status == StatusCode::BAD_REQUEST => return *refused,
+        Ok(asked) if !nobody => asked,
+        _ => {
+            let message = format!("Nobody is logged in to `{name}` yet; begin with `GET /api/oauth/{name}/initiate`.");
+            return Wrapped::error(StatusCode::CONFLICT, "not_logged_in", &message);
+        }
     };
-    let credentials: Vec<_> = login.credentials().into_iter().filter(|c| number.is_none_or(|n| n == c.number)).collect();
-    if credentials.is_empty() {
-        let message = format!("Nobody is logged in to `{name}` yet; begin with `GET /api/oauth/{name}/initiate`.");
-        return Wrapped::error(StatusCode::CONFLICT, "not_logged_in", &message);
-    }
+    let credentials = login.credentials().into_iter().filter(|c| number.is_none_or(|n| n == c.number)).collect::<Vec<_>>();
     let mut outcomes = Vec::new();
     for credential in &credentials {
         let error = login.refresh(credential).await.err();

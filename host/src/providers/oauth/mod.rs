@@ -2,7 +2,7 @@
 //!
 //! | file | what it is |
 //! |---|---|
-//! | `flow.rs` | how somebody logs in: with a browser that comes back (RFC 6749 with PKCE, RFC 7636), or with a code on another device (RFC 8628) |
+//! | `flow.rs` | how somebody logs in: with a browser that comes back (RFC 6749 with RFC 7636), or on another device (RFC 8628) |
 //! | `credential.rs` | what came of one login: tokens, how long they are good, and whether somebody fetches new ones |
 //! | `refresh.rs` | tokens are exchanged for new ones: one exchange at a time, before they expire or when they are refused |
 //! | `server.rs` | what is asked of an authorization server |
