@@ -17,6 +17,7 @@ use crate::deploy::{Deploy, Sources, kept, pins};
 use crate::extensions::{Candidate, Extension, Hook, Registry, Runtime, plan};
 use crate::pipeline::{Recent, Routes};
 use crate::providers::Directory;
+use crate::providers::oauth::Logins;
 use crate::storage::{self, Store};
 use crate::telemetry::metrics::{ExtensionSeries, Page};
 use crate::telemetry::otlp::{self, Otlp};
@@ -134,6 +135,11 @@ impl Gateway {
         &self.store.performance
     }
 
+    /// Who is logged in to providers.
+    pub fn logins(&self) -> &Logins {
+        &self.store.logins
+    }
+
     /// Keeps that, beside those who serve: it may wait for the disk.
     async fn save_performance(&self) {
         let (config, store) = (Arc::clone(&self.deploy.live().stable.config), self.store.clone());
@@ -145,6 +151,7 @@ impl Gateway {
     pub async fn shut_down(&self) {
         self.background.close();
         self.background.wait().await;
+        self.store.logins.finish().await;
         self.save_performance().await;
         tokio::join!(self.deploy.shut_down(), async {
             if let Some(otlp) = &self.otlp {

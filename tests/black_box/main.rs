@@ -33,6 +33,7 @@ mod losses;
 mod measured;
 mod memory;
 mod metrics;
+mod oauth;
 mod openapi;
 mod operations;
 mod otlp;

@@ -4,6 +4,7 @@
 //! that is generous because it only matters when something is broken.
 
 pub mod answers;
+pub mod authorization;
 pub mod cli;
 pub mod client;
 pub mod component;

@@ -107,7 +107,7 @@ fn overview() -> String {
     text.push_str(
         "\n`cargo xtask COMMAND --help` tells more. All that a command makes or installs lies under target/; a step that was\n\
          interrupted is redone, a finished one is not. Needed: Rust and a C linker; for the real model Python 3.10 or later,\n\
-         for the tests also Node.js 18 or later.\n",
+         for the tests also Node.js 20 or later.\n",
     );
     text
 }

@@ -1,4 +1,4 @@
-//! The official Node SDKs in `target/node`: the source tree never holds a node_modules.
+//! The official Node SDKs, and the authorization server of the tests of OAuth, in `target/node`: the source tree never holds a node_modules.
 
 use std::fs;
 use std::path::PathBuf;
@@ -13,10 +13,10 @@ use crate::step::{Stamp, Step};
 /// Installs what `tests/node/package-lock.json` pins.
 pub fn prepare_sdks(repo: &Repo, step: &Step) -> Result<()> {
     for program in ["node", "npm"] {
-        command::require(program, "for the Node SDKs", "Node.js 18 or later with npm (Debian: apt-get install nodejs npm)")?;
+        command::require(program, "for the Node SDKs", "Node.js 20 or later with npm (Debian: apt-get install nodejs npm)")?;
     }
     let version = command::answer(Command::new("node").arg("--version")).context("`node` does not start")?;
-    ensure!(is_recent(&version), "node is {version}; the SDKs need Node.js 18 or later");
+    ensure!(is_recent(&version), "node is {version}; the packages need Node.js 20 or later");
     let lock = fs::read_to_string(repo.path("tests/node/package-lock.json")).context("reading tests/node/package-lock.json")?;
     let stamp = Stamp::new(folder(repo).join("npm.done"), format!("{version}\n{lock}"));
     if stamp.is_set() {
@@ -40,7 +40,7 @@ pub fn folder(repo: &Repo) -> PathBuf {
 
 fn is_recent(version: &str) -> bool {
     let major = version.trim_start_matches('v').split('.').next().unwrap_or_default();
-    major.parse::<u32>().is_ok_and(|major| major >= 18)
+    major.parse::<u32>().is_ok_and(|major| major >= 20)
 }
 
 #[cfg(test)]
@@ -49,7 +49,7 @@ mod tests {
 
     #[test]
     fn versions_compare_by_number() {
-        assert!(is_recent("v18.0.0") && is_recent("v20.20.2"));
-        assert!(!is_recent("v16.20.0") && !is_recent("nonsense"));
+        assert!(is_recent("v20.0.0") && is_recent("v22.20.2"));
+        assert!(!is_recent("v18.20.0") && !is_recent("nonsense"));
     }
 }

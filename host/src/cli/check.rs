@@ -26,7 +26,7 @@ pub fn run(source: &SourceArgs, strict: bool) -> ExitCode {
         runtime.block_on(async {
             // Checking must not touch what a running gateway stores.
             let mut config = checked.config;
-            config.storage = Storage::default();
+            config.storage = Storage { token_key: config.storage.token_key.take(), ..Storage::default() };
             config.telemetry.otlp = None;
             config.deploy.state = None;
             config.deploy.watch = false;

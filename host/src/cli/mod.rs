@@ -5,6 +5,7 @@ mod config;
 mod ext;
 mod health;
 mod import;
+mod oauth;
 mod serve;
 mod usage;
 
@@ -64,6 +65,9 @@ enum Command {
     /// What cannot be converted is listed on standard error, line by line with the reason, and at the head of the result. Keys that stand in
     /// the file are not copied: an environment variable takes their place.
     Import(import::ImportArgs),
+    /// Looks after the tokens of providers that are logged in to, without a gateway.
+    #[command(name = "oauth")]
+    OAuth(oauth::OAuthArgs),
     /// Moves rows (usage, audits, history) out of the store of a configuration, or into it.
     Usage(usage::UsageArgs),
     /// Prints all settings of the configuration with their defaults, as Markdown.
@@ -112,6 +116,7 @@ pub fn run() -> ExitCode {
         Command::Ext(args) => ext::run(&args),
         Command::Health(args) => health::run(&args),
         Command::Import(args) => import::run(&args),
+        Command::OAuth(args) => oauth::run(&args),
         Command::Usage(args) => usage::run(&args),
         Command::ConfigReference => {
             print!("{}", crate::config::reference());

@@ -25,6 +25,7 @@ use deploy::check_pins;
 pub use deploy::{Deploy, Pin};
 pub use front::{Auth, Cors, Tls};
 use ipnet::IpNet;
+pub use oauth::OAuthConfig;
 pub use problems::{Problem, Rejected, Severity};
 use reader::{Cursor, Section as _, Setting};
 pub use schema::{reference as reference_file, schema};
@@ -104,6 +105,8 @@ section! {
         api_key: Option<Secret> = None,
         /// Several keys, in the place of `api_key`: they take turns, and one that is refused rests.
         api_keys: Vec<Secret> = Vec::new(),
+        /// How it is logged in to, in the place of a key.
+        oauth: Option<OAuthConfig> = None,
         /// Where it is, up to and with the version, for example `https://api.openai.com/v1`.
         base_url: Option<String> = None,
         /// Header fields for each of its requests, by name. Values are not shown anywhere.
@@ -346,6 +349,7 @@ macro_rules! words {
     };
 }
 
+pub mod oauth;
 mod telemetry;
 pub mod virtual_providers;
 
@@ -692,8 +696,9 @@ fn check_providers(config: &Config, at: &mut Cursor<'_>) {
     for (name, provider) in &config.providers {
         // Virtual ones were checked when they were read.
         let Some(mut at) = providers.member(name).filter(|_| !virtual_providers::is_virtual(&provider.r#type)) else { continue };
-        crate::providers::check(provider, &mut at);
+        crate::providers::check(name, provider, &mut at);
     }
+    oauth::check_store(config, &mut providers);
     crate::providers::check_loops(config, &mut providers);
     if !usable {
         providers.error("every provider is disabled, so no request could be answered.".into());
@@ -735,7 +740,7 @@ fn check_http(config: &Config, at: &mut Cursor<'_>) {
 pub fn reference() -> String {
     let top = "\nAt the top: `components` (folder of the components), `cache` (folder for compiled code), `default_provider` (where requests go that no \
                extension sent anywhere; the only provider when there is one), and the sections below. Other names belong to extensions.\n";
-    let groups: [(&str, Vec<reader::FieldDoc>); 22] = [
+    let groups: [(&str, Vec<reader::FieldDoc>); 23] = [
         ("server", Server::fields()),
         ("server.tls", Tls::fields()),
         ("server.cors", Cors::fields()),
@@ -750,6 +755,7 @@ pub fn reference() -> String {
         ("deploy", Deploy::fields()),
         ("deploy.pins", Pin::fields()),
         ("providers.NAME", ProviderConfig::fields()),
+        ("providers.NAME.oauth", OAuthConfig::fields()),
         ("providers.NAME.retry", RetryConfig::fields()),
         ("providers.NAME.breaker", BreakerConfig::fields()),
         ("providers.NAME.config (type racing)", RacingConfig::fields()),

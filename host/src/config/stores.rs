@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::oauth::token_key;
 use super::reader::Cursor;
 use super::{KeysStore, LimitsStore, RecordsStore, Secret, WhenAway, WhenFull};
 use crate::section;
@@ -16,6 +17,8 @@ section! {
         retain_records: Duration = Duration::from_secs(90 * 24 * 3600),
         /// Longest time from an accepted write to where it lasts: what a killed process loses at most.
         flush_interval: Duration = Duration::from_millis(200),
+        /// With what tokens of providers that are logged in to are encrypted: 32 random bytes in base64, as `openssl rand -base64 32` makes them.
+        token_key: Option<Secret> = None,
         /// Where keys and values are kept.
         keys: KeysConfig = KeysConfig::default(),
         /// Where rows are kept.
@@ -93,6 +96,11 @@ impl RecordsConfig {
 /// What is missing or wrong in where things are stored.
 pub fn check_storage(storage: &Storage, at: &mut Cursor<'_>) {
     let Some(mut at) = at.member("storage") else { return };
+    if let Some(Err(reason)) = storage.token_key.as_ref().map(token_key)
+        && let Some(mut at) = at.member("token_key")
+    {
+        at.error(reason);
+    }
     if let Some(mut at) = at.member("records") {
         check_records(storage, &mut at);
     }

@@ -216,7 +216,7 @@ impl Deploy {
         let (kept, published) = Kept::open(config.deploy.state.as_deref())?;
         let bases = bases(&candidates);
         let (candidates, overrides) = reload::with_overrides(candidates, &published.overrides, &kept, &[]).map_err(anyhow::Error::msg)?;
-        let providers = Arc::new(Directory::build(&config)?.with_virtual(&config, &store));
+        let providers = Arc::new(Directory::with_logins(Arc::clone(&store.logins)).rebuild(&config)?.with_virtual(&config, &store));
         let into = Surroundings { runtime: &runtime, config: &config, providers: &providers, store: &store };
         let extensions = Registry::load(candidates, &into).await.map_err(|(name, e)| match overrides.get(&name) {
             Some(own) => anyhow::anyhow!(

@@ -3,7 +3,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -56,11 +56,22 @@ pub async fn bind(server: &Server) -> io::Result<Listener> {
 }
 
 impl Listener {
+    /// Where browsers of this machine find it.
+    fn url(&self) -> String {
+        let scheme = if self.certificates.is_some() { "https" } else { "http" };
+        let mut address = self.address;
+        if address.ip().is_unspecified() {
+            address.set_ip(Ipv4Addr::LOCALHOST.into());
+        }
+        format!("{scheme}://{address}")
+    }
+
     /// Serves until `stop` says so, then lets running requests finish for as long as the configuration allows.
     pub async fn serve(self, gateway: Arc<Gateway>, mut stop: mpsc::UnboundedReceiver<()>) {
         let config = Arc::clone(&gateway.deploy.live().stable.config);
         let settings = config.server.clone();
         let connections = GracefulShutdown::new();
+        gateway.logins().listen_at(self.url());
         let certificates =
             self.certificates.map(|c| (Arc::clone(&c), AbortOnDropHandle::new(tokio::spawn(c.follow(Arc::clone(&gateway))))));
         let deploy = Arc::clone(&gateway.deploy);

@@ -78,8 +78,10 @@ impl Drop for Line {
 /// The path and query as the log may have them.
 fn shown(uri: &Uri) -> String {
     let Some(query) = uri.query() else { return uri.path().to_owned() };
+    // What a browser brings back from logging in to a provider is worth tokens.
+    let all = uri.path().starts_with("/api/oauth/") && uri.path().ends_with("/callback");
     let parameters = query.split('&').map(|parameter| match parameter.split_once('=') {
-        Some((name, _)) if is_secret(name) => format!("{name}=***"),
+        Some((name, _)) if all || is_secret(name) => format!("{name}=***"),
         _ => parameter.to_owned(),
     });
     format!("{}?{}", uri.path(), parameters.collect::<Vec<_>>().join("&"))
@@ -138,6 +140,8 @@ mod tests {
             ("/x?access_token=abc&limit=3", "/x?access_token=***&limit=3"),
             ("/x?a%70i_key=abc", "/x?a%70i_key=***"),
             ("/x?flag&sig=", "/x?flag&sig=***"),
+            ("/api/oauth/claude/callback?code=abc&state=def", "/api/oauth/claude/callback?code=***&state=***"),
+            ("/x/callback?state=open", "/x/callback?state=open"),
         ] {
             assert_eq!(shown(&uri.parse().unwrap()), expect);
         }

@@ -1,11 +1,14 @@
 //! Anthropic messages.
 
+use std::sync::Arc;
+
 use futures_util::future::BoxFuture;
 use http::{HeaderName, HeaderValue};
 use llm_codec::Format;
 use llm_codec::hub::ChatError;
 
 use super::credentials::Credentials;
+use super::oauth::Login;
 use super::presets::KeyHeader;
 use super::{Client, Forward, Forwarded, Outgoing, Provider, Upstream, listing};
 use crate::config::ProviderConfig;
@@ -25,8 +28,8 @@ pub struct Anthropic {
 
 impl Anthropic {
     /// Connects nothing yet.
-    pub fn new(name: &str, config: &ProviderConfig) -> anyhow::Result<Self> {
-        let client = Client::new(name, config, Format::AnthropicMessages, DEFAULT_URL, "/messages", KeyHeader::Plain("x-api-key"))?;
+    pub fn new(name: &str, config: &ProviderConfig, login: Option<Arc<Login>>) -> anyhow::Result<Self> {
+        let client = Client::new(name, config, Format::AnthropicMessages, DEFAULT_URL, "/messages", KeyHeader::Plain("x-api-key"), login)?;
         Ok(Self { client })
     }
 

@@ -7,7 +7,7 @@ use super::{gemini, openai, transport, types};
 use crate::config::problems::suggestion;
 use crate::config::reader::Cursor;
 use crate::config::virtual_providers::VIRTUAL_TYPES;
-use crate::config::{Completions, Config, ProviderConfig};
+use crate::config::{Completions, Config, ProviderConfig, oauth};
 
 /// Header fields that the gateway makes itself, or that belong to a connection.
 const TAKEN: [&str; 13] = [
@@ -26,8 +26,8 @@ const TAKEN: [&str; 13] = [
     "proxy-connection",
 ];
 
-/// Reports what is wrong.
-pub fn check(config: &ProviderConfig, at: &mut Cursor<'_>) {
+/// Reports what is wrong with the settings of a provider of this name.
+pub fn check(name: &str, config: &ProviderConfig, at: &mut Cursor<'_>) {
     let kind = config.r#type.as_str();
     let types = || types().chain(VIRTUAL_TYPES);
     let known = || types().collect::<Vec<_>>().join("`, `");
@@ -56,6 +56,7 @@ pub fn check(config: &ProviderConfig, at: &mut Cursor<'_>) {
     address(config, preset, at);
     azure(config, at);
     keys(config, preset, at);
+    logins(name, config, at);
     headers(config, preset, at);
     numbers(config, at);
     models(config, preset, at);
@@ -130,7 +131,7 @@ fn keys(config: &ProviderConfig, preset: Option<&Preset>, at: &mut Cursor<'_>) {
         Some(preset) => preset.needs_key,
         None => config.r#type != "echo",
     };
-    let none = config.api_key.is_none() && config.api_keys.is_empty();
+    let none = config.api_key.is_none() && config.api_keys.is_empty() && config.oauth.is_none();
     // Whoever wrote a key that could not be read was told so already.
     let key = format!("{}.api_key", at.path);
     if needs && config.base_url.is_none() && none && at.problems.iter().all(|p| !p.path.starts_with(&key)) {
@@ -138,9 +139,24 @@ fn keys(config: &ProviderConfig, preset: Option<&Preset>, at: &mut Cursor<'_>) {
     }
 }
 
+fn logins(name: &str, config: &ProviderConfig, at: &mut Cursor<'_>) {
+    let Some(settings) = &config.oauth else { return };
+    if config.r#type == "echo" {
+        report(at, "oauth", "a provider of type `echo` is nobody to log in to; leave it out.".into());
+        return;
+    }
+    if config.api_key.is_some() || !config.api_keys.is_empty() {
+        report(at, "oauth", "there is an API key too; leave out one of the two.".into());
+    }
+    if let Some(mut at) = at.member("oauth") {
+        oauth::check(name, settings, &mut at);
+    }
+}
+
 fn headers(config: &ProviderConfig, preset: Option<&Preset>, at: &mut Cursor<'_>) {
-    let has_key = config.api_key.is_some() || !config.api_keys.is_empty();
+    let has_key = config.api_key.is_some() || !config.api_keys.is_empty() || config.oauth.is_some();
     let key = match (preset.map(|p| p.key), config.r#type.as_str()) {
+        _ if config.oauth.is_some() => "authorization",
         (Some(KeyHeader::Plain(name)), _) => name,
         (None, "anthropic") => "x-api-key",
         (None, "gemini") if config.project.is_none() => "x-goog-api-key",

@@ -2,14 +2,19 @@
 //!
 //! Keys take turns. One that is refused rests, and the request goes on with the next one at once. A provider with one key has none that
 //! rests: with nothing to change to, only the provider knows when it takes it again. A key that is used up (429) rests for the model
-//! that was asked for, because vendors count by model; one that is wrong, or has no money, rests for all. Another source of credentials
-//! (a token that expires) will stand here too: whoever sends asks for a [`Lease`] and tells what became of it.
+//! that was asked for, because vendors count by model; one that is wrong, or has no money, rests for all. Whoever sends asks for a [`Lease`]
+//! and tells what became of it.
 //!
-//! Keys are known by their position, from 1, in every log line, metric and answer. Nothing here waits or reads a clock.
+//! Credentials of logins (`oauth/`) take turns like keys. Their list changes while the gateway runs, their tokens have to be fetched
+//! ([`Credentials::prepare`]), and one that is set aside is passed over until somebody logs in again, also when it is the only one.
+//!
+//! Keys are known by their position, from 1, in every log line, metric and answer; credentials of logins by their number. Nothing here reads a
+//! clock, and nothing waits but for tokens.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -18,6 +23,7 @@ use llm_codec::hub::{ChatError, ErrorClass};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::oauth::{Access, Credential, Login};
 use super::presets::KeyHeader;
 use crate::config::{ProviderConfig, Secret};
 
@@ -38,7 +44,10 @@ const MIN_SECRET: usize = 6;
 
 /// The credentials of one provider.
 pub struct Credentials {
-    keys: Vec<Key>,
+    /// The keys of the configuration, or those of logins as they were when somebody last looked.
+    keys: Mutex<Keys>,
+    /// Where keys come from that the configuration does not have.
+    login: Option<Arc<Login>>,
     next: AtomicUsize,
     /// Header fields that the configuration adds.
     fields: HeaderMap,
@@ -46,11 +55,24 @@ pub struct Credentials {
     secrets: Vec<Secret>,
 }
 
+/// A list of keys, and which version of the logins it is of.
+struct Keys {
+    list: Arc<[Arc<Key>]>,
+    version: u64,
+}
+
 struct Key {
-    secret: Secret,
-    name: HeaderName,
-    value: HeaderValue,
+    /// Its number, less one.
+    position: usize,
+    kind: Kind,
     state: Mutex<State>,
+}
+
+enum Kind {
+    /// A key of the configuration, in its field.
+    Set { secret: Secret, name: HeaderName, value: HeaderValue },
+    /// A login, whose token is fetched when it is needed.
+    Login(Arc<Credential>),
 }
 
 #[derive(Default)]
@@ -72,11 +94,14 @@ struct Rest {
 }
 
 /// A key that is about to be used.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Lease {
     /// Its place in the list; none when there are no keys.
     pub position: Option<usize>,
+    key: Option<Arc<Key>>,
     field: Option<(HeaderName, HeaderValue)>,
+    /// Which token of a login it is.
+    version: u64,
 }
 
 /// All keys rest.
@@ -86,13 +111,15 @@ pub struct Resting {
     pub used_up: bool,
     /// When the first one is back.
     pub wait: Duration,
+    /// Whether none is back before somebody logs in.
+    pub logged_out: bool,
 }
 
 impl Credentials {
     /// The keys of a provider's configuration, and the header fields that it adds.
-    pub fn new(name: &str, config: &ProviderConfig, place: KeyHeader) -> anyhow::Result<Self> {
-        let keys = config.api_key.iter().chain(&config.api_keys);
-        let keys = keys.map(|secret| {
+    pub fn new(name: &str, config: &ProviderConfig, place: KeyHeader, login: Option<Arc<Login>>) -> anyhow::Result<Self> {
+        let keys = config.api_key.iter().chain(&config.api_keys).enumerate();
+        let keys = keys.map(|(position, secret)| {
             let (field, text) = match place {
                 KeyHeader::Bearer => (header::AUTHORIZATION, format!("Bearer {}", secret.expose())),
                 KeyHeader::Plain(field) => (HeaderName::from_static(field), secret.expose().to_owned()),
@@ -100,9 +127,9 @@ impl Credentials {
             let value = HeaderValue::try_from(text);
             let mut value = value.map_err(|_| anyhow::anyhow!("a key of `providers.{name}` holds a character that no header can carry"))?;
             value.set_sensitive(true);
-            Ok(Key { secret: secret.clone(), name: field, value, state: Mutex::default() })
+            Ok(Arc::new(Key { position, kind: Kind::Set { secret: secret.clone(), name: field, value }, state: Mutex::default() }))
         });
-        let keys = keys.collect::<anyhow::Result<_>>()?;
+        let list: Vec<_> = keys.collect::<anyhow::Result<_>>()?;
         let mut fields = HeaderMap::new();
         for (field, text) in &config.headers {
             let wrong = || anyhow::anyhow!("`providers.{name}.headers.{field}` is no header field");
@@ -111,7 +138,39 @@ impl Credentials {
             fields.insert(HeaderName::try_from(field).map_err(|_| wrong())?, value);
         }
         let secrets = config.headers.values().filter(|s| s.expose().len() >= MIN_SECRET).cloned().collect();
-        Ok(Self { keys, next: AtomicUsize::new(0), fields, secrets })
+        // No version of a list is this one.
+        let keys = Mutex::new(Keys { list: list.into(), version: u64::MAX });
+        Ok(Self { keys, login, next: AtomicUsize::new(0), fields, secrets })
+    }
+
+    /// Where keys come from that the configuration does not have.
+    pub fn login(&self) -> Option<&Arc<Login>> {
+        self.login.as_ref()
+    }
+
+    /// How many there are.
+    pub fn number(&self) -> usize {
+        self.keys().len()
+    }
+
+    /// The keys. What is known of a login is kept for as long as it is the same login.
+    fn keys(&self) -> Arc<[Arc<Key>]> {
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(login) = &self.login {
+            let version = login.version();
+            if version != keys.version {
+                let list = login.credentials().into_iter().map(|credential| {
+                    let is_same = |key: &&Arc<Key>| matches!(&key.kind, Kind::Login(known) if Arc::ptr_eq(known, &credential));
+                    let new = || {
+                        let position = (credential.number as usize).saturating_sub(1);
+                        Arc::new(Key { position, kind: Kind::Login(Arc::clone(&credential)), state: Mutex::default() })
+                    };
+                    keys.list.iter().find(is_same).cloned().unwrap_or_else(new)
+                });
+                *keys = Keys { list: list.collect(), version };
+            }
+        }
+        Arc::clone(&keys.list)
     }
 
     /// The header fields of every request, but for the key.
@@ -121,38 +180,64 @@ impl Credentials {
 
     /// Whether there is another key to go on with.
     pub fn rotates(&self) -> bool {
-        self.keys.len() > 1
+        self.number() > 1
     }
 
-    /// The next key that does not rest and was not tried.
+    /// The next key that does not rest and was not tried. That of a login must be prepared before it is sent.
     pub fn lease(&self, model: &str, tried: &[usize], now: Instant) -> Result<Lease, Resting> {
-        if self.keys.is_empty() {
-            return Ok(Lease { position: None, field: None });
+        let keys = self.keys();
+        if keys.is_empty() && self.login.is_none() {
+            return Ok(Lease { position: None, key: None, field: None, version: 0 });
         }
         let first = self.next.fetch_add(1, Ordering::Relaxed);
-        let order = (0..self.keys.len()).map(|n| first.wrapping_add(n) % self.keys.len());
-        for position in order.filter(|p| !tried.contains(p)) {
-            let key = &self.keys[position];
+        let order = (0..keys.len()).map(|n| &keys[first.wrapping_add(n) % keys.len()]);
+        for key in order.filter(|k| !tried.contains(&k.position) && !k.is_aside()) {
             let mut state = key.lock();
-            if !self.rotates() || state.resting(model, now).is_none() {
+            if keys.len() == 1 || state.resting(model, now).is_none() {
                 state.used += 1;
-                return Ok(Lease { position: Some(position), field: Some((key.name.clone(), key.value.clone())) });
+                let field = match &key.kind {
+                    Kind::Set { name, value, .. } => Some((name.clone(), value.clone())),
+                    Kind::Login(_) => None,
+                };
+                return Ok(Lease { position: Some(key.position), key: Some(Arc::clone(key)), field, version: 0 });
             }
         }
-        Err(self.available(model, now).err().unwrap_or(Resting { used_up: true, wait: Duration::ZERO }))
+        let unknown = Resting { used_up: true, wait: Duration::ZERO, logged_out: false };
+        Err(self.available(model, now).err().unwrap_or(unknown))
+    }
+
+    /// Fetches the token of a login, if that is what it is. The error says why there is none.
+    pub async fn prepare(&self, mut lease: Lease) -> Result<Lease, String> {
+        let (Some(login), Some(Kind::Login(credential))) = (&self.login, lease.key.as_ref().map(|k| &k.kind)) else { return Ok(lease) };
+        let access = login.access(credential).await?;
+        lease.carry(access);
+        Ok(lease)
+    }
+
+    /// The same key with another token, when the one that was sent was refused; none when there is no other, and for keys that have none.
+    pub async fn renew(&self, lease: &Lease) -> Option<Lease> {
+        let (Some(login), Some(Kind::Login(credential))) = (&self.login, lease.key.as_ref().map(|k| &k.kind)) else { return None };
+        let access = login.instead_of(credential, lease.version).await.ok()?;
+        let mut lease = lease.clone();
+        lease.carry(access);
+        Some(lease)
     }
 
     /// Whether a request for a model would find a key.
     pub fn available(&self, model: &str, now: Instant) -> Result<(), Resting> {
-        if !self.rotates() {
+        let keys = self.keys();
+        if keys.len() <= 1 && self.login.is_none() {
             return Ok(());
         }
-        let mut all = Resting { used_up: false, wait: Duration::MAX };
-        for key in &self.keys {
-            let Some(rest) = key.lock().resting(model, now) else { return Ok(()) };
+        let mut all = Resting { used_up: false, wait: Duration::MAX, logged_out: true };
+        for key in keys.iter().filter(|k| !k.is_aside()) {
+            let rest = key.lock().resting(model, now).filter(|_| keys.len() > 1);
+            let Some(rest) = rest else { return Ok(()) };
+            all.logged_out = false;
             all.used_up |= rest.class == ErrorClass::RateLimited;
             all.wait = all.wait.min(rest.until - now);
         }
+        all.wait = all.wait.min(LONGEST);
         Err(all)
     }
 
@@ -164,7 +249,7 @@ impl Credentials {
 
     /// A key was refused. It rests, if there are others; how long is told, and nothing of that when it does not rest.
     pub fn refused(&self, lease: &Lease, model: &str, error: &ChatError, now: Instant) -> Option<Duration> {
-        let mut state = self.key(lease)?.lock();
+        let mut state = lease.key.as_ref()?.lock();
         state.refused += 1;
         if !self.rotates() {
             return None;
@@ -186,7 +271,10 @@ impl Credentials {
 
     /// A key was taken.
     pub fn worked(&self, lease: &Lease, model: &str) {
-        let Some(key) = self.key(lease).filter(|_| self.rotates()) else { return };
+        if let Some(Kind::Login(credential)) = lease.key.as_ref().map(|k| &k.kind) {
+            credential.worked(lease.version);
+        }
+        let Some(key) = lease.key.as_ref().filter(|_| self.rotates()) else { return };
         let mut state = key.lock();
         state.rest = None;
         state.models.remove(model);
@@ -194,7 +282,7 @@ impl Credentials {
 
     /// What an answer tells of the key's limits. A key of which nothing is left rests before it is refused.
     pub fn limits(&self, lease: &Lease, model: &str, limits: Vec<RateLimit>, now: Instant) {
-        let Some(key) = self.key(lease).filter(|_| !limits.is_empty()) else { return };
+        let Some(key) = lease.key.as_ref().filter(|_| !limits.is_empty()) else { return };
         let used_up = limits.iter().filter(|l| l.remaining == 0).filter_map(|l| l.reset_ms).max();
         let mut state = key.lock();
         state.limits = limits;
@@ -206,20 +294,23 @@ impl Credentials {
 
     /// Removes every secret from a text that others will see.
     pub fn mask(&self, text: &str) -> String {
-        let secrets = self.keys.iter().map(|k| &k.secret).chain(&self.secrets);
-        secrets.fold(text.to_owned(), |text, secret| secret.mask(&text))
+        let keys = self.keys();
+        let keys = keys.iter().filter_map(|k| if let Kind::Set { secret, .. } = &k.kind { Some(secret) } else { None });
+        let masked = keys.chain(&self.secrets).fold(text.to_owned(), |text, secret| secret.mask(&text));
+        self.login.as_ref().map_or_else(|| masked.clone(), |login| login.mask(&masked))
     }
 
     /// How the keys are, without them.
     pub fn shown(&self, now: Instant) -> Value {
-        let shown = self.keys.iter().enumerate().map(|(n, key)| {
+        let keys = self.keys();
+        let shown = keys.iter().map(|key| {
             let state = key.lock();
             let rest = state.rest.filter(|r| r.until > now);
             let seconds = |until: Instant| until.saturating_duration_since(now).as_secs_f64();
             let models = state.models.iter().filter(|(_, r)| r.until > now);
             json!({
-                "key": n + 1,
-                "state": if rest.is_some() { "resting" } else { "ready" },
+                "key": key.position + 1,
+                "state": if key.is_aside() { "set_aside" } else if rest.is_some() { "resting" } else { "ready" },
                 "reason": rest.map(|r| r.class.name()),
                 "rests_s": rest.map(|r| seconds(r.until)),
                 "resting_models": models.map(|(m, r)| (m.clone(), json!(seconds(r.until)))).collect::<serde_json::Map<_, _>>(),
@@ -231,18 +322,14 @@ impl Credentials {
         Value::Array(shown.collect())
     }
 
-    /// For each key: how often it was used, how often refused, and whether it rests for everything or for some model.
-    pub fn counts(&self, now: Instant) -> Vec<(u64, u64, bool)> {
-        let counts = self.keys.iter().map(|key| {
+    /// For each key: its position, how often it was used, how often refused, and whether it rests for everything or for some model.
+    pub fn counts(&self, now: Instant) -> Vec<(usize, u64, u64, bool)> {
+        let counts = |key: &Arc<Key>| {
             let state = key.lock();
-            let rests = state.rest.iter().chain(state.models.values()).any(|r| r.until > now);
-            (state.used, state.refused, rests)
-        });
-        counts.collect()
-    }
-
-    fn key(&self, lease: &Lease) -> Option<&Key> {
-        self.keys.get(lease.position?)
+            let rests = key.is_aside() || state.rest.iter().chain(state.models.values()).any(|r| r.until > now);
+            (key.position, state.used, state.refused, rests)
+        };
+        self.keys().iter().map(counts).collect()
     }
 }
 
@@ -251,9 +338,24 @@ impl Lease {
     pub fn field(&self) -> Option<(HeaderName, HeaderValue)> {
         self.field.clone()
     }
+
+    fn carry(&mut self, access: Access) {
+        (self.field, self.version) = (Some((header::AUTHORIZATION, access.value)), access.version);
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Key").field("position", &self.position).finish_non_exhaustive()
+    }
 }
 
 impl Key {
+    /// Whether somebody has to log in before it is of use again.
+    fn is_aside(&self) -> bool {
+        matches!(&self.kind, Kind::Login(credential) if credential.is_aside())
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -288,7 +390,7 @@ mod tests {
         let api_keys = keys.iter().map(|k| Secret::new((*k).into())).collect();
         let headers = BTreeMap::from([("x-team".into(), Secret::new("team-secret".into()))]);
         let config = ProviderConfig { api_keys, headers, ..ProviderConfig::default() };
-        Credentials::new("p", &config, KeyHeader::Bearer).expect("they are keys")
+        Credentials::new("p", &config, KeyHeader::Bearer, None).expect("they are keys")
     }
 
     fn error(class: ErrorClass, retry_after_ms: Option<u64>) -> ChatError {
@@ -335,13 +437,16 @@ mod tests {
             let lease = credentials.lease("m", &[1 - n], start).expect("a key");
             credentials.refused(&lease, "m", &error(class, wait), start);
         }
-        let resting = Resting { used_up: true, wait: Duration::from_secs(4) };
+        let resting = Resting { used_up: true, wait: Duration::from_secs(4), logged_out: false };
         assert_eq!(credentials.lease("m", &[], start).err(), Some(resting));
         assert_eq!(credentials.available("m", start), Err(resting));
         assert_eq!(credentials.available("other", start), Ok(()));
         let lease = credentials.lease("other", &[], start).expect("a key");
         credentials.refused(&lease, "other", &error(ErrorClass::Authentication, None), start);
-        assert_eq!(credentials.available("other", start), Err(Resting { used_up: false, wait: Duration::from_secs(10) }));
+        assert_eq!(
+            credentials.available("other", start),
+            Err(Resting { used_up: false, wait: Duration::from_secs(10), logged_out: false })
+        );
     }
 
     #[test]
@@ -371,6 +476,6 @@ mod tests {
         for n in 0..1000 {
             credentials.refused(&lease, &n.to_string(), &error(ErrorClass::RateLimited, Some(60_000)), start);
         }
-        assert_eq!(credentials.keys[0].lock().models.len(), MAX_MODELS);
+        assert_eq!(credentials.keys()[0].lock().models.len(), MAX_MODELS);
     }
 }

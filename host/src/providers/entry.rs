@@ -427,7 +427,7 @@ impl Entry {
         let now = Instant::now();
         let down = self.health.probe().is_some_and(|p| p.error.is_some())
             || self.provider.credentials().is_some_and(|c| c.available("", now).is_err());
-        let some = || !self.breakers.open(now).is_empty() || self.provider.credentials().is_some_and(|c| c.counts(now).iter().any(|k| k.2));
+        let some = || !self.breakers.open(now).is_empty() || self.provider.credentials().is_some_and(|c| c.counts(now).iter().any(|k| k.3));
         if down {
             "down"
         } else if some() {

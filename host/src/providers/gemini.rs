@@ -2,6 +2,8 @@
 //!
 //! The model and the wish for a stream stand in the path, and so do the model and the method of an operation.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use llm_codec::Format;
@@ -11,6 +13,7 @@ use llm_codec::json::Document;
 use llm_codec::passthrough::splice;
 
 use super::credentials::Credentials;
+use super::oauth::Login;
 use super::presets::KeyHeader;
 use super::{Client, Forward, Forwarded, Outgoing, Provider, Upstream, listing};
 use crate::config::ProviderConfig;
@@ -30,11 +33,11 @@ pub struct Gemini {
 
 impl Gemini {
     /// Connects nothing yet.
-    pub fn new(name: &str, config: &ProviderConfig) -> anyhow::Result<Self> {
+    pub fn new(name: &str, config: &ProviderConfig, login: Option<Arc<Login>>) -> anyhow::Result<Self> {
         let (default, path) = place(config);
         let vertex = config.project.is_some();
         let key = if vertex { KeyHeader::Bearer } else { KeyHeader::Plain("x-goog-api-key") };
-        Ok(Self { client: Client::new(name, config, Format::GeminiGenerate, &default, &path, key)?, vertex })
+        Ok(Self { client: Client::new(name, config, Format::GeminiGenerate, &default, &path, key, login)?, vertex })
     }
 }
 

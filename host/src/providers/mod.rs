@@ -9,6 +9,7 @@
 //! | `queue.rs`, `breaker.rs`, `retry.rs`, `credentials.rs` | who may go, who is left alone, what is tried again, with which key |
 //! | `health.rs`, `listing.rs`, `upkeep.rs` | how it is, what models it has, and who looks when nobody asks |
 //! | `presets.rs`, `check.rs` | vendors as data; what is wrong with settings |
+//! | `oauth/` | providers that are logged in to |
 //! | `transport.rs` | HTTP |
 
 mod anthropic;
@@ -20,6 +21,7 @@ mod entry;
 mod gemini;
 mod health;
 mod listing;
+pub mod oauth;
 mod openai;
 mod openai_responses;
 pub mod presets;
@@ -41,6 +43,8 @@ use futures_util::future::BoxFuture;
 use llm_codec::Format;
 use llm_codec::embeddings::EmbeddingsApi;
 use llm_codec::hub::{ChatError, ErrorClass};
+
+use oauth::{Login, Logins};
 
 use crate::config::virtual_providers::is_virtual;
 use crate::config::{Config, ProviderConfig};
@@ -191,12 +195,18 @@ pub trait Provider: Send + Sync {
 pub struct Directory {
     entries: BTreeMap<String, Arc<Entry>>,
     virtuals: Tree,
+    logins: Arc<Logins>,
 }
 
 impl Directory {
-    /// Builds every enabled provider. What it needs done in the background begins.
+    /// Builds every enabled provider. What it needs done in the background begins. Nobody can log in to one.
     pub fn build(config: &Config) -> anyhow::Result<Self> {
         Self::default().rebuild(config)
+    }
+
+    /// No provider yet; those that are built on it have the logins of the process.
+    pub fn with_logins(logins: Arc<Logins>) -> Self {
+        Self { logins, ..Self::default() }
     }
 
     /// With the virtual providers of the configuration in front. What is known of their members outlives them.
@@ -218,13 +228,14 @@ impl Directory {
             let entry = match same {
                 Some(entry) => Arc::clone(entry),
                 None => {
-                    let (kind, provider) = provider(name, config)?;
+                    let login = config.oauth.as_ref().map(|oauth| self.logins.of(name, oauth, config.connect_timeout));
+                    let (kind, provider) = provider(name, config, login.transpose()?)?;
                     Entry::start(name, kind, provider, config)
                 }
             };
             Ok((name.clone(), entry))
         });
-        Ok(Self { entries: entries.collect::<anyhow::Result<_>>()?, virtuals: Tree::default() })
+        Ok(Self { entries: entries.collect::<anyhow::Result<_>>()?, virtuals: Tree::default(), logins: Arc::clone(&self.logins) })
     }
 
     /// The provider of a name.
@@ -261,14 +272,14 @@ impl Directory {
     }
 }
 
-fn provider(name: &str, config: &ProviderConfig) -> anyhow::Result<(&'static str, Arc<dyn Provider>)> {
+fn provider(name: &str, config: &ProviderConfig, login: Option<Arc<Login>>) -> anyhow::Result<(&'static str, Arc<dyn Provider>)> {
     if let Some(preset) = presets::find(&config.r#type) {
-        return Ok((preset.name, Arc::new(openai::OpenAi::new(name, config, preset)?)));
+        return Ok((preset.name, Arc::new(openai::OpenAi::new(name, config, preset, login)?)));
     }
     Ok(match config.r#type.as_str() {
-        "openai-responses" => ("openai-responses", Arc::new(openai_responses::OpenAiResponses::new(name, config)?)),
-        "anthropic" => ("anthropic", Arc::new(anthropic::Anthropic::new(name, config)?)),
-        "gemini" => ("gemini", Arc::new(gemini::Gemini::new(name, config)?)),
+        "openai-responses" => ("openai-responses", Arc::new(openai_responses::OpenAiResponses::new(name, config, login)?)),
+        "anthropic" => ("anthropic", Arc::new(anthropic::Anthropic::new(name, config, login)?)),
+        "gemini" => ("gemini", Arc::new(gemini::Gemini::new(name, config, login)?)),
         "echo" => ("echo", Arc::new(echo::Echo)),
         other => anyhow::bail!("provider `{name}` has the unknown type `{other}`"),
     })

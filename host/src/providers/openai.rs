@@ -1,11 +1,14 @@
 //! OpenAI and every host that speaks its chat completions: what is special about each is in its row of `presets.rs`.
 
+use std::sync::Arc;
+
 use futures_util::future::BoxFuture;
 use llm_codec::Format;
 use llm_codec::embeddings::EmbeddingsApi;
 use llm_codec::hub::{ChatError, ErrorClass};
 
 use super::credentials::Credentials;
+use super::oauth::Login;
 use super::presets::{self, Preset};
 use super::{Client, Forward, Forwarded, Outgoing, Provider, Upstream, gemini, listing};
 use crate::config::{Completions, ProviderConfig};
@@ -26,7 +29,7 @@ pub struct OpenAi {
 
 impl OpenAi {
     /// Connects nothing yet.
-    pub fn new(name: &str, config: &ProviderConfig, preset: &'static Preset) -> anyhow::Result<Self> {
+    pub fn new(name: &str, config: &ProviderConfig, preset: &'static Preset, login: Option<Arc<Login>>) -> anyhow::Result<Self> {
         let version = config.api_version.clone();
         let in_path = version.as_deref().is_some_and(is_dated);
         let mut address = preset.address(config.resource.as_deref()).into_owned();
@@ -34,7 +37,7 @@ impl OpenAi {
             let length = address.trim_end_matches("/v1").len();
             address.truncate(length);
         }
-        let client = Client::new(name, config, Format::OpenaiChat, &address, "/chat/completions", preset.key)?;
+        let client = Client::new(name, config, Format::OpenaiChat, &address, "/chat/completions", preset.key, login)?;
         Ok(Self { completions: Completing::new(config, &client)?, client, preset, version, in_path })
     }
 
@@ -159,7 +162,7 @@ mod tests {
         let Reading { config, problems, .. } = Reading::of(Source::parse("x.yaml", &text, &[], &|_| None));
         assert_eq!(problems, [], "{settings}");
         let preset = presets::find("azure-openai").expect("it is in the table");
-        let provider = OpenAi::new("a", &config.providers["a"], preset).expect("a provider");
+        let provider = OpenAi::new("a", &config.providers["a"], preset, None).expect("a provider");
         let found = provider.url(model, Format::OpenaiChat).map_or_else(|e| e.message, |url| url.to_string());
         assert_eq!(found, expect, "{settings}");
     }

@@ -1,11 +1,14 @@
 //! OpenAI and every host that speaks its responses.
 
+use std::sync::Arc;
+
 use futures_util::future::BoxFuture;
 use llm_codec::Format;
 use llm_codec::embeddings::EmbeddingsApi;
 use llm_codec::hub::ChatError;
 
 use super::credentials::Credentials;
+use super::oauth::Login;
 use super::{Client, Forward, Forwarded, Outgoing, Provider, Upstream, listing, openai};
 use crate::config::ProviderConfig;
 
@@ -17,9 +20,9 @@ pub struct OpenAiResponses {
 
 impl OpenAiResponses {
     /// Connects nothing yet.
-    pub fn new(name: &str, config: &ProviderConfig) -> anyhow::Result<Self> {
+    pub fn new(name: &str, config: &ProviderConfig, login: Option<Arc<Login>>) -> anyhow::Result<Self> {
         let preset = openai::itself();
-        let client = Client::new(name, config, Format::OpenaiResponses, preset.base_url, "/responses", preset.key)?;
+        let client = Client::new(name, config, Format::OpenaiResponses, preset.base_url, "/responses", preset.key, login)?;
         Ok(Self { completions: openai::Completing::new(config, &client)?, client })
     }
 }

@@ -21,6 +21,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::credentials::{Credentials, Lease, Resting};
+use super::oauth::Login;
 use super::presets::KeyHeader;
 use super::{Forward, Forwarded, Outgoing, Upstream};
 use crate::config::ProviderConfig;
@@ -63,6 +64,16 @@ pub fn check_url(url: &str) -> Result<(), String> {
     }
 }
 
+/// How hosts of the configuration are connected to: directly, and a redirect is an answer like others, so no host can send secrets elsewhere.
+pub fn pool(connect_timeout: Duration) -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .connect_timeout(connect_timeout)
+        .tcp_nodelay(true)
+        .pool_idle_timeout(Duration::from_secs(60))
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+}
+
 impl Client {
     /// A pool for a provider. `path` is appended to the base URL: what requests are posted to, or what [`Self::post`] is given below.
     pub fn new(
@@ -72,20 +83,14 @@ impl Client {
         default_url: &str,
         path: &str,
         key: KeyHeader,
+        login: Option<Arc<Login>>,
     ) -> anyhow::Result<Self> {
         let base = config.base_url.as_deref().unwrap_or(default_url).trim_end_matches('/');
-        let http = reqwest::Client::builder()
-            .connect_timeout(config.connect_timeout)
-            .tcp_nodelay(true)
-            .pool_idle_timeout(Duration::from_secs(60))
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .build()?;
         Ok(Self {
-            http,
+            http: pool(config.connect_timeout).build()?,
             url: format!("{base}{path}").parse()?,
             base: base.to_owned(),
-            credentials: Credentials::new(provider, config, key)?,
+            credentials: Credentials::new(provider, config, key, login)?,
             format,
             provider: provider.to_owned(),
             first_byte_timeout: config.first_byte_timeout,
@@ -194,14 +199,31 @@ impl Client {
         // Keys that may not do this. If none may, it is about the request, and no reason to leave the keys alone.
         let mut forbidden: Vec<(Lease, ChatError)> = Vec::new();
         let mut refusal: Option<ChatError> = None;
+        // Logins that got another token, and the one whose token is tried now.
+        let mut renewed: Vec<usize> = Vec::new();
+        let mut again: Option<Lease> = None;
         loop {
-            let lease = match self.credentials.lease(model, &tried, Instant::now()) {
+            let lease = match again.take().map_or_else(|| self.credentials.lease(model, &tried, Instant::now()), Ok) {
                 Ok(lease) => lease,
                 Err(resting) => {
                     if forbidden.len() < tried.len() {
                         self.rest(forbidden, model);
                     }
                     return Err(refusal.unwrap_or_else(|| self.resting(resting)));
+                }
+            };
+            let lease = if renewed.contains(&lease.position.unwrap_or(usize::MAX)) {
+                lease
+            } else {
+                let position = lease.position;
+                match self.credentials.prepare(lease).await {
+                    Ok(lease) => lease,
+                    Err(reason) => {
+                        tried.extend(position);
+                        tracing::warn!(provider = self.provider, key = position.map(|p| p + 1), reason, "a login gave no token");
+                        refusal.get_or_insert_with(|| self.no_token());
+                        continue;
+                    }
                 }
             };
             let mut fields = fields.clone();
@@ -228,6 +250,14 @@ impl Client {
                 return Err(self.tellable(error));
             }
             let Some(position) = lease.position else { return Err(self.tellable(error)) };
+            if error.class == ErrorClass::Authentication && !renewed.contains(&position) {
+                // Servers may end a token before its time. Another one is tried once.
+                again = self.credentials.renew(&lease).await;
+                if again.is_some() {
+                    renewed.push(position);
+                    continue;
+                }
+            }
             tried.push(position);
             self.credentials.limits(&lease, model, limits, Instant::now());
             let told = self.tellable(error.clone());
@@ -255,6 +285,10 @@ impl Client {
 
     /// The error of a request for which there is no key now.
     fn resting(&self, resting: Resting) -> ChatError {
+        if resting.logged_out {
+            let path = format!("has no login that could be used; the operator must log in: `GET /api/oauth/{}/initiate`", self.provider);
+            return ChatError { code: Some(KEYS_REST.into()), ..self.fault(ErrorClass::Upstream, &path) };
+        }
         let wait = resting.wait.as_millis().min(u128::from(u64::MAX)) as u64;
         if resting.used_up {
             let error = self.fault(ErrorClass::RateLimited, "has taken as much as it takes for now with each of the gateway's keys");
@@ -262,6 +296,12 @@ impl Client {
         }
         let error = self.fault(ErrorClass::Upstream, "refused all of the gateway's credentials; the operator must check its `api_keys`");
         ChatError { code: Some(KEYS_REST.into()), retry_after_ms: Some(wait), ..error }
+    }
+
+    /// The error of a request for which no login gave a token.
+    fn no_token(&self) -> ChatError {
+        let error = self.fault(ErrorClass::Upstream, "was not asked, because its authorization server gave no token; the log says why");
+        ChatError { code: Some(KEYS_REST.into()), ..error }
     }
 
     async fn head(&self, request: reqwest::RequestBuilder) -> Result<reqwest::Response, ChatError> {
@@ -298,11 +338,13 @@ impl Client {
     /// A refusal of the gateway's own key is not the caller's authentication problem, and no text of a provider may tell the key.
     pub fn tellable(&self, mut error: ChatError) -> ChatError {
         if error.class == ErrorClass::Authentication {
-            tracing::error!(provider = self.provider, "the provider refuses the gateway's API key");
-            return ChatError {
-                code: Some(REFUSED_KEY.into()),
-                ..self.fault(ErrorClass::Upstream, "refused the gateway's credentials; the operator must check its `api_key`")
+            tracing::error!(provider = self.provider, "the provider refuses the gateway's credentials");
+            let what = if self.credentials.login().is_some() {
+                "refused the gateway's credentials; the operator must log in again"
+            } else {
+                "refused the gateway's credentials; the operator must check its `api_key`"
             };
+            return ChatError { code: Some(REFUSED_KEY.into()), ..self.fault(ErrorClass::Upstream, what) };
         }
         error.message = self.credentials.mask(&error.message);
         error.raw = error.raw.map(|raw| self.credentials.mask(&raw));

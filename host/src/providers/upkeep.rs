@@ -1,5 +1,5 @@
-//! What is done for a provider when nobody asks: its list of models is read anew, and it is probed. A task for each that the configuration
-//! switches on; it ends with the provider.
+//! What is done for a provider when nobody asks: its list of models is read anew, it is probed, and tokens are fetched before they expire.
+//! A task for each that the configuration switches on; it ends with the provider.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::Entry;
 use super::health::Probe;
+use super::{Entry, oauth};
 
 /// First and longest wait after a list that could not be read; it is never longer than the interval.
 const AGAIN: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
@@ -23,6 +23,9 @@ pub fn start(entry: &Arc<Entry>) -> Vec<AbortOnDropHandle<()>> {
     }
     if !config.probe_interval.is_zero() {
         tasks.push(AbortOnDropHandle::new(runtime.spawn(probe(Arc::downgrade(entry), config.probe_interval))));
+    }
+    if let Some(login) = entry.provider.credentials().and_then(|c| c.login().cloned()) {
+        tasks.push(AbortOnDropHandle::new(runtime.spawn(oauth::keep_fresh(login))));
     }
     tasks
 }

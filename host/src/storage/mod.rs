@@ -10,6 +10,7 @@ mod postgres;
 pub mod records;
 mod redb;
 mod shared;
+mod vault;
 mod writer;
 
 use std::path::Path;
@@ -23,8 +24,10 @@ pub use limits::Limits;
 pub use memory::MemoryKv;
 pub use postgres::parse_url;
 pub use records::{MemoryRecords, Records};
+pub use vault::{Vault, forget as forget_tokens};
 
 use crate::config::{KeysStore, LimitsStore, RecordsStore, Secret, Storage};
+use crate::providers::oauth::Logins;
 use crate::virtual_providers::Performance;
 
 /// A key: the extension's namespace, its bucket, its key.
@@ -107,6 +110,8 @@ pub struct Store {
     pub limits: Limits,
     /// What is known of the members of virtual providers.
     pub performance: Arc<Performance>,
+    /// Who is logged in to providers.
+    pub logins: Arc<Logins>,
 }
 
 /// Opens the store. It must run inside a runtime if limits are in Redis.
@@ -138,7 +143,8 @@ pub fn open(config: &Storage) -> anyhow::Result<Store> {
             Limits::Redis(opened.map_err(|reason| anyhow::anyhow!("`storage.limits.url`: {reason}"))?)
         }
     };
-    Ok(Store { kv, records, limits, performance: Arc::default() })
+    let vault = Vault::open(config, &kv)?.map(Arc::new);
+    Ok(Store { kv, records, limits, performance: Arc::default(), logins: Arc::new(Logins::new(vault)) })
 }
 
 /// Opens the rows alone, for somebody who looks at them while no gateway, or another one, runs.

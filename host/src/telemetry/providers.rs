@@ -90,20 +90,20 @@ impl Collector for ProviderHealth {
 /// Keys have the names that they have everywhere: their positions.
 fn keys(encoder: &mut DescriptorEncoder<'_>, all: &[&Entry], now: Instant) -> fmt::Result {
     let counts: Vec<_> = all.iter().filter_map(|e| Some((e.name.as_str(), e.provider.credentials()?.counts(now)))).collect();
-    let keys = || counts.iter().flat_map(|(name, keys)| keys.iter().enumerate().map(|(n, k)| (*name, (n + 1).to_string(), *k)));
+    let keys = || counts.iter().flat_map(|(name, keys)| keys.iter().map(|k| (*name, (k.0 + 1).to_string(), *k)));
     let mut family = encoder.encode_descriptor("wasmgate_provider_key_uses", "Requests with a key", None, MetricType::Counter)?;
-    for (provider, key, (used, ..)) in keys() {
+    for (provider, key, (_, used, ..)) in keys() {
         let labels = [("provider", provider), ("key", key.as_str())];
         family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&used, None)?;
     }
     let mut family = encoder.encode_descriptor("wasmgate_provider_key_refusals", "Keys that were refused", None, MetricType::Counter)?;
-    for (provider, key, (_, refused, _)) in keys() {
+    for (provider, key, (_, _, refused, _)) in keys() {
         let labels = [("provider", provider), ("key", key.as_str())];
         family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&refused, None)?;
     }
     let help = "Whether a key rests, for everything or for some model";
     let mut family = encoder.encode_descriptor("wasmgate_provider_key_resting", help, None, MetricType::Gauge)?;
-    for (provider, key, (_, _, rests)) in keys() {
+    for (provider, key, (.., rests)) in keys() {
         family.encode_family(&[("provider", provider), ("key", key.as_str())])?.encode_gauge(&f64::from(u8::from(rests)))?;
     }
     Ok(())

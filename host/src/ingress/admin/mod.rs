@@ -2,6 +2,7 @@
 
 mod extensions;
 mod generations;
+mod oauth;
 mod openapi;
 mod paths;
 mod providers;
@@ -94,6 +95,18 @@ pub async fn answer(site: &Site, asked: Asked, id: &str, head: &Parts, body: Hyp
         Inside::Provider => provider(providers::one(deploy, &name), &name),
         Inside::ProviderHealth => provider(providers::health(deploy, &name), &name),
         Inside::ProviderTest => providers::test(deploy, &name, head).await,
+        Inside::Logins => Wrapped::data(&oauth::list(deploy)),
+        Inside::LoginStatus => oauth::status(deploy, &name),
+        Inside::Initiate => oauth::initiate(deploy, &name, head).await,
+        Inside::Callback => return oauth::callback(deploy, &name, head).await,
+        Inside::Refresh => {
+            let (deploy, head) = (Arc::clone(deploy), head.clone());
+            ends_anyway(async move { oauth::refresh(&deploy, &name, &head).await }).await
+        }
+        Inside::Revoke => {
+            let (deploy, head) = (Arc::clone(deploy), head.clone());
+            ends_anyway(async move { oauth::revoke(&deploy, &name, &head).await }).await
+        }
         Inside::Generations => Wrapped::data(&generations::show(deploy)),
         Inside::Racing => Wrapped::data(&site.gateway.performance().show()),
         Inside::Reload => {
@@ -129,6 +142,12 @@ async fn to_its_end(attempt: impl Future<Output = Result<Attempt, Denied>> + Sen
         Ok(result) => attempted(&result),
         Err(_) => Wrapped::error(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The attempt failed; the log says how."),
     }
+}
+
+/// What was begun goes on when whoever began it goes away.
+async fn ends_anyway(work: impl Future<Output = Wrapped> + Send + 'static) -> Wrapped {
+    let failed = |_| Wrapped::error(StatusCode::INTERNAL_SERVER_ERROR, "internal", "It failed; the log says how.");
+    tokio::spawn(work).await.unwrap_or_else(failed)
 }
 
 /// What became of an attempt.

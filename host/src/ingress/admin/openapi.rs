@@ -76,6 +76,7 @@ fn responses(path: &Path, operation: &Operation) -> Value {
         Answer::Steps(schema) => {
             json!({"application/json": {"schema": schemas::wrapper(schema())}, "application/x-ndjson": {"schema": {"type": "string"}}})
         }
+        Answer::Page => html(),
         Answer::Texts(kinds) => {
             kinds.iter().map(|kind| ((*kind).to_owned(), json!({"schema": {"type": "string"}}))).collect::<Map<_, _>>().into()
         }
@@ -86,6 +87,10 @@ fn responses(path: &Path, operation: &Operation) -> Value {
     let described = |means: &str, schema: Value| json!({"description": means, "content": {"application/json": {"schema": schema}}});
     let error = || json!({"$ref": "#/components/schemas/Error"});
     for (status, means) in operation.errors {
+        if matches!(operation.answer, Answer::Page) {
+            responses.insert(status.to_string(), json!({"description": means, "content": html()}));
+            continue;
+        }
         let schema = if let Answer::Open(schema) = &operation.answer { schema() } else { error() };
         responses.insert(status.to_string(), described(means, schema));
     }
@@ -93,6 +98,10 @@ fn responses(path: &Path, operation: &Operation) -> Value {
         responses.extend(ALWAYS.map(|(status, means)| (status.to_string(), described(means, error()))));
     }
     responses.into()
+}
+
+fn html() -> Value {
+    json!({"text/html": {"schema": {"type": "string"}}})
 }
 
 #[cfg(test)]

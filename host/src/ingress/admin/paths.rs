@@ -48,6 +48,18 @@ pub enum Inside {
     ProviderHealth,
     /// Whether a provider answers.
     ProviderTest,
+    /// All providers that are logged in to.
+    Logins,
+    /// How the logins of a provider are.
+    LoginStatus,
+    /// Somebody is going to log in.
+    Initiate,
+    /// A browser comes back from that.
+    Callback,
+    /// Tokens are exchanged for new ones.
+    Refresh,
+    /// Tokens are taken back.
+    Revoke,
     /// Generations and attempts.
     Generations,
     /// The configuration is read again.
@@ -95,6 +107,8 @@ pub enum Answer {
     Data(fn() -> Value),
     /// The data of the wrapper, or where the client accepts it the steps as lines of JSON, of which the last is the wrapper.
     Steps(fn() -> Value),
+    /// A page for a browser, for everybody.
+    Page,
     /// Texts of these types.
     Texts(&'static [&'static str]),
     /// The OpenAPI document itself.
@@ -110,6 +124,12 @@ const fn post(id: &'static str, summary: &'static str, answer: Answer, errors: &
 }
 
 impl Operation {
+    /// What the query may say.
+    const fn asking(mut self, query: &'static [Field]) -> Self {
+        self.query = query;
+        self
+    }
+
     /// What else may come back.
     const fn or(mut self, errors: &'static [(u16, &'static str)]) -> Self {
         self.errors = errors;
@@ -119,7 +139,27 @@ impl Operation {
 
 const NO_EXTENSION: (u16, &str) = (404, "There is no such extension.");
 const NO_PROVIDER: (u16, &str) = (404, "There is no such provider.");
+const REVOKES: &str = "Takes tokens back: at their server where that can be, and here in any case.";
 const REFUSED: (u16, &str) = (422, "It was refused, for the reason given; what serves is not touched.");
+
+const NO_OAUTH: (u16, &str) = (409, "The provider has no section `oauth`.");
+const WRONG_QUERY: (u16, &str) = (400, "The query is wrong.");
+const NO_LOGIN: (u16, &str) = (404, "There is no such provider, or no such credential.");
+
+/// Which credential of a provider is meant.
+const CREDENTIAL: Field = ("credential", credential, "The number of one credential; without it, all of them.");
+
+fn credential() -> Value {
+    json!({"type": "integer", "minimum": 1, "maximum": u32::MAX})
+}
+
+fn flow() -> Value {
+    json!({"enum": ["code", "device"], "default": "code"})
+}
+
+fn word() -> Value {
+    json!({"type": "string"})
+}
 
 fn key() -> Value {
     json!({"type": "string", "pattern": "^sha256:[0-9a-fA-F]{64}$"})
@@ -328,10 +368,104 @@ pub const PATHS: &[Path] = &[
             errors: &[
                 (400, "The query is wrong."),
                 NO_PROVIDER,
-                (409, "It is virtual: test its members."),
+                (409, "It is virtual: test its members. Or nobody is logged in to it."),
                 (502, "The provider failed, for the reason given."),
             ],
         }],
+    },
+    Path {
+        pattern: "/api/oauth",
+        inside: Inside::Logins,
+        operations: &[get("listLogins", "All providers that are logged in to.", Answer::Data(schemas::logins))],
+    },
+    Path {
+        pattern: "/api/oauth/{provider}/status",
+        inside: Inside::LoginStatus,
+        operations: &[get(
+            "getLogins",
+            "The credentials of a provider, without tokens, and logins that have begun.",
+            Answer::Data(schemas::login),
+        )
+        .or(&[NO_PROVIDER, NO_OAUTH])],
+    },
+    Path {
+        pattern: "/api/oauth/{provider}/initiate",
+        inside: Inside::Initiate,
+        operations: &[Operation {
+            method: Method::GET,
+            id: "initiateLogin",
+            summary: "Begins a login: somebody opens the address that comes back, or types the code on another device.",
+            query: &[
+                ("flow", flow, "With a browser that comes back to the gateway, or on another device."),
+                ("credential", credential, "The number of a credential that the login replaces; without it, it is a new one."),
+            ],
+            body: &[],
+            document: None,
+            answer: Answer::Data(schemas::begun),
+            errors: &[
+                WRONG_QUERY,
+                NO_LOGIN,
+                (409, "The provider has no section `oauth`, or no address for this."),
+                (502, "The authorization server failed, for the reason given."),
+            ],
+        }],
+    },
+    Path {
+        pattern: "/api/oauth/{provider}/callback",
+        inside: Inside::Callback,
+        operations: &[Operation {
+            method: Method::GET,
+            id: "finishLogin",
+            summary: "Where a browser comes back to after logging in. It needs no password, but the `state` of a login that has begun.",
+            query: &[
+                ("state", word, "What the browser was sent with."),
+                ("code", word, "What tokens are given for."),
+                ("error", word, "Why there is none."),
+                ("error_description", word, "The same in words."),
+                ("iss", word, "Which server sends the browser back."),
+            ],
+            body: &[],
+            document: None,
+            answer: Answer::Page,
+            errors: &[
+                (400, "The login is not known, or was refused."),
+                (404, "There is no such provider, or it has no section `oauth`."),
+                (502, "The authorization server gave no tokens."),
+            ],
+        }],
+    },
+    Path {
+        pattern: "/api/oauth/{provider}/refresh",
+        inside: Inside::Refresh,
+        operations: &[post(
+            "refreshLogin",
+            "Exchanges tokens for new ones now, also those that were set aside.",
+            Answer::Data(schemas::refreshed),
+            &[
+                WRONG_QUERY,
+                NO_LOGIN,
+                (409, "Nobody is logged in, or the provider has no section `oauth`."),
+                (502, "No token could be exchanged."),
+            ],
+        )
+        .asking(&[CREDENTIAL])],
+    },
+    Path {
+        pattern: "/api/oauth/{provider}/revoke",
+        inside: Inside::Revoke,
+        operations: &[
+            post("revokeLogin", REVOKES, Answer::Data(schemas::revoked), &[WRONG_QUERY, NO_LOGIN, NO_OAUTH]).asking(&[CREDENTIAL]),
+            Operation {
+                method: Method::DELETE,
+                id: "deleteLogin",
+                summary: REVOKES,
+                query: &[CREDENTIAL],
+                body: &[],
+                document: None,
+                answer: Answer::Data(schemas::revoked),
+                errors: &[WRONG_QUERY, NO_LOGIN, NO_OAUTH],
+            },
+        ],
     },
     Path {
         pattern: "/api/generations",
@@ -365,7 +499,7 @@ impl Path {
 
     /// Whether everybody may ask.
     pub fn is_open(&self) -> bool {
-        self.operations.iter().all(|o| matches!(o.answer, Answer::Open(_)))
+        self.operations.iter().all(|o| matches!(o.answer, Answer::Open(_) | Answer::Page))
     }
 }
 
@@ -389,6 +523,10 @@ mod tests {
         check("/api/extensions//promote", None);
         check("/api/extensions/a/b", None);
         check("/api/extensions/", None);
+        check("/api/oauth", Some((Inside::Logins, "")));
+        check("/api/oauth/a/callback", Some((Inside::Callback, "a")));
+        check("/api/oauth/a/b/callback", None);
+        check("/api/oauth/a", None);
         check("/api/keys", None);
         check("/api", None);
         check("/v1/models", None);

@@ -6,6 +6,7 @@ use http::StatusCode;
 use http::request::Parts;
 use hyper::body::Incoming as HyperBody;
 use serde_json::{Map, Value, json};
+use tokio::time::Instant;
 
 use super::extensions::whole;
 use super::{provider, to_its_end};
@@ -14,7 +15,7 @@ use crate::config::virtual_providers::is_virtual;
 use crate::deploy::{Change, Deploy};
 use crate::gateway::Generation;
 use crate::ingress::wrapped::Wrapped;
-use crate::providers::{Directory, Entry};
+use crate::providers::{Credentials, Directory, Entry};
 use crate::virtual_providers::Node;
 
 /// Longest document with settings.
@@ -129,6 +130,11 @@ pub async fn test(deploy: &Deploy, name: &str, head: &Parts) -> Wrapped {
         return Wrapped::error(StatusCode::CONFLICT, "virtual", &message);
     }
     let Some(entry) = providers.find(name) else { return provider(None, name) };
+    let logged_out = |c: &Credentials| c.login().is_some() && c.available("", Instant::now()).is_err_and(|r| r.logged_out);
+    if entry.provider.credentials().is_some_and(logged_out) {
+        let message = format!("No login of `{name}` could be used; log in with `GET /api/oauth/{name}/initiate`.");
+        return Wrapped::error(StatusCode::CONFLICT, "not_logged_in", &message);
+    }
     match entry.test(model.as_deref()).await {
         Ok(tested) => Wrapped::data(&tested.to_json()),
         Err(error) => {
@@ -145,7 +151,7 @@ fn row(entry: &Entry) -> Value {
         "type": entry.kind,
         "format": entry.provider.format().as_str(),
         "address": entry.provider.address(),
-        "keys": entry.config().api_keys.len() + usize::from(entry.config().api_key.is_some()),
+        "keys": entry.provider.credentials().map_or(0, Credentials::number),
         "state": entry.state(),
         "in_flight": running,
         "queued": waiting,

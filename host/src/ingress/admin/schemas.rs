@@ -333,6 +333,63 @@ pub fn tested() -> Value {
     json!({"type": "object"})
 }
 
+/// `/api/oauth/{provider}/status`
+pub fn login() -> Value {
+    let credential = object(&[
+        ("credential", count()),
+        ("state", one_of(&["ready", "stale", "expired", "set_aside", "foreign"])),
+        ("reason", or_null(text())),
+        ("expires_in_s", or_null(number())),
+        ("refreshes", boolean()),
+        ("refreshed", count()),
+        ("obtained_at_ms", count()),
+        ("scopes", texts()),
+    ]);
+    let mut going_on = object(&[("flow", flow()), ("expires_in_s", number())]);
+    going_on["properties"]["user_code"] = text();
+    going_on["properties"]["verification_url"] = text();
+    let last = object(&[("at_ms", count()), ("ok", boolean()), ("credential", or_null(count())), ("error", or_null(text()))]);
+    object(&[
+        ("provider", text()),
+        ("server", or_null(text())),
+        ("client_id", text()),
+        ("scopes", texts()),
+        ("redirect_url", or_null(text())),
+        ("credentials", list(credential)),
+        ("logging_in", list(going_on)),
+        ("last_login", or_null(last)),
+    ])
+}
+
+fn flow() -> Value {
+    one_of(&["code", "device"])
+}
+
+/// `/api/oauth`
+pub fn logins() -> Value {
+    list(login())
+}
+
+/// `/api/oauth/{provider}/initiate`
+pub fn begun() -> Value {
+    let mut begun = object(&[("flow", flow()), ("expires_in_s", count())]);
+    for name in ["authorization_url", "redirect_url", "user_code", "verification_url"] {
+        begun["properties"][name] = text();
+    }
+    begun["properties"]["verification_url_complete"] = or_null(text());
+    begun
+}
+
+/// `/api/oauth/{provider}/refresh`
+pub fn refreshed() -> Value {
+    list(object(&[("credential", count()), ("refreshed", boolean()), ("error", or_null(text()))]))
+}
+
+/// `/api/oauth/{provider}/revoke`
+pub fn revoked() -> Value {
+    list(object(&[("credential", count()), ("at_server", or_null(boolean())), ("error", or_null(text()))]))
+}
+
 /// `/api/generations`
 pub fn generations() -> Value {
     let generation = object(&[
