@@ -423,6 +423,32 @@ async fn what_is_taken_back_is_good_nowhere() {
 }
 
 #[tokio::test]
+async fn a_reload_keeps_logins_and_another_client_does_not_get_them() {
+    let Some(scene) = Scene::start(3600).await else { return };
+    scene.log_in("").await;
+    let token = scene.served_with().await;
+    let before = config(&scene.upstream, scene.server.issuer(), "");
+    let reload = async |config: &str| {
+        scene.gateway.configure(config);
+        let answer = scene.order(Method::POST, "/api/config/reload").await;
+        assert_eq!((answer.status, answer.json()["data"]["outcome"].as_str()), (200, Some("published")), "{}", answer.text());
+    };
+    reload(&before.replace("client_id: gateway", "refresh_margin: 30s, client_id: gateway")).await;
+    assert_eq!(scene.served_with().await, token);
+    reload(&before.replace("client_id: gateway", "client_id: other-gateway")).await;
+    assert_eq!(scene.status().await["credentials"][0]["state"], "foreign");
+    let sent = scene.upstream.received().len();
+    assert!(ask(&scene.client).await.status >= 500);
+    assert_eq!(scene.upstream.received().len(), sent, "a token that another client got is sent nowhere");
+    reload(&before).await;
+    assert_eq!(scene.served_with().await, token);
+    // What was exchanged before the reload is known after it.
+    scene.forbid(&token);
+    assert_ne!(scene.served_with().await, token);
+    assert_eq!((scene.refreshes().await, scene.server.count("refresh_token", "refused").await), (1, 0));
+}
+
+#[tokio::test]
 async fn somebody_logs_in_on_another_device() {
     let Some(scene) = Scene::start(3600).await else { return };
     let begun = scene.initiate("api", "?flow=device").await.json()["data"].clone();

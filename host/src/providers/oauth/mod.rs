@@ -89,7 +89,8 @@ pub struct Login {
 pub struct Revoked {
     /// Its number.
     pub number: u32,
-    /// Whether its authorization server took it back; none when that was not asked, because it has no address for it.
+    /// Whether its authorization server took it back; none when that was not asked, because it has no address for it, or is not the one of the
+    /// settings any more.
     pub at_server: Option<Result<(), Failure>>,
 }
 
@@ -289,7 +290,7 @@ fn millis(at: SystemTime) -> u64 {
     at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
 }
 
-/// A secret that may be missing.
+/// A text without these secrets.
 fn mask_all<'a>(text: &str, secrets: impl IntoIterator<Item = &'a Secret>) -> String {
     secrets.into_iter().fold(text.to_owned(), |text, secret| secret.mask(&text))
 }
