@@ -14,7 +14,8 @@ pub fn messages(answer: &Answer, report: &Report) -> Vec<Message> {
     }
     let problems = report.problems();
     let ask = format!(
-        "The code in your answer does not parse:\n\n{problems}\nGive the whole answer again with these problems corrected. Change nothing else, and do not mention the correction."
+        "The code in your answer does not parse:\n\n{problems}\nGive the whole answer again with these problems corrected. \
+         Change nothing else, and do not mention the correction."
     );
     messages.push(Message::text(Role::User, ask));
     messages

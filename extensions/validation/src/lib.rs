@@ -1,6 +1,7 @@
 //! Code in answers: whether it parses, what is wrong with it, and a second chance.
 //!
-//! What parses and what repairs is in the crate `wasmgate-code`; here is where in an answer code is (`answer.rs`), what the caller is told, and
+//! What parses and what repairs is in the crate `wasmgate-code`; here is where in an answer code is (`answer.rs`), what the caller is
+//! told, and
 //! `POST /api/validate` (`api.rs`). Valid code is never touched: an answer without a problem goes out byte for byte.
 
 mod again;

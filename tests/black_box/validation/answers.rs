@@ -93,7 +93,7 @@ async fn arguments_of_calls_are_looked_at() {
     };
     let answer = ask(&client, format, "call").await;
     assert_eq!(answer.header(HEADER), "fixed; blocks=1, fixed=1");
-    assert_eq!(arguments(&answer), json!({"path": "src/a.go", "content": "package a\n\nfunc b() {\n}\n"}));
+    assert_eq!(arguments(&answer), json!({"path": "src/a.go", "content": "package a\n\nfunc b() {}\n"}));
     let answer = ask(&client, format, "cut-call").await;
     assert_eq!(answer.header(HEADER), "fixed; blocks=1, fixed=1");
     assert_eq!(arguments(&answer), json!({"path": "a.txt", "lines": [1, 2]}));

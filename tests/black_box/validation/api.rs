@@ -103,15 +103,19 @@ async fn what_is_wrong_with_a_body_is_said() {
 #[tokio::test]
 async fn deep_code_has_an_answer() {
     let (_gateway, client) = gateway("{config: {max_bytes: 262144}, limits: {cpu_ms: 2000, memory_mb: 128}}").await;
+    let mut failed = Vec::new();
     for (language, head, link, tail) in NESTS {
         for n in [40, 70, 120, 150, 3000] {
             let code = format!("{head}{}1{}", link.repeat(n), tail.repeat(n));
             for auto_fix in [false, true] {
                 let answer = client.post(PATH, &json!({"code": code, "language": language, "auto_fix": auto_fix})).await;
-                assert_eq!(answer.status, 200, "{language}: {link:?} x {n}: {}", answer.text());
+                if answer.status != 200 {
+                    failed.push(format!("{language}: {link:?} x {n}"));
+                }
             }
         }
     }
+    assert!(failed.is_empty(), "{failed:#?}");
 }
 
 /// One of these after the other makes a parser call itself.

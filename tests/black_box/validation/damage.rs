@@ -21,11 +21,15 @@ impl Dice {
     }
 }
 
-/// One small change outside of comments: a bracket or a quote that goes, comes twice, or is another one; a separator that goes; the end that goes.
+/// One small change outside of comments: a bracket or a quote that goes, comes twice, or is another one; a separator that goes; the end
+/// that goes.
 /// It need not break the file: that, another parser says.
 pub fn mutation(language: Language, text: &str, dice: &mut Dice) -> String {
     let tokens = lex::scan(language, text);
-    let places: Vec<&Token> = tokens.iter().filter(|t| matches!(t.kind, Kind::Open(_) | Kind::Close(_) | Kind::Text)).collect();
+    // What goes on behind an expression in a template begins with any character.
+    let quoted = |t: &Token| t.missing.is_none() && text.is_char_boundary(t.start + 1) && text.is_char_boundary(t.end - 1);
+    let is_place = |t: &&Token| matches!(t.kind, Kind::Open(_) | Kind::Close(_)) || (t.kind == Kind::Text && quoted(t));
+    let places: Vec<&Token> = tokens.iter().filter(is_place).collect();
     let marks: Vec<&Token> = tokens.iter().filter(|t| matches!(t.kind, Kind::Mark(b':' | b',' | b'=' | b';'))).collect();
     let spliced = |start: usize, end: usize, with: &str| format!("{}{with}{}", &text[..start], &text[end..]);
     match dice.below(10) {

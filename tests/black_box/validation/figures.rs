@@ -1,6 +1,8 @@
-//! How good the checks and repairs of `wasmgate-code` are, on real files. `docs/reference/validation.md` is made here (`WRITE_REFERENCE=1`).
+//! How good the checks and repairs of `wasmgate-code` are, on real files. `docs/reference/validation.md` is made here
+//! (`WRITE_REFERENCE=1`).
 //!
-//! What a file is, another parser says: Python's own, Node, the TypeScript compiler, gofmt, rustc, PyYAML. Only files that it takes count as good, and
+//! What a file is, another parser says: Python's own, Node, the TypeScript compiler, gofmt, rustc, PyYAML. Only files that it takes count
+//! as good, and
 //! only mutations that it refuses count as broken.
 
 use std::path::{Path, PathBuf};

@@ -1,6 +1,5 @@
 //! Files that packages ship, and what other parsers say of files.
 
-use std::ffi::OsStr;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -85,10 +84,9 @@ impl Environment {
             let mut found = Vec::new();
             walk(folder, endings, &mut found);
             // By their names, so that no folder is preferred and each machine takes the same.
-            paths.extend(found.into_iter().map(|path| {
-                let name = path.strip_prefix(folder).unwrap_or(&path).to_string_lossy().into_owned();
-                (hash(folder.file_name().unwrap_or_default(), &name), path)
-            }));
+            // The crate or package and the path in it: no part of where it is installed.
+            let root = folder.parent().filter(|_| folder.ends_with("src")).and_then(Path::parent).or(folder.parent()).unwrap_or(folder);
+            paths.extend(found.into_iter().map(|path| (hash(path.strip_prefix(root).unwrap_or(&path)), path)));
         }
         paths.sort();
         let read = paths.into_iter().filter_map(|(_, path)| {
@@ -171,7 +169,7 @@ fn walk(folder: &Path, endings: &[&str], found: &mut Vec<PathBuf>) {
 }
 
 /// FNV-1a.
-fn hash(folder: &OsStr, name: &str) -> u64 {
-    let bytes = folder.as_encoded_bytes().iter().chain(name.as_bytes());
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+fn hash(path: &Path) -> u64 {
+    let bytes = path.as_os_str().as_encoded_bytes();
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }

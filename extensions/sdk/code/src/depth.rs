@@ -1,7 +1,9 @@
 //! How deep code nests, seen before a parser sees it.
 //!
-//! The parsers of programming languages are functions that call themselves. In a component the stack is half a MiB, and what goes past its end is
-//! a trap that no code can catch. So what could lead there is refused before: brackets within brackets, and chains of what binds to the right
+//! The parsers of programming languages are functions that call themselves. In a component the stack is half a MiB, and what goes past
+//! its end is
+//! a trap that no code can catch. So what could lead there is refused before: brackets within brackets, and chains of what binds to the
+//! right
 //! (`!!!!a`, `a => b => c`, `a ? b : c ? d : e`, `else if`). The estimate is coarse and on the safe side.
 
 use crate::Language;
@@ -43,7 +45,7 @@ pub fn exceeds(language: Language, source: &str, tokens: &[Token], limit: usize)
     let mut indents: Vec<usize> = Vec::new();
     // The last two tokens.
     let (mut before, mut earlier): (Option<&Token>, Option<&Token>) = (None, None);
-    let (mut line_between, mut behind_head) = (true, false);
+    let (mut line_between, mut behind_head, mut behind_type) = (true, false, false);
     for token in tokens {
         let text = &source[token.start..token.end];
         match token.kind {
@@ -61,10 +63,13 @@ pub fn exceeds(language: Language, source: &str, tokens: &[Token], limit: usize)
             }
             indents.push(indent);
         }
-        if !behind_head && ends_statement(language, source, before, token, line_between, open.is_empty()) {
+        let ends = ends_statement(language, source, before, token, line_between, open.is_empty());
+        // `type A = B<C>` ends with its line too.
+        let ends_type = behind_type && line_between && matches!(token.kind, Kind::Word | Kind::Close(_));
+        if !behind_head && (ends || ends_type) {
             chain = Chain::default();
         }
-        behind_head = false;
+        (behind_head, behind_type) = (false, false);
         let after = before.map(|b| b.kind);
         let infix = matches!(after, Some(Kind::Word | Kind::Text | Kind::Close(_)));
         match token.kind {
@@ -103,9 +108,16 @@ pub fn exceeds(language: Language, source: &str, tokens: &[Token], limit: usize)
                     chain.links = tags.pop().map_or(chain.links, |links| links.min(chain.links));
                 }
                 match mark {
-                    b'<' => chain.lasting += 1,
+                    b'<' => {
+                        chain.lasting += 1;
+                        // A cast stands before what it casts.
+                        chain.links += usize::from(is_script && !infix);
+                    }
                     b'>' if matches!(after, Some(Kind::Mark(b'-' | b'='))) => chain.links += 1,
-                    b'>' => chain.lasting = chain.lasting.saturating_sub(1),
+                    b'>' => {
+                        behind_type = chain.lasting == 1;
+                        chain.lasting = chain.lasting.saturating_sub(1);
+                    }
                     b'?' | b'=' => chain.links += 1,
                     b'*' | b'|' if after == Some(Kind::Mark(mark)) => chain.links += 1,
                     // `a: b: c:` are labels of labels.
@@ -153,7 +165,11 @@ fn ends_statement(language: Language, source: &str, before: Option<&Token>, toke
     };
     let complete = matches!(before.kind, Kind::Word | Kind::Text | Kind::Close(_)) && last != "else" && last != "do";
     match language {
-        Language::Python => line_between && (outside || before.kind == Kind::Mark(b',')) && text != "else" && text != "elif",
+        // In a bracket that is never closed there are statements too, and no words that follow each other without one.
+        Language::Python => {
+            let follows = complete && !goes_on && token.kind == Kind::Word && !["if", "for", "async", "not"].contains(&text);
+            line_between && (outside || before.kind == Kind::Mark(b',') || follows) && text != "else" && text != "elif"
+        }
         _ if line_between && before.kind == Kind::Mark(b',') => true,
         _ => !goes_on && complete && (line_between || before.kind == Kind::Close(b'}')),
     }
@@ -202,6 +218,7 @@ mod tests {
         (Language::JavaScript, "x = /* </ */ ", "<a>b"),
         (Language::JavaScript, "", "a: "),
         (Language::TypeScript, "type A = ", "A<B, "),
+        (Language::TypeScript, "x = ", "<a>"),
         (Language::TypeScript, "type A = ", "keyof "),
         (Language::TypeScript, "type A = ", "A extends B ? C : "),
         (Language::Python, "x = ", "["),
@@ -246,6 +263,7 @@ mod tests {
         check(Language::TypeScript, "", "a = <B>c;\n");
         check(Language::TypeScript, "interface A {\n", "  a?: b\n");
         check(Language::Python, "x = {", "'a': lambda b: c if d else e,\n");
+        check(Language::Python, "a = b(c\n", "e = not f\n");
         check(Language::Python, "", "if a:\n    b = not c\n");
         check(Language::Go, "package a\n", "var x = a == *b\n");
         check(Language::Go, "package a\nfunc a() {\n", "if a := *b; a < b {\n c = <-d\n}\n");

@@ -103,7 +103,7 @@ fn fenced(text: &str) -> Vec<Block> {
         // A page in Markdown has fences of its own, often as long as the one around it.
         let is_page = matches!(fence.info.split_whitespace().next(), Some("markdown" | "md" | "mdx"));
         let (mut end, mut closed, mut inner) = (text.len(), false, 0);
-        while let Some((begin, line)) = lines.next() {
+        for (begin, line) in lines.by_ref() {
             if is_page
                 && inner == 0
                 && opening(line).is_some_and(|f| f.mark == fence.mark && f.length >= fence.length && !f.info.is_empty())

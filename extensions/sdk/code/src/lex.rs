@@ -1,6 +1,7 @@
 //! A light scanner: where texts, comments and brackets are, in all languages alike.
 //!
-//! It is not what decides whether code is right; the parsers are. It says how deep code nests before a parser is let loose on it, and what is open
+//! It is not what decides whether code is right; the parsers are. It says how deep code nests before a parser is let loose on it, and
+//! what is open
 //! where code breaks off. It never fails: of what it does not understand it makes single characters.
 
 use crate::Language;

@@ -33,7 +33,8 @@ const MAX_BRACKETS: usize = 64;
 
 /// YAML: any number of documents. Tags and what anchors stand for are not looked at.
 ///
-/// A bracket that closes a list over several lines has to be indented more than what it belongs to. Nobody does it, and no other parser wants it.
+/// A bracket that closes a list over several lines has to be indented more than what it belongs to. Nobody does it, and no other parser
+/// wants it.
 pub fn yaml(source: &str) -> Parsed {
     let mut text = std::borrow::Cow::Borrowed(source);
     for added in 0..=MAX_BRACKETS {

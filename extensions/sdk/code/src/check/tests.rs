@@ -64,7 +64,7 @@ fn problems_have_a_place() {
     bad(Language::Json, "{\n  \"ä\": 1,\n}\n", (3, 1), "trailing comma");
     bad(Language::Json, "{'a': 1}", (1, 2), "key must be a string");
     bad(Language::Json, "", (1, 1), "EOF");
-    bad(Language::Yaml, "a: 1\nb: [1, 2\nc: 3\n", (3, 1), "");
+    bad(Language::Yaml, "a: 1\nb: [1, 2\nc: 3\n", (3, 2), "");
     bad(Language::Toml, "a = 1\nb = \n", (2, 5), "");
     bad(Language::Rust, "fn a() {\n    let b = ;\n}\n", (2, 13), "expected");
     bad(Language::Rust, "fn a() {\n    b(\n}\n", (3, 1), "");

@@ -46,7 +46,8 @@ fn prose(_: Language, source: &str) -> Option<String> {
     taken.then(|| joined(&lines[first..=last]))
 }
 
-/// Quotes and spaces of typesetters, and characters that nobody sees. Texts and comments keep theirs, but for quotes that should be the text's own.
+/// Quotes and spaces of typesetters, and characters that nobody sees. Texts and comments keep theirs, but for quotes that should be the
+/// text's own.
 fn characters(language: Language, source: &str) -> Option<String> {
     let plain = |c: char| match c {
         '\u{201c}' | '\u{201d}' | '\u{201e}' => Some("\""),

@@ -86,7 +86,8 @@ fn last_comma(language: Language, source: &str) -> Option<usize> {
     lex::scan(language, source).iter().rev().find(|t| t.kind == Kind::Mark(b',')).map(|t| t.start)
 }
 
-/// Code with what is open at its end closed, behind a filling. None when nothing is to be done. `lines` says that blocks end on a line of their own.
+/// Code with what is open at its end closed, behind a filling. None when nothing is to be done. `lines` says that blocks end on a line of
+/// their own.
 fn close(language: Language, source: &str, fill: &str, lines: bool) -> Option<String> {
     let tokens = lex::scan(language, source);
     let tail = lex::tail(&tokens, source.len());

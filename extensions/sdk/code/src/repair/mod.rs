@@ -1,6 +1,7 @@
 //! Repairs of code that does not parse: what models and the ends of answers do to it, undone.
 //!
-//! A repair counts when the result parses, and only then; code that parses already is left alone. The first that does is taken, in an order from
+//! A repair counts when the result parses, and only then; code that parses already is left alone. The first that does is taken, in an
+//! order from
 //! what takes nothing away to what gives up the last lines.
 
 mod clean;
