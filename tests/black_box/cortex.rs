@@ -41,7 +41,7 @@ const ENVIRONMENT: [(&str, &str); 2] = [("OPENAI_API_KEY", "key-of-openai"), ("A
 fn the_plans_files_are_read_as_they_are_and_what_is_not_there_yet_is_a_warning() {
     for (name, warnings) in [
         ("cortex.yaml", &[][..]),
-        ("velocitycode.yaml", &["extensions.validation", "extensions.best-of-n"]),
+        ("velocitycode.yaml", &["extensions.best-of-n"]),
         ("ai-provider-kit.yaml", &["providers.fallback-reliable"]),
     ] {
         let file = ConfigFile::new(&plan(name));

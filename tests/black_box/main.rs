@@ -62,6 +62,7 @@ mod soak;
 mod state;
 mod stores;
 mod tls;
+mod validation;
 mod versions;
 mod virtual_providers;
 mod watches;

@@ -16,7 +16,7 @@ pub mod node;
 pub mod operator;
 pub mod python;
 pub mod repo;
-mod sdk;
+pub mod sdk;
 pub mod upstream;
 pub mod versions;
 

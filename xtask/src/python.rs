@@ -12,9 +12,13 @@ use crate::step::{Stamp, Step, remove_folder};
 
 pub const SDK_REQUIREMENTS: &str = "tests/python/requirements.txt";
 
-/// Installs the official SDKs that the black-box tests drive.
+/// Packages that are wanted for the files in them only.
+pub const SOURCES: &str = "tests/python/sources.txt";
+
+/// Installs the official SDKs that the black-box tests drive, and the sources that they read.
 pub fn prepare_sdks(repo: &Repo, step: &Step) -> Result<()> {
-    install(repo, step, &repo.path(SDK_REQUIREMENTS), &[])
+    install(repo, step, &repo.path(SDK_REQUIREMENTS), &[])?;
+    install(repo, step, &repo.path(SOURCES), &["--no-deps", "--no-compile"])
 }
 
 pub fn interpreter(repo: &Repo) -> PathBuf {

@@ -1,0 +1,144 @@
+//! Where code is in an answer: in its texts, and in what it calls tools with.
+
+use serde_json::{Map, Value};
+use wasmgate_code::{Language, Limits, Verdict, check as parse, find, passes, repair};
+use wasmgate_sdk::hub::{ChatAnswer, PartKind, ToolCall, ToolCallKind};
+
+use crate::Rules;
+use crate::report::{Found, Report, State};
+
+/// Members of arguments that hold whole code. Those that hold a part of a file (`new_string` and the like) cannot be parsed.
+const CODE: [&str; 9] = ["code", "content", "contents", "source", "source_code", "file_text", "file_content", "new_content", "script"];
+
+/// Members beside them that say which language it is.
+const LANGUAGE: [&str; 3] = ["language", "lang", "syntax"];
+const PATH: [&str; 8] = ["path", "file_path", "filepath", "file", "filename", "file_name", "target_file", "name"];
+
+/// How deep arguments are looked into.
+const MAX_DEPTH: usize = 16;
+
+/// Looks at an answer. The second is the answer with what could be repaired; none when nothing was.
+pub fn check(rules: &Rules, mut answer: ChatAnswer) -> (Report, Option<ChatAnswer>) {
+    let (mut report, mut changed) = (Report::default(), false);
+    for part in answer.choices.iter_mut().flat_map(|choice| &mut choice.parts) {
+        match &mut part.kind {
+            PartKind::Text(text) => changed |= check_text(rules, text, &mut report),
+            PartKind::ToolCall(call) if rules.tool_arguments => changed |= check_call(rules, call, &mut report),
+            _ => {}
+        }
+    }
+    (report, changed.then_some(answer))
+}
+
+/// Looks at a text, and repairs it in place. Whether it was changed.
+pub fn check_text(rules: &Rules, text: &mut String, report: &mut Report) -> bool {
+    let mut changed = false;
+    let mut places = Vec::new();
+    for block in find::blocks(text) {
+        let whole = block.place == find::Place::Whole;
+        let Some(language) = block.language.filter(|l| rules.languages.contains(l) && (!whole || rules.whole_answers)) else { continue };
+        let place = if whole { "the answer".into() } else { format!("the code at line {}", block.line) };
+        let (state, code) = judge(rules, language, &block.code, report);
+        report.found.push(Found { language, place, line: block.line, state });
+        places.extend(code.map(|code| (block, code)));
+    }
+    // From the end, so that places stay where they are.
+    for (block, code) in places.iter().rev() {
+        *text = block.replaced(text, code);
+        changed = true;
+    }
+    changed
+}
+
+/// Looks at arguments of a call.
+fn check_call(rules: &Rules, call: &mut ToolCall, report: &mut Report) -> bool {
+    // What the provider runs itself is over, and free-form text is in whatever language the tool has.
+    if call.kind != ToolCallKind::Function || call.arguments.trim().is_empty() {
+        return false;
+    }
+    let place = format!("the arguments of `{}`", call.name);
+    let mut changed = false;
+    let mut arguments: Option<Value> = serde_json::from_str(&call.arguments).ok();
+    if arguments.is_none() && rules.languages.contains(&Language::Json) {
+        let (state, code) = judge(rules, Language::Json, &call.arguments, report);
+        report.found.push(Found { language: Language::Json, place: place.clone(), line: 1, state });
+        if let Some(code) = code {
+            arguments = serde_json::from_str(&code).ok();
+            call.arguments = code;
+            changed = true;
+        }
+    }
+    let Some(mut arguments) = arguments else { return changed };
+    if check_value(rules, &mut arguments, &place, report, 0) {
+        call.arguments = arguments.to_string();
+        changed = true;
+    }
+    changed
+}
+
+fn check_value(rules: &Rules, value: &mut Value, place: &str, report: &mut Report, depth: usize) -> bool {
+    if depth > MAX_DEPTH {
+        return false;
+    }
+    match value {
+        Value::Array(items) => items.iter_mut().fold(false, |changed, item| check_value(rules, item, place, report, depth + 1) || changed),
+        Value::Object(members) => {
+            let said = said_language(members);
+            members.iter_mut().fold(false, |changed, (name, member)| {
+                let now = match member {
+                    Value::String(code) if CODE.contains(&name.as_str()) => check_member(rules, said, name, code, place, report),
+                    other => check_value(rules, other, place, report, depth + 1),
+                };
+                now || changed
+            })
+        }
+        _ => false,
+    }
+}
+
+/// What the members beside code say of its language: one, none that is known, or nothing at all.
+fn said_language(members: &Map<String, Value>) -> Option<Option<Language>> {
+    let text = |names: &[&str]| names.iter().find_map(|n| members.get(*n)?.as_str()).map(str::to_owned);
+    match text(&LANGUAGE) {
+        Some(name) => Some(Language::from_tag(&name)),
+        None => text(&PATH).map(|path| Language::from_path(&path)),
+    }
+}
+
+fn check_member(rules: &Rules, said: Option<Option<Language>>, name: &str, code: &mut String, place: &str, report: &mut Report) -> bool {
+    let language = said.unwrap_or_else(|| Language::detect(code));
+    let Some(language) = language.filter(|l| rules.languages.contains(l)) else { return false };
+    let (state, repaired) = judge(rules, language, code, report);
+    report.found.push(Found { language, place: format!("`{name}` in {place}"), line: 1, state });
+    match repaired {
+        Some(repaired) => {
+            *code = repaired;
+            true
+        }
+        None => false,
+    }
+}
+
+/// Checks code, and repairs it where that is wanted, as far as there is time for it.
+pub fn judge(rules: &Rules, language: Language, code: &str, report: &mut Report) -> (State, Option<String>) {
+    let left = rules.limits.bytes.saturating_sub(report.read);
+    if code.len() > left {
+        let reason = format!("it has {} bytes, and parsers read {} for one answer (`max_bytes`)", code.len(), rules.limits.bytes);
+        return (State::Unchecked(reason), None);
+    }
+    report.read += code.len();
+    let problems = match parse(language, code, &rules.limits) {
+        Verdict::Valid => return (State::Valid, None),
+        Verdict::Unchecked(reason) => return (State::Unchecked(reason), None),
+        Verdict::Invalid(problems) => problems,
+    };
+    // What is not right is read in each way that it could be meant.
+    report.read += code.len() * (passes(language) - 1);
+    let limits = Limits { read: rules.limits.bytes.saturating_sub(report.read), ..rules.limits };
+    let (repaired, read) = if rules.auto_fix { repair(language, code, &limits) } else { (None, 0) };
+    report.read += read;
+    match repaired {
+        Some(repaired) => (State::Fixed(problems, repaired.fixes), Some(repaired.code)),
+        None => (State::Invalid(problems), None),
+    }
+}

@@ -1,0 +1,8 @@
+//! Code in answers (extension `validation`): it is found, checked, repaired and asked for again.
+
+mod agree;
+mod answers;
+mod api;
+mod damage;
+mod figures;
+mod sources;
