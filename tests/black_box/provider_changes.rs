@@ -1,6 +1,9 @@
 //! Settings of providers that are changed while the gateway runs: `PUT` and `DELETE /api/providers/{name}`.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::Method;
 use serde_json::{Value, json};
@@ -310,4 +313,48 @@ async fn providers_are_added_switched_off_and_taken_back() {
     assert_eq!(client.get("/api/providers/both").await.status, 404);
     let answers = [reset(client, "both").await.status, reset(client, "nobody").await.status];
     assert_eq!(answers, [404, 404]);
+}
+
+/// Clients that ask all the time while the provider moves to and fro, gets other keys, and is switched off beside another one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_is_refused_while_providers_change() {
+    let place = Place::new("  v: {type: fallback, config: {providers: [up, spare]}}\n  spare: {type: echo}\n").await;
+    let (client, over) = (place.client.clone(), Arc::<AtomicBool>::default());
+    let clients: Vec<_> = (0..8)
+        .map(|n| {
+            let (client, over) = (client.clone(), Arc::clone(&over));
+            tokio::spawn(async move {
+                let dialect = [Dialect::OpenAi, Dialect::Anthropic][n % 2];
+                loop {
+                    let mut events = client.stream(dialect.path(), &dialect.stream_request("v/m", "x")).await;
+                    assert_eq!(events.status, 200);
+                    let rest = events.rest().await;
+                    assert!(events.broken.is_none() && rest.last().is_some_and(|last| dialect.is_end(last)), "{rest:?}");
+                    if over.load(Ordering::Relaxed) {
+                        return;
+                    }
+                }
+            })
+        })
+        .collect();
+    let urls = [format!("{}/v1", place.first.url()), place.second_url()];
+    let mut generations = BTreeSet::new();
+    for n in 0..12 {
+        let settings = match n % 3 {
+            0 => json!({"base_url": urls[n / 3 % 2], "api_key": format!("key-{n}")}),
+            1 => json!({"max_retries": n, "default_model": format!("m-{n}")}),
+            _ => json!({"base_url": null, "api_key": null, "max_retries": null, "default_model": null}),
+        };
+        let attempt = changed(&client, "up", &settings).await;
+        assert_eq!(attempt["outcome"], "published", "{settings}: {attempt}");
+        generations.insert(attempt["generation"].as_u64());
+        assert_eq!(ask(&client, "v/m").await.status, 200);
+    }
+    changed(&client, "spare", &json!({"enabled": false})).await;
+    assert_eq!(generations.len(), 12, "each is a generation of its own");
+    over.store(true, Ordering::Relaxed);
+    for client in clients {
+        client.await.expect("it was always answered");
+    }
+    assert!(!place.first.received().is_empty() && !place.second.received().is_empty());
 }
