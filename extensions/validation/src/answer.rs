@@ -80,20 +80,25 @@ fn check_value(rules: &Rules, value: &mut Value, place: &str, report: &mut Repor
     if depth > MAX_DEPTH {
         return false;
     }
+    let mut changed = false;
     match value {
-        Value::Array(items) => items.iter_mut().fold(false, |changed, item| check_value(rules, item, place, report, depth + 1) || changed),
+        Value::Array(items) => {
+            for item in items {
+                changed |= check_value(rules, item, place, report, depth + 1);
+            }
+        }
         Value::Object(members) => {
             let said = said_language(members);
-            members.iter_mut().fold(false, |changed, (name, member)| {
-                let now = match member {
+            for (name, member) in members.iter_mut() {
+                changed |= match member {
                     Value::String(code) if CODE.contains(&name.as_str()) => check_member(rules, said, name, code, place, report),
                     other => check_value(rules, other, place, report, depth + 1),
                 };
-                now || changed
-            })
+            }
         }
-        _ => false,
+        _ => {}
     }
+    changed
 }
 
 /// What the members beside code say of its language: one, none that is known, or nothing at all.
