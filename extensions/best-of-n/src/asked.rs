@@ -58,8 +58,8 @@ pub fn wish(settings: &Settings, request: &Request) -> Result<Option<Wish>, Chat
 
 /// Whether the field says `best-of-n=on`, and nothing else later.
 fn switched_on(field: &str) -> bool {
-    let words = field.split(',').filter_map(|pair| pair.split_once('=')).filter(|(name, _)| name.trim() == "best-of-n");
-    words.last().is_some_and(|(_, word)| matches!(word.trim(), "on" | "true"))
+    let mut words = field.split(',').filter_map(|pair| pair.split_once('=')).filter(|(name, _)| name.trim() == "best-of-n");
+    words.next_back().is_some_and(|(_, word)| matches!(word.trim(), "on" | "true"))
 }
 
 /// Takes out of the body's `metadata` what is for the gateway: the candidates are ordinary requests.

@@ -167,7 +167,7 @@ fn shingles(content: &str) -> BTreeSet<u64> {
         end -= 1;
     }
     let words: Vec<&str> = meant[..end].split(|c: char| c.is_whitespace() || c.is_ascii_punctuation()).filter(|w| !w.is_empty()).collect();
-    words.windows(words.len().clamp(1, 3)).map(|w| fnv(w)).collect()
+    words.windows(words.len().clamp(1, 3)).map(fnv).collect()
 }
 
 fn fnv(words: &[&str]) -> u64 {

@@ -141,7 +141,15 @@ impl FakeRequest {
     pub fn new(model: &str) -> Self {
         let body = serde_json::json!({"model": model, "messages": [{"role": "user", "content": "hello"}]});
         let chat = llm_codec::Format::OpenaiChat.decode_request(body.to_string().as_bytes()).expect("it is a valid request");
-        Self { chat, headers: BTreeMap::new(), notes: BTreeMap::new(), path: "/v1/chat/completions".into(), query: None, body, provider: None }
+        Self {
+            chat,
+            headers: BTreeMap::new(),
+            notes: BTreeMap::new(),
+            path: "/v1/chat/completions".into(),
+            query: None,
+            body,
+            provider: None,
+        }
     }
 
     /// The scalars that hooks are given.
