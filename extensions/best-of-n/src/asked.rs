@@ -1,4 +1,5 @@
-//! Whether a request wants several candidates, and how many: by its model (`best:3:gpt-4o`), by a header field, or in the body's `metadata`.
+//! Whether a request wants several candidates, and how many: by its model (`best:3:gpt-4o`), by a header field, or in the body's
+//! `metadata`.
 
 use serde_json::Value;
 use wasmgate_sdk::hub::Extra;
@@ -75,7 +76,8 @@ pub fn forget(extras: &mut Vec<Extra>) {
     }
 }
 
-/// A value that says how many: a number, also as text (a vendor's `metadata` has only that), `true` or `on`, or `{num_candidates, synthesis_method}`.
+/// A value that says how many: a number, also as text (a vendor's `metadata` has only that), `true` or `on`, or
+/// `{num_candidates, synthesis_method}`.
 pub fn read(settings: &Settings, field: &str, value: &Value) -> Result<Option<Wish>, ChatError> {
     let count = |value: &Value| {
         let number = value.as_u64().or_else(|| value.as_str().and_then(|text| text.trim().parse().ok()));

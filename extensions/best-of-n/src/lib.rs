@@ -1,13 +1,14 @@
 //! Several answers to one request, and the best of them.
 //!
 //! 1. `asked.rs`: whether a request wants that, and how many.
-//! 2. `run.rs`: the candidates are asked for, all at once or in waves, within a budget. They are requests of their own in the caller's name: keys,
-//!    limits, routing and usage apply to each.
+//! 2. `run.rs`: the candidates are asked for, all at once or in waves, within a budget. They are requests of their own in the caller's
+//!    name: keys, limits, routing and usage apply to each.
 //! 3. `score.rs`, `judge.rs`: what each is worth.
 //! 4. `merge.rs`, with `code.rs` and `scan.rs`: one source put together of several.
 //! 5. The answer stands for the provider's. `api.rs` gives the same with all candidates in it.
 //!
-//! What is absent: no candidate asks for candidates. Whatever names its model has, a request of an extension passes here untouched or is refused.
+//! What is absent: no candidate asks for candidates. Whatever names its model has, a request of an extension passes here untouched or is
+//! refused.
 
 mod api;
 mod asked;

@@ -1,8 +1,8 @@
 //! One source put together of several: the best one, with functions of others where those are surely better.
 //!
 //! A function takes the place of another of the same name and signature when the one in the best source is a stub and the other is not, or
-//! when most of the sources have that one, letter by letter but for blanks at the ends of lines. A function that the best source calls and nobody gives it is
-//! added. Anything else stays: what is not surely better is left alone.
+//! when most of the sources have that one, letter by letter but for blanks at the ends of lines. A function that the best source calls
+//! and nobody gives it is added. Anything else stays: what is not surely better is left alone.
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,8 @@
-//! Which bytes of a source are code and which are text in it: strings and comments. Enough to say that brackets match, and where blocks end.
+//! Which bytes of a source are code and which are text in it: strings and comments. Enough to say that brackets match, and where blocks
+//! end.
 //!
-//! It is no parser. What it calls broken is broken: a bracket, a string or a comment without its end. What it does not call broken may still be.
+//! It is no parser. What it calls broken is broken: a bracket, a string or a comment without its end. What it does not call broken may
+//! still be.
 
 /// Languages that a plain scanner can read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
