@@ -3,6 +3,7 @@
 mod apikeys;
 mod attacks;
 mod bad_input;
+mod best_of_n;
 mod books;
 mod cancel;
 mod capabilities;

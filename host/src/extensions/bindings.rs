@@ -15,6 +15,7 @@ wasmtime::component::bindgen!({
         "wasmgate:extension/request.[method]request.tools": async | trappable,
         "wasmgate:extension/request.[method]request.params": async | trappable,
         "wasmgate:extension/request.[method]request.estimate": async | trappable,
+        "wasmgate:extension/request.[method]request.whole": async | trappable,
         "wasmgate:extension/generate.unary": async | trappable,
         "wasmgate:extension/generate.many": async | trappable,
         "wasmgate:extension/generate.open": async | trappable,

@@ -16,6 +16,20 @@ pub fn granted(manifest: &Manifest, grant: Option<&[Capability]>) -> Vec<Capabil
     }
 }
 
+/// What it can do without and was not granted.
+pub fn withheld(manifest: &Manifest, granted: &[Capability]) -> Vec<Capability> {
+    manifest.optional.iter().copied().filter(|c| !granted.contains(c)).collect()
+}
+
+/// The line to write in the configuration, so that an extension gets these too.
+pub fn line(manifest: &Manifest, granted: &[Capability], more: impl IntoIterator<Item = Capability>) -> String {
+    let mut wanted: Vec<Capability> = granted.iter().copied().chain(more).collect();
+    wanted.sort_unstable();
+    wanted.dedup();
+    let wanted: Vec<_> = wanted.iter().map(|c| c.name()).collect();
+    format!("extensions.{}.grant: [{}]", manifest.name, wanted.join(", "))
+}
+
 /// Why a component cannot be linked: a readable list of all imports that it was not granted, where linking would name only the first.
 pub fn refusal(
     engine: &Engine,
@@ -36,6 +50,8 @@ pub fn missing<'a>(imports: impl Iterator<Item = &'a str>, manifest: &Manifest, 
     let has = |c: Capability| granted.contains(&c) || c == Capability::Log || granted.contains(&Capability::Wasi) && c == Capability::Http;
     // Whoever may make requests needs the interfaces that they are made of.
     let has = |c: Capability| has(c) || c == Capability::Wasi && granted.contains(&Capability::Http);
+    // What is optional is linked, and refuses each use.
+    let has = |c: Capability| has(c) || manifest.optional.contains(&c);
     let mut unasked = Vec::new();
     let mut ungranted = Vec::new();
     for import in imports {
@@ -49,17 +65,9 @@ pub fn missing<'a>(imports: impl Iterator<Item = &'a str>, manifest: &Manifest, 
     if ungranted.is_empty() {
         return None;
     }
-    let mut wanted: Vec<Capability> = granted.iter().copied().chain(ungranted.iter().map(|(c, _)| *c)).collect();
-    wanted.sort_unstable();
-    wanted.dedup();
-    let wanted: Vec<_> = wanted.iter().map(|c| c.name()).collect();
+    let to_write = line(manifest, granted, ungranted.iter().map(|(c, _)| *c));
     let lines: Vec<_> = ungranted.into_iter().map(|(_, line)| line).collect();
-    Some(format!(
-        "it imports what it was not granted: {}. To grant it, set `extensions.{}.grant: [{}]`",
-        lines.join(", "),
-        manifest.name,
-        wanted.join(", ")
-    ))
+    Some(format!("it imports what it was not granted: {}. To grant it, set `{to_write}`", lines.join(", ")))
 }
 
 #[cfg(test)]
@@ -73,6 +81,19 @@ mod tests {
         assert_eq!(granted(&manifest, None), [Capability::Kv]);
         assert_eq!(granted(&manifest, Some(&[])), []);
         assert_eq!(granted(&manifest, Some(&[Capability::Generate, Capability::Random])), [Capability::Generate]);
+    }
+
+    #[test]
+    fn what_an_extension_can_do_without_does_not_keep_it_out() {
+        let mut manifest = Manifest::off_the_shelf("a");
+        manifest.capabilities = vec![Capability::Clock, Capability::Generate];
+        let imports = ["wasmgate:extension/generate@0.1.2"];
+        let granted = granted(&manifest, None);
+        let reason = missing(imports.into_iter(), &manifest, &granted).unwrap();
+        assert!(reason.ends_with("set `extensions.a.grant: [clock, generate]`"), "{reason}");
+        manifest.optional = vec![Capability::Generate];
+        assert_eq!((missing(imports.into_iter(), &manifest, &granted), withheld(&manifest, &granted)), (None, vec![Capability::Generate]));
+        assert_eq!(withheld(&manifest, &[Capability::Generate]), []);
     }
 
     #[test]

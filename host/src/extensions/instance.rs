@@ -262,7 +262,8 @@ impl Extension {
         let Parts { manifest, component, source, services, granted, handover, recorder } = parts;
         let config = &source.config;
         let mut linker = Linker::new(engine);
-        imports::link(&mut linker, &granted).map_err(|e| LoadError::Link(format!("{e:#}")))?;
+        let linked: Vec<_> = granted.iter().copied().chain(grants::withheld(&manifest, &granted)).collect();
+        imports::link(&mut linker, &linked).map_err(|e| LoadError::Link(format!("{e:#}")))?;
         if let Some(reason) = grants::refusal(engine, &component, &linker, &manifest, &granted) {
             return Err(LoadError::Link(reason));
         }

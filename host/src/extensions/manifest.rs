@@ -32,6 +32,10 @@ pub struct Manifest {
     /// What it wants to use of the host.
     #[serde(default)]
     pub capabilities: Vec<Capability>,
+    /// Of these, what it can do without: when it is not granted, the extension is loaded all the same, and each use is refused. Only
+    /// `generate` can be.
+    #[serde(default)]
+    pub optional: Vec<Capability>,
     /// Top-level sections of the gateway's configuration that belong to it, and where in its own configuration they go
     /// (`.` merges the section's keys into the top).
     #[serde(default)]
@@ -75,6 +79,7 @@ impl Manifest {
             dependencies: Vec::new(),
             after: Vec::new(),
             capabilities: vec![Capability::Wasi],
+            optional: Vec::new(),
             sections: BTreeMap::new(),
             storage: None,
             shares: BTreeMap::new(),
@@ -249,6 +254,11 @@ fn check(manifest: &Manifest) -> Result<(), ManifestError> {
     }
     if manifest.dependencies.contains(name) || manifest.after.contains(name) {
         return Err(ManifestError::Invalid(format!("`{name}` depends on itself")));
+    }
+    let firm = |c: &&Capability| **c != Capability::Generate || !manifest.capabilities.contains(c);
+    if let Some(capability) = manifest.optional.iter().find(firm) {
+        let message = format!("`optional` has `{}`; it can have `generate`, when `capabilities` has it too", capability.name());
+        return Err(ManifestError::Invalid(message));
     }
     if let Some(section) = manifest.storage.as_ref().filter(|s| !manifest.sections.contains_key(*s)) {
         return Err(ManifestError::Invalid(format!("`storage` is `{section}`, which is not one of the `sections`")));

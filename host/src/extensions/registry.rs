@@ -153,6 +153,15 @@ pub fn plan(config: &Config, folder: Option<&Path>, source: &config::Source, pro
         }
         match found {
             Some((file, Ok((bytes, manifest)))) if manifest.name == *name => {
+                // Whoever writes a list knows what is not in it.
+                let granted = grants::granted(&manifest, None);
+                let withheld = grants::withheld(&manifest, &granted);
+                if extension.grant.is_none() && !withheld.is_empty() {
+                    let names: Vec<_> = withheld.iter().map(|c| format!("`{}`", c.name())).collect();
+                    let line = grants::line(&manifest, &granted, withheld);
+                    let message = format!("`{name}` was not granted {}, so what needs it is refused. Set `{line}`.", names.join(", "));
+                    report(Severity::Warning, path, message);
+                }
                 candidates.push(Candidate::new(manifest, bytes, file, extension.clone()));
             }
             Some((file, Ok((_, manifest)))) => {
@@ -443,6 +452,10 @@ pub fn load(
         kv: Arc::clone(&store.kv),
         records: Arc::clone(&store.records),
         series: runtime.series.of(&manifest.name),
+        generates: match granted.contains(&Capability::Generate) {
+            true => Ok(()),
+            false => Err(grants::line(&manifest, &granted, [Capability::Generate])),
+        },
         outbound,
         rates: store.limits.clone(),
         providers: Arc::clone(providers),

@@ -32,6 +32,8 @@ pub struct Services {
     pub records: Arc<dyn Records>,
     /// Its numbers on the page of metrics.
     pub series: Arc<Series>,
+    /// Whether it may make requests in its callers' names; otherwise the setting that would let it.
+    pub generates: Result<(), String>,
     /// What it may reach in the network; nothing when that was not granted.
     pub outbound: Option<Arc<Outbound>>,
     /// The rate counters of the gateway.

@@ -101,6 +101,11 @@ impl Operation {
         self.not_here("An extension of the gateway answered with a conversation, which is no answer to")
     }
 
+    /// The error of a hook that wants the conversation of a call that holds none.
+    pub fn holds_none(&self) -> ChatError {
+        self.not_here("An extension of the gateway wants to answer this in another way, which is not possible for")
+    }
+
     fn unchangeable(&self, what: &str) -> ChatError {
         self.not_here(&format!("An extension of the gateway wants to change {what} of this request, which is not possible for"))
     }

@@ -19,7 +19,7 @@ struct Field {
 }
 
 /// Every field that a manifest may have.
-const FIELDS: [Field; 17] = [
+const FIELDS: [Field; 18] = [
     Field { name: "name", required: true, check: is_name },
     Field { name: "version", required: true, check: is_semver },
     Field { name: "description", required: true, check: is_text },
@@ -28,6 +28,7 @@ const FIELDS: [Field; 17] = [
     Field { name: "dependencies", required: false, check: is_list_of_names },
     Field { name: "after", required: false, check: is_list_of_names },
     Field { name: "capabilities", required: false, check: is_list_of_names },
+    Field { name: "optional", required: false, check: is_list_of_names },
     Field { name: "sections", required: false, check: is_sections },
     Field { name: "storage", required: false, check: is_text },
     Field { name: "shares", required: false, check: is_sections },

@@ -130,6 +130,8 @@ pub struct FakeRequest {
     pub path: String,
     /// The query.
     pub query: Option<String>,
+    /// The body, where what is not in the conversation is looked for.
+    pub body: serde_json::Value,
     /// What earlier hooks chose.
     pub provider: Option<String>,
 }
@@ -139,7 +141,15 @@ impl FakeRequest {
     pub fn new(model: &str) -> Self {
         let body = serde_json::json!({"model": model, "messages": [{"role": "user", "content": "hello"}]});
         let chat = llm_codec::Format::OpenaiChat.decode_request(body.to_string().as_bytes()).expect("it is a valid request");
-        Self { chat, headers: BTreeMap::new(), notes: BTreeMap::new(), path: "/v1/chat/completions".into(), query: None, provider: None }
+        Self {
+            chat,
+            headers: BTreeMap::new(),
+            notes: BTreeMap::new(),
+            path: "/v1/chat/completions".into(),
+            query: None,
+            body,
+            provider: None,
+        }
     }
 
     /// The scalars that hooks are given.
@@ -180,6 +190,16 @@ impl Request {
     /// The caller's query.
     pub fn query(&self) -> Option<String> {
         self.0.query.clone()
+    }
+
+    /// A value of the body.
+    pub fn body_value(&self, pointer: &str) -> Option<String> {
+        self.0.body.pointer(pointer).map(ToString::to_string)
+    }
+
+    /// The conversation with all that belongs to it.
+    pub fn whole(&self) -> Result<ChatRequest, ChatError> {
+        Ok(self.0.chat.clone())
     }
 
     /// Adds a field to the response; [`FakeHost::response_headers`] has it.

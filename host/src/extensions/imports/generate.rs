@@ -30,6 +30,11 @@ struct Asker {
 
 impl StoreState {
     fn asker(&self) -> Result<Asker, ChatError> {
+        if let Err(line) = &self.services.generates {
+            tracing::warn!(extension = self.services.name, "requests of this extension are refused; to allow them, set `{line}`");
+            let message = format!("The operator did not grant the extension `{}` to make requests.", self.services.name);
+            return Err(ChatError { code: Some("not_granted".into()), ..ChatError::new(ErrorClass::Permission, message) });
+        }
         let Some(caller) = self.caller.clone() else {
             let message =
                 "There is no request in whose name this extension could make one: that is possible in hooks, not while it is configured.";

@@ -14,6 +14,9 @@ use crate::extensions::state::StoreState;
 use crate::extensions::tape::{Function, acted, taped};
 use crate::pipeline::Exchange;
 
+/// Longest value that is handed out of a body, in bytes.
+const MAX_BODY_VALUE: usize = 64 << 10;
+
 /// What the guest holds of a request.
 pub enum RequestHandle {
     /// One in the pipeline.
@@ -71,6 +74,24 @@ impl HostRequest for &mut StoreState {
         // Some clients put their key into it (Gemini's `key`), so it is not recorded with the facts.
         let query = Function::content("request.query");
         Ok(taped!(self, query, (), self.exchange(&request)?.incoming.head.uri.query().map(str::to_owned)))
+    }
+
+    fn body_value(&mut self, request: Resource<RequestHandle>, pointer: String) -> wasmtime::Result<Option<String>> {
+        Ok(taped!(self, Function::content("request.body-value"), (&pointer,), {
+            let exchange = self.exchange(&request)?;
+            let value = exchange.incoming.document().and_then(|d| d.pointer(&pointer));
+            value.filter(|v| v.len() <= MAX_BODY_VALUE).map(str::to_owned)
+        }))
+    }
+
+    async fn whole(&mut self, request: Resource<RequestHandle>) -> wasmtime::Result<Result<ChatRequest, ChatError>> {
+        Ok(taped!(self, Function::content("request.whole"), (), {
+            let exchange = self.exchange(&request)?;
+            match &exchange.operation {
+                Some(operation) => Err(operation.holds_none()),
+                None => exchange.chat().await.map(Arc::unwrap_or_clone),
+            }
+        }))
     }
 
     async fn message_count(&mut self, request: Resource<RequestHandle>) -> wasmtime::Result<Result<u32, ChatError>> {

@@ -1,0 +1,384 @@
+use serde_json::{Value, json};
+use wasmgate_sdk::codec::{EncodeOptions as EncodeTo, Format};
+use wasmgate_sdk::generate::Score as Said;
+
+use super::*;
+use crate::scan::{Fault, Language};
+
+fn extension(config: Value) -> BestOfN {
+    BestOfN::configure(serde_json::from_value(config).unwrap()).unwrap()
+}
+
+fn answer(text: &str, finish: &str) -> ChatAnswer {
+    let body = json!({"id": "c", "object": "chat.completion", "model": "fake", "usage": {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15},
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": finish}]});
+    Format::OpenaiChat.decode_answer(body.to_string().as_bytes()).unwrap()
+}
+
+fn python(code: &str) -> String {
+    format!("```python\n{code}```\n")
+}
+
+/// A host whose upstream gives these answers; `!` is a failure, and `…` at the end one that was cut off.
+fn host(answers: &[&str]) -> FakeHost {
+    let mut host = FakeHost::default().provider("one", "openai", &["m"]);
+    for text in answers {
+        host.answers.push_back(match text.strip_suffix('…') {
+            Some(cut) => Ok(answer(cut, "length")),
+            None if *text == "!" => Err(ChatError::new(ErrorClass::Overloaded, "busy")),
+            None => Ok(answer(text, "stop")),
+        });
+    }
+    host
+}
+
+fn request(model: &str) -> FakeRequest {
+    FakeRequest::new(model)
+}
+
+/// The text that goes out, or the error.
+fn decide(extension: &BestOfN, request: &FakeRequest) -> String {
+    match extension.before_generate(&request.call(), &request.handle()) {
+        Decision::Continue => "-".into(),
+        Decision::Respond(answer) => score::text(&answer),
+        Decision::Reject(error) => format!("{}: {}", error.class.name(), error.message),
+        Decision::Edit(edits) => format!("{edits:?}"),
+    }
+}
+
+fn header() -> String {
+    let headers = FakeHost::current().response_headers;
+    headers.into_iter().find(|(name, _)| name == HEADER).map(|(_, value)| value).unwrap_or_default()
+}
+
+#[test]
+fn settings_are_checked() {
+    let check = |config: Value, expect: &str| {
+        let found = serde_json::from_value(config.clone()).map_err(|e| e.to_string()).and_then(BestOfN::configure).err();
+        assert!(found.as_ref().is_some_and(|e| e.contains(expect)), "{config}: {found:?}");
+    };
+    check(json!({"num_candidates": 0}), "`num_candidates` is 0; it can be from 1 to `max_candidates`, which is 8");
+    check(json!({"num_candidates": 9}), "`num_candidates` is 9");
+    check(json!({"max_candidates": 13}), "`max_candidates` is 13; it can be from 1 to 12");
+    check(json!({"temperatures": {"from": 0.2, "to": 3}}), "each can be from 0 to 2");
+    check(json!({"at_once": 0}), "`at_once` is 0");
+    check(json!({"enough": {"count": 0}}), "`count` is 1 or more");
+    check(json!({"budget_ms": 0}), "`budget_ms` is 0");
+    check(json!({"targets": ["best:2:m"]}), "`targets` has `best:2:m`");
+    check(json!({"judge_model": ""}), "`judge_model` has ``");
+    check(json!({"path": "x"}), "`path` is `x`");
+    check(json!({"synthesis_method": "guess"}), "`code_quality`, `vote`, `merge`, `judge`");
+    check(json!({"candidates": 3}), "unknown field `candidates`");
+    // The plan's.
+    extension(json!({"num_candidates": 3, "synthesis_method": "code_quality"}));
+}
+
+#[test]
+fn a_request_asks_for_it_in_one_of_several_ways() {
+    let extension = extension(json!({"num_candidates": 2}));
+    let check = |change: &dyn Fn(&mut FakeRequest), model: &str, expect: &str, asked: &[&str]| {
+        host(&["a", "b", "c", "d"]).install();
+        let mut request = request(model);
+        change(&mut request);
+        let found = decide(&extension, &request);
+        assert!(found.contains(expect), "{model}: `{found}`, expected `{expect}`");
+        let models: Vec<String> = FakeHost::current()
+            .asked
+            .iter()
+            .map(|a| format!("{}{}", a.provider.as_ref().map_or(String::new(), |p| format!("{p} ")), a.request.model))
+            .collect();
+        assert_eq!(models, asked, "{model}");
+    };
+    let header = |value: &'static str| move |r: &mut FakeRequest| drop(r.headers.insert(HEADER.into(), value.into()));
+    let body = |value: Value| move |r: &mut FakeRequest| r.body["metadata"] = value.clone();
+    check(&|_| {}, "m", "-", &[]);
+    check(&|_| {}, "best:3:m", "a", &["m", "m", "m"]);
+    check(&|_| {}, "best:1:llama3:8b", "a", &["llama3:8b"]);
+    check(&|_| {}, "best:2:one/m", "a", &["one m", "one m"]);
+    check(&header("3"), "m", "a", &["m", "m", "m"]);
+    check(&header("on"), "one/m", "a", &["one m", "one m"]);
+    check(&header("off"), "m", "-", &[]);
+    check(&|r| drop(r.headers.insert("x-wasmgate-extensions".into(), "a=on, best-of-n=on".into())), "m", "a", &["m", "m"]);
+    check(&|r| drop(r.headers.insert("x-wasmgate-extensions".into(), "best-of-n=on,best-of-n=off".into())), "m", "-", &[]);
+    check(&body(json!({"best_of_n": "4"})), "m", "a", &["m", "m", "m", "m"]);
+    check(&body(json!({"best_of_n": 1})), "m", "a", &["m"]);
+    check(&body(json!({"best_of_n": true})), "m", "a", &["m", "m"]);
+    check(&body(json!({"best_of_n": {"num_candidates": 3, "synthesis_method": "vote"}})), "m", "a", &["m", "m", "m"]);
+    check(&body(json!({"extensions": {"best-of-n": true}})), "m", "-", &[]);
+    let own = |r: &mut FakeRequest| {
+        r.path = "/api/generate".into();
+        r.body["metadata"] = json!({"extensions": {"best-of-n": true}});
+    };
+    check(&own, "m", "a", &["m", "m"]);
+    // A provider that was chosen for its default model, which has no name to be asked for by.
+    check(&|r| (r.provider, r.chat.model) = (Some("one".into()), String::new()), "m", "-", &[]);
+
+    check(&|_| {}, "best:0:m", "`model`: `best:0:m` asks for `0` candidates; write `best:N:MODEL` with N from 1 to 8.", &[]);
+    check(&|_| {}, "best:999:m", "asks for `999` candidates; write `best:N:MODEL` with N from 1 to 8", &[]);
+    check(&|_| {}, "best:-1:m", "asks for `-1` candidates", &[]);
+    check(&|_| {}, "best:m", "`best:m` names no number of candidates", &[]);
+    check(&|_| {}, "best:2:", "`best:2:` names no model", &[]);
+    check(&|_| {}, "best:2:best:2:m", "names no model that candidates could be of", &[]);
+    check(&header("9"), "m", "`x-wasmgate-best-of-n`: it is `\"9\"`; it can be a number of candidates from 1 to 8.", &[]);
+    check(&body(json!({"best_of_n": {"n": 2}})), "m", "`metadata.best_of_n.n`: there is no such member", &[]);
+    check(&body(json!({"best_of_n": {"synthesis_method": "x"}})), "m", "it can be `code_quality`, `vote`, `merge` or `judge`", &[]);
+    check(&|r| r.chat.params.n = Some(2), "best:2:m", "`n`: it is more than 1", &[]);
+}
+
+#[test]
+fn no_candidate_asks_for_candidates() {
+    host(&["a"]).install();
+    let extension = extension(json!({}));
+    let inner = |model: &str| {
+        let mut request = request(model);
+        request.headers.insert(HEADER.into(), "3".into());
+        let call = CallInfo { depth: 1, ..request.call() };
+        extension.before_generate(&call, &request.handle())
+    };
+    assert!(matches!(inner("m"), Decision::Continue));
+    assert!(matches!(inner("best:2:m"), Decision::Reject(e) if e.message.contains("is a request of an extension already")));
+    assert!(FakeHost::current().asked.is_empty());
+}
+
+#[test]
+fn what_is_for_the_gateway_stays_here_and_the_rest_goes_on() {
+    host(&["a", "b"]).install();
+    let body = json!({"model": "best:2:m", "messages": [{"role": "user", "content": "x"}], "logit_bias": {"5": 1}, "tool_choice": "none",
+        "metadata": {"best_of_n": "2", "project": "p"}, "temperature": 0.5, "stream": true,
+        "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]});
+    let mut request = request("best:2:m");
+    request.chat = Format::OpenaiChat.decode_request(body.to_string().as_bytes()).unwrap();
+    request.body = body;
+    assert_eq!(decide(&extension(json!({})), &request), "a");
+    let sent = &FakeHost::current().asked[1].request;
+    let written: Value = serde_json::from_slice(&Format::OpenaiChat.encode_request(sent, &EncodeTo::default()).body).unwrap();
+    assert_eq!((&written["metadata"], &written["tool_choice"]), (&json!({"project": "p"}), &json!("none")), "{written}");
+    assert_eq!((&written["logit_bias"], &written["temperature"], sent.stream), (&json!({"5": 1}), &json!(0.5), false));
+}
+
+#[test]
+fn the_valid_one_wins_wherever_it_stands() {
+    let good = python("def f(x):\n    return x\n");
+    let bad = [
+        python("def f(x):\n    return (x\n"),
+        python("def f(x):\nreturn x\n"),
+        "```python\ndef f(x):\n    return x\n".to_owned(),
+        python("def f(x):\n    return 'x\n"),
+        format!("{good}…"),
+        "Here it would be.…".to_owned(),
+        String::new(),
+        "!".to_owned(),
+    ];
+    for method in ["code_quality", "vote", "merge", "judge"] {
+        let extension = extension(json!({"synthesis_method": method}));
+        for bad in &bad {
+            // Two that agree are wrong all the same.
+            for place in 0..3 {
+                let mut answers = [bad.as_str(); 3];
+                answers[place] = &good;
+                host(&answers).install();
+                assert_eq!(decide(&extension, &request("best:3:m")), good, "{method}: {answers:?}");
+                assert!(header().contains(&format!("chosen={} of 3; method={method}", place + 1)), "{}", header());
+            }
+        }
+    }
+}
+
+#[test]
+fn all_of_them_are_told_and_counted() {
+    host(&["!", "one two three", "one two three four"]).install();
+    let decision = {
+        let request = request("best:3:m");
+        extension(json!({})).before_generate(&request.call(), &request.handle())
+    };
+    let Decision::Respond(answer) = decision else { panic!("{decision:?}") };
+    let usage = answer.usage.unwrap();
+    assert_eq!((usage.input_tokens, usage.output_tokens, usage.raw), (20, 10, None), "of both that answered");
+    assert!(header().contains("scores=failed 0."), "{}", header());
+    let host = FakeHost::current();
+    let (_, note) = host.notes.iter().find(|(key, _)| key == NOTE).unwrap();
+    let note: Value = serde_json::from_str(note).unwrap();
+    assert_eq!((&note["chosen"], &note["candidates"][0]["error"]["code"]), (&json!(2), &json!("overloaded")), "{note}");
+    assert!(note["candidates"][2]["score"]["total"].as_f64() > Some(0.0) && note["candidates"][2].get("content").is_none(), "{note}");
+    assert_eq!(host.metrics["candidates_total{outcome=failed}"], 1.0);
+    assert_eq!(host.metrics["candidates_total{outcome=valid}"], 2.0);
+
+    host_of_failures();
+    assert_eq!(decide(&extension(json!({})), &request("best:2:m")), "overloaded: None of 2 candidates got an answer. The first: busy");
+}
+
+fn host_of_failures() {
+    host(&["!", "!"]).install();
+}
+
+#[test]
+fn no_more_are_asked_for_than_are_needed() {
+    let check = |config: Value, answers: &[&str], asked: usize, stopped: &str| {
+        host(answers).install();
+        decide(&extension(config.clone()), &request("best:4:m"));
+        assert_eq!(FakeHost::current().asked.len(), asked, "{config}");
+        assert_eq!(header().split("stopped=").nth(1).unwrap_or_default(), stopped, "{config}");
+    };
+    let good = ["good", "good", "good", "good"];
+    check(json!({}), &good, 4, "");
+    check(json!({"enough": {}}), &good, 1, "enough");
+    check(json!({"enough": {"count": 2}}), &good, 2, "enough");
+    check(json!({"enough": {}}), &["!", "bad…", "good", "good"], 3, "enough");
+    check(json!({"enough": {}, "at_once": 3}), &["!", "bad…", "bad…", "good"], 4, "");
+    check(json!({"budget_tokens": 30, "at_once": 1}), &good, 2, "budget_tokens");
+    check(json!({"budget_tokens": 1, "at_once": 3}), &good, 3, "budget_tokens");
+}
+
+#[test]
+fn a_wrong_request_is_not_sent_again_and_again() {
+    let mut host = FakeHost::default();
+    host.answers.push_back(Err(ChatError::new(ErrorClass::InvalidRequest, "no")));
+    host.install();
+    assert_eq!(decide(&extension(json!({"at_once": 1})), &request("best:4:m")), "invalid-request: no");
+    assert_eq!(FakeHost::current().asked.len(), 1);
+}
+
+#[test]
+fn temperatures_and_targets_are_spread() {
+    host(&["a", "b", "c", "d"]).install();
+    let config = json!({"temperatures": {"from": 0.2, "to": 0.8}, "targets": ["one/x", "y"]});
+    decide(&extension(config), &request("best:4:m"));
+    let asked: Vec<_> =
+        FakeHost::current().asked.into_iter().map(|a| (a.provider, a.request.model, a.request.params.temperature)).collect();
+    let one = || Some("one".to_owned());
+    let expected = [(None, "m", Some(0.2)), (one(), "x", Some(0.4)), (None, "y", Some(0.6)), (None, "m", Some(0.8))];
+    assert_eq!(asked, expected.map(|(p, m, t)| (p, m.to_owned(), t)));
+}
+
+#[test]
+fn judges_count() {
+    let scores = |values: [f64; 2]| values.map(|value| Said { value, reason: "so".into() }).to_vec();
+    let mut judged = host(&["one", "two"]);
+    judged.scores = scores([0.2, 0.9]);
+    judged.install();
+    assert_eq!(decide(&extension(json!({"synthesis_method": "judge"})), &request("best:2:m")), "two");
+    // What a judge calls of no use, is.
+    let mut judged = host(&["one", "two"]);
+    judged.scores = scores([0.0, 0.1]);
+    judged.install();
+    assert_eq!(decide(&extension(json!({"synthesis_method": "vote"})), &request("best:2:m")), "two");
+    assert!(header().contains("(invalid)"), "{}", header());
+
+    let said = r#"{"scores": [{"candidate": 1, "score": 2}, {"candidate": 2, "score": 9, "reason": "clear"}]}"#;
+    host(&["one", "two", said]).install();
+    let config = json!({"synthesis_method": "judge", "judge_model": "one/judge", "rubric": "Be strict."});
+    assert_eq!(decide(&extension(config.clone()), &request("best:2:m")), "two");
+    let asked = FakeHost::current().asked;
+    assert_eq!(asked.len(), 3);
+    assert!(format!("{:?}", asked[2].request.messages).contains("Be strict."));
+    // A judge that fails keeps nobody from an answer.
+    for said in ["!", "I like them all."] {
+        host(&["one", "two", said]).install();
+        assert_eq!(decide(&extension(config.clone()), &request("best:2:m")), "one");
+    }
+}
+
+#[test]
+fn functions_are_merged_where_that_is_surely_better() {
+    let stub = python("def a(x):\n    return x\n\ndef b(y):\n    pass\n");
+    let whole = python("def a(x):\n    return\n\ndef b(y):\n    return y\n");
+    let merged = python("def a(x):\n    return x\n\ndef b(y):\n    return y\n");
+    let config = json!({"synthesis_method": "merge"});
+    let mut judged = host(&[&stub, &whole]);
+    judged.scores = [0.9, 0.9].map(|value| Said { value, reason: String::new() }).to_vec();
+    judged.clone().install();
+    assert_eq!(decide(&extension(config.clone()), &request("best:2:m")), merged);
+    assert!(header().contains("chosen=1 of 2; method=merge") && header().ends_with("merged=1"), "{}", header());
+    // A judge that likes the best one better has the last word; here it likes the first of two better, whatever they are.
+    judged.scores[1].value = 0.5;
+    judged.install();
+    assert_eq!(decide(&extension(config), &request("best:2:m")), stub);
+}
+
+#[test]
+fn the_route_tells_of_all_candidates() {
+    let ask = |body: Value| {
+        let request = HttpRequest {
+            method: "POST".into(),
+            path: "/api/best-of-n".into(),
+            body: body.to_string().into_bytes(),
+            ..HttpRequest::default()
+        };
+        let reply = extension(json!({})).handle(request);
+        (reply.status, serde_json::from_slice::<Value>(&reply.body).unwrap())
+    };
+    host(&["!", "two"]).install();
+    let (status, document) = ask(json!({"model": "m", "targets": ["one/x"], "num_candidates": 2, "prompt": "hello", "max_tokens": 5}));
+    let data = &document["data"];
+    assert_eq!(
+        (status, &document["success"], &data["content"], &data["chosen"]),
+        (200, &json!(true), &json!("two"), &json!(2)),
+        "{document}"
+    );
+    assert_eq!((&data["candidates"][1]["content"], &data["usage"]["total_tokens"]), (&json!("two"), &json!(15)), "{document}");
+    assert_eq!(data["candidates"][0]["error"], json!({"code": "overloaded", "message": "busy"}));
+    assert_eq!(FakeHost::current().asked[1].request.params.max_tokens, Some(5));
+
+    let check = |body: Value, param: &str, says: &str| {
+        host(&[]).install();
+        let (status, document) = ask(body.clone());
+        let error = &document["error"];
+        assert_eq!((status, &document["success"]), (400, &json!(false)), "{body}: {document}");
+        assert_eq!(error["details"]["param"].as_str().unwrap_or_default(), param, "{body}: {document}");
+        assert!(error["message"].as_str().unwrap().contains(says), "{body}: {document}");
+    };
+    check(json!([]), "", "has to be a JSON object");
+    check(json!({"prompt": "x"}), "model", "it is missing, and there are no `targets`");
+    check(json!({"model": "m"}), "prompt", "it is missing, and there are no `messages`");
+    check(json!({"model": "m", "prompt": "x", "n": 3}), "n", "there is no such member; there is `model`");
+    check(json!({"model": "m", "prompt": "x", "num_candidates": 9}), "num_candidates", "from 1 to 8");
+    check(json!({"model": "m", "prompt": "x", "num_candidates": true}), "num_candidates", "from 1 to 8");
+    check(json!({"model": "best:0:m", "prompt": "x"}), "model", "asks for `0` candidates");
+    check(json!({"targets": ["best:2:m"], "prompt": "x"}), "targets", "no model that candidates could be of");
+    check(json!({"model": "m", "prompt": "x", "synthesis_method": 5}), "synthesis_method", "it can be `code_quality`");
+    host(&["!"]).install();
+    let (status, document) = ask(json!({"model": "best:1:m", "prompt": "x"}));
+    assert_eq!((status, &document["error"]["code"]), (503, &json!("overloaded")), "{document}");
+}
+
+#[test]
+fn sources_that_are_whole_and_sources_that_are_not() {
+    let check = |language: Language, source: &str, expect: Result<(), (usize, &str)>| {
+        let found = scan::check(language, source).map_err(|Fault(line, what)| (line, what));
+        let expect = expect.map_err(|(line, what)| (line, what.to_owned()));
+        assert_eq!(found, expect, "{source}");
+    };
+    use Language::*;
+    check(Go, "func A() {\n\ts := `}`; r := '{'; _ = \"\\\"(\" // (\n}\n", Ok(()));
+    check(Go, "func A() {\n\tf(1\n}\n", Err((3, "`(` of line 2 is closed by `}`")));
+    check(Go, "func A() {\n", Err((1, "`{` is never closed")));
+    check(Rust, "fn a<'a>(x: &'a str) -> char { /* { /* } */ */ let _ = r#\"}\"\"#; let _ = '\\''; '}' }\n", Ok(()));
+    check(Rust, "fn a() { \"x\n", Err((1, "a string is never closed")));
+    check(Rust, "fn a() } {\n", Err((1, "`}` closes nothing")));
+    check(Script, "const a = /[/({]/g.test(b) ? `x${ {a: `}`}.a }y` : c / 2; // it's\n", Ok(()));
+    check(Script, "const a = `x${b`;\n", Err((1, "a template is never closed")));
+    check(Script, "f('x\n);\n", Err((1, "a string is never closed")));
+    check(
+        Python,
+        "@d\nclass A:\n    '''it's (\n'''\n    def f(self, a=[\n1]):\n        if a: return 1\n        return {  # x:\n            1: 2}\n\nx = 1\n",
+        Ok(()),
+    );
+    check(Python, "def f():\n    x = 1\n  y = 2\n", Err((3, "the line is indented like no block around it")));
+    check(Python, "def f():\n", Err((1, "a block is missing behind `:`")));
+    check(Python, "if a:\n    b\nelse:\nc\n", Err((4, "a block is missing behind `:`")));
+    check(Python, "def f():\n    # nothing\n    return '''x\n", Err((3, "a string is never closed")));
+    check(Python, "x = a if b else \\\n    c\nlambda: 1\n", Ok(()));
+    check(Json, "{\"a\": [1]}", Ok(()));
+    assert!(scan::check(Json, "{\"a\": [1}").is_err());
+}
+
+#[test]
+fn this_crates_own_sources_are_whole_to_the_scanner() {
+    for source in
+        [include_str!("scan.rs"), include_str!("merge.rs"), include_str!("run.rs"), include_str!("lib.rs"), include_str!("tests.rs")]
+    {
+        assert_eq!(scan::check(Language::Rust, source), Ok(()));
+    }
+    let names = code::functions(Language::Rust, include_str!("merge.rs")).unwrap();
+    assert!(names.iter().any(|f| f.name == "better") && names.iter().any(|f| f.name == "is_stub"), "{names:?}");
+}
