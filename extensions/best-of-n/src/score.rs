@@ -139,7 +139,7 @@ fn style(content: &str, code_wanted: bool, usual: usize) -> (f64, Vec<String>) {
         value -= 0.5;
         notes.push("it has no code, and most of the others have".to_owned());
     }
-    let unfinished = ["TODO", "FIXME", "todo!(", "unimplemented!(", "NotImplementedError", "rest of the code", "your code here"];
+    let unfinished = ["TODO", "FIXME", "todo!", "unimplemented!", "NotImplementedError", "rest of the code", "your code here"];
     if let Some(sign) = unfinished.iter().find(|s| content.contains(*s)) {
         value -= 0.3;
         notes.push(format!("it leaves something to do (`{sign}`)"));
