@@ -54,7 +54,7 @@ impl Annotator {
         }
         let mut report = Report::default();
         for text in self.texts.values_mut() {
-            answer::check_text(&self.rules, text, &mut report);
+            answer::check_text(&self.rules, text, false, &mut report);
         }
         count(&report);
         (report.invalid() > 0).then(|| format!("\n\n---\nThe code above does not parse:\n\n{}", report.problems()))

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 use wasmgate_code::{Language, Limits, Verdict, check as parse, find, passes, repair};
-use wasmgate_sdk::hub::{ChatAnswer, PartKind, ToolCall, ToolCallKind};
+use wasmgate_sdk::hub::{ChatAnswer, FinishReason, PartKind, ToolCall, ToolCallKind};
 
 use crate::Rules;
 use crate::report::{Found, Report, State};
@@ -20,25 +20,31 @@ const MAX_DEPTH: usize = 16;
 /// Looks at an answer. The second is the answer with what could be repaired; none when nothing was.
 pub fn check(rules: &Rules, mut answer: ChatAnswer) -> (Report, Option<ChatAnswer>) {
     let (mut report, mut changed) = (Report::default(), false);
-    for part in answer.choices.iter_mut().flat_map(|choice| &mut choice.parts) {
-        match &mut part.kind {
-            PartKind::Text(text) => changed |= check_text(rules, text, &mut report),
-            PartKind::ToolCall(call) if rules.tool_arguments => changed |= check_call(rules, call, &mut report),
-            _ => {}
+    for choice in &mut answer.choices {
+        let broke_off = choice.finish == Some(FinishReason::Length);
+        for part in &mut choice.parts {
+            match &mut part.kind {
+                PartKind::Text(text) => changed |= check_text(rules, text, broke_off, &mut report),
+                PartKind::ToolCall(call) if rules.tool_arguments => changed |= check_call(rules, call, broke_off, &mut report),
+                _ => {}
+            }
         }
     }
     (report, changed.then_some(answer))
 }
 
-/// Looks at a text, and repairs it in place. Whether it was changed.
-pub fn check_text(rules: &Rules, text: &mut String, report: &mut Report) -> bool {
+/// Looks at a text, and repairs it in place. Whether it was changed. Lines that are not complete are left out only at the end of a text that
+/// `broke_off`, or of a fence that nothing closes: elsewhere they are what the model wanted to say.
+pub fn check_text(rules: &Rules, text: &mut String, broke_off: bool, report: &mut Report) -> bool {
     let mut changed = false;
     let mut places = Vec::new();
     for block in find::blocks(text) {
         let whole = block.place == find::Place::Whole;
         let Some(language) = block.language.filter(|l| rules.languages.contains(l) && (!whole || rules.whole_answers)) else { continue };
         let place = if whole { "the answer".into() } else { format!("the code at line {}", block.line) };
-        let (state, code) = judge(rules, language, &block.code, report);
+        let cut = broke_off || matches!(&block.place, find::Place::Fenced { unclosed: Some(_), .. });
+        let rules = Rules { limits: Limits { cut, ..rules.limits }, ..rules.clone() };
+        let (state, code) = judge(&rules, language, &block.code, report);
         report.found.push(Found { language, place, line: block.line, state });
         places.extend(code.map(|code| (block, code)));
     }
@@ -50,8 +56,9 @@ pub fn check_text(rules: &Rules, text: &mut String, report: &mut Report) -> bool
     changed
 }
 
-/// Looks at arguments of a call.
-fn check_call(rules: &Rules, call: &mut ToolCall, report: &mut Report) -> bool {
+/// Looks at arguments of a call. Somebody acts on these, so the call of an answer that `broke_off` stays one that nobody can read: whole again,
+/// it would be another one.
+fn check_call(rules: &Rules, call: &mut ToolCall, broke_off: bool, report: &mut Report) -> bool {
     // What the provider runs itself is over, and free-form text is in whatever language the tool has.
     if call.kind != ToolCallKind::Function || call.arguments.trim().is_empty() {
         return false;
@@ -60,7 +67,8 @@ fn check_call(rules: &Rules, call: &mut ToolCall, report: &mut Report) -> bool {
     let mut changed = false;
     let mut arguments: Option<Value> = serde_json::from_str(&call.arguments).ok();
     if arguments.is_none() && rules.languages.contains(&Language::Json) {
-        let (state, code) = judge(rules, Language::Json, &call.arguments, report);
+        let rules = Rules { auto_fix: rules.auto_fix && !broke_off, ..rules.clone() };
+        let (state, code) = judge(&rules, Language::Json, &call.arguments, report);
         report.found.push(Found { language: Language::Json, place: place.clone(), line: 1, state });
         if let Some(code) = code {
             arguments = serde_json::from_str(&code).ok();
@@ -68,37 +76,29 @@ fn check_call(rules: &Rules, call: &mut ToolCall, report: &mut Report) -> bool {
             changed = true;
         }
     }
-    let Some(mut arguments) = arguments else { return changed };
-    if check_value(rules, &mut arguments, &place, report, 0) {
-        call.arguments = arguments.to_string();
-        changed = true;
+    if let Some(arguments) = arguments {
+        check_value(rules, &arguments, &place, report, 0);
     }
     changed
 }
 
-fn check_value(rules: &Rules, value: &mut Value, place: &str, report: &mut Report, depth: usize) -> bool {
+fn check_value(rules: &Rules, value: &Value, place: &str, report: &mut Report, depth: usize) {
     if depth > MAX_DEPTH {
-        return false;
+        return;
     }
-    let mut changed = false;
     match value {
-        Value::Array(items) => {
-            for item in items {
-                changed |= check_value(rules, item, place, report, depth + 1);
-            }
-        }
+        Value::Array(items) => items.iter().for_each(|item| check_value(rules, item, place, report, depth + 1)),
         Value::Object(members) => {
             let said = said_language(members);
-            for (name, member) in members.iter_mut() {
-                changed |= match member {
+            for (name, member) in members {
+                match member {
                     Value::String(code) if CODE.contains(&name.as_str()) => check_member(rules, said, name, code, place, report),
                     other => check_value(rules, other, place, report, depth + 1),
-                };
+                }
             }
         }
         _ => {}
     }
-    changed
 }
 
 /// What the members beside code say of its language: one, none that is known, or nothing at all.
@@ -110,18 +110,12 @@ fn said_language(members: &Map<String, Value>) -> Option<Option<Language>> {
     }
 }
 
-fn check_member(rules: &Rules, said: Option<Option<Language>>, name: &str, code: &mut String, place: &str, report: &mut Report) -> bool {
+/// Code in a call is told of and never repaired: it may be a part of a file, which is right where it goes and nowhere else.
+fn check_member(rules: &Rules, said: Option<Option<Language>>, name: &str, code: &str, place: &str, report: &mut Report) {
     let language = said.unwrap_or_else(|| Language::detect(code));
-    let Some(language) = language.filter(|l| rules.languages.contains(l)) else { return false };
-    let (state, repaired) = judge(rules, language, code, report);
+    let Some(language) = language.filter(|l| rules.languages.contains(l)) else { return };
+    let (state, _) = judge(&Rules { auto_fix: false, ..rules.clone() }, language, code, report);
     report.found.push(Found { language, place: format!("`{name}` in {place}"), line: 1, state });
-    match repaired {
-        Some(repaired) => {
-            *code = repaired;
-            true
-        }
-        None => false,
-    }
 }
 
 /// Checks code, and repairs it where that is wanted, as far as there is time for it.

@@ -1,7 +1,7 @@
 //! `POST /api/validate`: code or an answer in, what is wrong with it out.
 
 use serde_json::{Value, json};
-use wasmgate_code::Language;
+use wasmgate_code::{Language, Limits};
 use wasmgate_sdk::{HttpRequest, Reply};
 
 use crate::report::{Found, Report, State};
@@ -86,7 +86,9 @@ fn shown(value: &Value) -> String {
 }
 
 fn validate(rules: &Rules, asked: Asked) -> Value {
-    let rules = Rules { auto_fix: asked.auto_fix, languages: Language::ALL.to_vec(), whole_answers: true, ..rules.clone() };
+    // Whoever asks here sees what was done before anything is made of it.
+    let limits = Limits { cut: true, ..rules.limits };
+    let rules = Rules { auto_fix: asked.auto_fix, languages: Language::ALL.to_vec(), whole_answers: true, limits, ..rules.clone() };
     let mut report = Report::default();
     let repaired = match asked.what {
         What::Code(code, language) => {
@@ -98,7 +100,7 @@ fn validate(rules: &Rules, asked: Asked) -> Value {
             report.found.push(Found { language, place: "the code".into(), line: 1, state });
             repaired.map(|code| ("code", code))
         }
-        What::Text(mut text) => answer::check_text(&rules, &mut text, &mut report).then_some(("text", text)),
+        What::Text(mut text) => answer::check_text(&rules, &mut text, true, &mut report).then_some(("text", text)),
     };
     let mut data = report.document(0);
     data.as_object_mut().expect("it is an object").shift_remove("retries");

@@ -119,7 +119,7 @@ impl Extension for Validation {
         if config.max_bytes == 0 {
             return Err("`max_bytes` is 0, so nothing would be checked; leave the extension out, or set for example 32768".into());
         }
-        let limits = Limits { bytes: config.max_bytes, read: config.max_bytes, ..Limits::default() };
+        let limits = Limits { bytes: config.max_bytes, read: config.max_bytes, cut: false, ..Limits::default() };
         let rules = Rules {
             languages,
             auto_fix: config.auto_fix,

@@ -29,7 +29,7 @@ fn work_is_bounded() {
     let rules = Rules { auto_fix: true, ..configured(json!({"max_bytes": 300})).unwrap().rules };
     let mut report = Report::default();
     let mut text = format!("```json\n[{}1]\n```\n```json\n[{}1]\n```\n```json\n{{}}\n```\n", "1,".repeat(100), "2,".repeat(100));
-    assert!(!answer::check_text(&rules, &mut text, &mut report));
+    assert!(!answer::check_text(&rules, &mut text, false, &mut report));
     let outcomes: Vec<&str> = report.found.iter().map(report::Found::outcome).collect();
     assert_eq!(outcomes, ["valid", "unchecked", "valid"]);
     assert_eq!(report.header(1), "unchecked; blocks=3, valid=2, unchecked=1, retries=1");

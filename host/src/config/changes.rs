@@ -18,6 +18,9 @@ const MAX_NAME: usize = 64;
 /// Settings whose values are secrets, and may name a variable of the environment.
 const SECRETS: [&str; 3] = ["api_key", "api_keys", "headers"];
 
+/// Settings that name a file, which the gateway would read and write.
+const FILES: [&str; 1] = ["config.performance_file"];
+
 /// What variables are called that are settings of the gateway itself.
 const OWN_VARIABLES: &str = "WASMGATE_";
 
@@ -171,15 +174,33 @@ pub fn check_name(name: &str) -> Result<(), String> {
 /// Why a text may not stand at a setting: what the file may refer to, and this may not.
 pub fn check_reference(path: &str, text: &str) -> Result<(), String> {
     let is_secret = SECRETS.iter().any(|s| path.strip_prefix(s).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '['])));
-    if is_secret && text.starts_with("file:") {
+    if FILES.contains(&path) {
+        return Err("files are named in the configuration file only; leave it out.".into());
+    }
+    check_filled(text)?;
+    let mut rest = text;
+    while let Some(at) = rest.find("${") {
+        let escaped = rest[..at].ends_with('$');
+        rest = &rest[at + 2..];
+        if escaped {
+            continue;
+        }
+        if !is_secret {
+            return Err(
+                "a variable of the environment can stand in `api_key`, `api_keys` and `headers` only; send the value itself.".into()
+            );
+        }
+        if rest.starts_with(OWN_VARIABLES) {
+            return Err(format!("variables that begin with `{OWN_VARIABLES}` are settings of the gateway; name another one."));
+        }
+    }
+    Ok(())
+}
+
+/// Why a text may not be the value of a setting, with variables filled in: in many settings it would stand for what is in a file.
+pub fn check_filled(text: &str) -> Result<(), String> {
+    if text.starts_with("file:") {
         return Err("files are read for the configuration file only; send the key, or the name of a variable as `${NAME}`.".into());
-    }
-    let Some(at) = text.find("${").filter(|at| !text[..*at].ends_with('$')) else { return Ok(()) };
-    if !is_secret {
-        return Err("a variable of the environment can stand in `api_key`, `api_keys` and `headers` only; send the value itself.".into());
-    }
-    if text[at + 2..].starts_with(OWN_VARIABLES) {
-        return Err(format!("variables that begin with `{OWN_VARIABLES}` are settings of the gateway; name another one."));
     }
     Ok(())
 }
@@ -238,6 +259,11 @@ mod tests {
         check("api_keyring", "${KEY}", "only");
         check("api_key", "file:/etc/shadow", "files are read");
         check("api_key", "${WASMGATE_AUTH__API_PASSWORD}", "settings of the gateway");
+        check("headers.x-a", "${HOME}${WASMGATE_AUTH__API_PASSWORD}", "settings of the gateway");
+        check("base_url", "http://x/$${y}${HOST}", "`api_keys` and `headers` only");
+        check("oauth.client_secret", "file:/etc/shadow", "files are read");
+        check("config.performance_file", "/etc/passwd", "files are named");
+        assert!(check_filled("file:/etc/shadow").is_err() && check_filled("a file:").is_ok());
         assert!(check_name("a-1_b").is_ok());
         for wrong in ["", "-a", "a.b", "a b", "%20", &"a".repeat(65)] {
             assert!(check_name(wrong).is_err(), "{wrong}");

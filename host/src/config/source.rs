@@ -11,7 +11,7 @@ use figment::value::{Dict, Map, Tag, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 use saphyr::{LoadableYamlNode as _, MarkedYamlOwned, ScalarOwned, YamlDataOwned};
 
-use super::changes::{Changes, check_reference};
+use super::changes::{Changes, check_filled, check_reference};
 use super::problems::{Problem, Severity, suggestion};
 use super::shown::is_secret;
 
@@ -128,7 +128,15 @@ impl Source {
                     wrong.push(problem(path, message));
                     return None;
                 }
-                layer.interpolate(text, &path, 0)
+                // What a variable holds, or stands behind its `:-`, is not looked at above.
+                let filled = layer.interpolate(text, &path, 0)?;
+                match check_filled(&filled) {
+                    Ok(()) => Some(filled),
+                    Err(message) => {
+                        wrong.push(problem(path, message));
+                        None
+                    }
+                }
             });
             self.secrets.extend(layer.secrets);
             self.problems.extend(layer.problems.into_iter().map(|p| Problem { place: place.clone(), ..p }).chain(wrong));

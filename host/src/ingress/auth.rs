@@ -153,6 +153,10 @@ fn asked_locally(head: &Parts) -> bool {
     if foreign.iter().any(|name| head.headers.contains_key(*name)) {
         return false;
     }
+    // A page that only wants something loaded sends no `origin`, but browsers say where such requests come from.
+    if head.headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none") {
+        return false;
+    }
     let named = head.uri.authority().cloned().or_else(|| head.headers.get(HOST)?.to_str().ok()?.parse().ok());
     named.is_some_and(|authority: Authority| {
         let host = authority.host().trim_start_matches('[').trim_end_matches(']');

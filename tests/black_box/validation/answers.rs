@@ -10,6 +10,7 @@ use crate::setup;
 const GOOD: &str = "Here:\n\n```python\ndef a(b):\n    return (b)\n```\n";
 const BROKEN: &str = "Here:\n\n```python\ndef a(b):\n    return (b\n```\n";
 const HOPELESS: &str = "Here:\n\n```python\ndef a(b) return b] otherwise c\n```\n";
+const SEVERAL: &str = "Two examples:\n\n```json\n{\"a\": 1}\n{\"b\": 2}\n```\n";
 const PROSE: &str = "There is no code in this.";
 const HEADER: &str = "x-wasmgate-validation";
 
@@ -24,6 +25,8 @@ async fn gateway(format: Dialect, settings: &str) -> (Upstream, Gateway, Client)
             "learns" if asked_again => Says::text(GOOD),
             "call" => Says { calls: &CALL, ..Says::default() },
             "cut-call" => Says { calls: &CUT_CALL, ..Says::default() },
+            "long-call" => Says { calls: &CUT_CALL, stop: Some("length"), ..Says::default() },
+            "several" => Says::text(SEVERAL),
             _ => Says::text(HOPELESS),
         }
         .reply(format, r)
@@ -83,6 +86,14 @@ async fn code_is_repaired() {
 }
 
 #[tokio::test]
+async fn whole_lines_are_not_taken_away_from_what_did_not_break_off() {
+    let format = Dialect::OpenAi;
+    let (_upstream, _gateway, client) = gateway(format, "{auto_fix: true}").await;
+    let answer = ask(&client, format, "several").await;
+    assert_eq!((format.text(&answer.json()).as_str(), answer.header(HEADER)), (SEVERAL, "invalid; blocks=1, invalid=1"));
+}
+
+#[tokio::test]
 async fn arguments_of_calls_are_looked_at() {
     let format = Dialect::OpenAi;
     let (_upstream, _gateway, client) = gateway(format, "{auto_fix: true}").await;
@@ -92,11 +103,17 @@ async fn arguments_of_calls_are_looked_at() {
         serde_json::from_str::<Value>(&text).unwrap_or_else(|e| panic!("{e}: {text}"))
     };
     let answer = ask(&client, format, "call").await;
-    assert_eq!(answer.header(HEADER), "fixed; blocks=1, fixed=1");
-    assert_eq!(arguments(&answer), json!({"path": "src/a.go", "content": "package a\n\nfunc b() {}\n"}));
+    // Code in a call may be a piece of a file: it goes out as it came.
+    assert_eq!(answer.header(HEADER), "invalid; blocks=1, invalid=1");
+    assert_eq!(arguments(&answer), json!({"path": "src/a.go", "content": "package a\n\nfunc b() {\n"}));
     let answer = ask(&client, format, "cut-call").await;
     assert_eq!(answer.header(HEADER), "fixed; blocks=1, fixed=1");
     assert_eq!(arguments(&answer), json!({"path": "a.txt", "lines": [1, 2]}));
+    // The model did not come to the end of it: whole, it would be another call.
+    let answer = ask(&client, format, "long-call").await;
+    assert_eq!(answer.header(HEADER), "invalid; blocks=1, invalid=1");
+    let said = answer.json()["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"].clone();
+    assert_eq!(said, CUT_CALL[0].arguments.concat());
 
     let (_upstream, _gateway, client) = gateway(format, "{tool_arguments: false}").await;
     assert_eq!(ask(&client, format, "call").await.header(HEADER), "");

@@ -180,7 +180,10 @@ fn whole(text: &str) -> Option<Block> {
     }
     if language != Language::Json {
         let tokens = lex::scan(language, text);
-        let inside = |at: usize| tokens.iter().any(|t| matches!(t.kind, Kind::Comment | Kind::Text) && t.start <= at && at < t.end);
+        let inside = |at: usize| {
+            let token = tokens.get(tokens.partition_point(|t| t.end <= at));
+            token.is_some_and(|t| matches!(t.kind, Kind::Comment | Kind::Text) && t.start <= at)
+        };
         let mut lines = Lines { text, at: 0, number: 0 };
         if lines.any(|(begin, line)| is_prose(line) && !inside(begin + line.len() - line.trim_start().len())) {
             return None;

@@ -23,6 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// Logins that have begun, at most. One more forgets the oldest.
 const MOST: usize = 64;
 
+/// Longest that a login on another device is waited for.
+const LONGEST_DEVICE_LOGIN: Duration = Duration::from_secs(3600);
+
 /// Of those on other devices fewer: each asks its server every few seconds.
 const MOST_DEVICES: usize = 8;
 
@@ -149,7 +152,7 @@ impl Login {
             "expires_in_s": device.expires_in().as_secs(),
         });
         let (code, address) = (device.user_code().secret().clone(), device.verification_uri().to_string());
-        let until = Instant::now() + device.expires_in();
+        let until = Instant::now() + device.expires_in().min(LONGEST_DEVICE_LOGIN);
         let login = Arc::clone(self);
         let wait = async move {
             let outcome = match login.server.wait_for_device(&device).await {

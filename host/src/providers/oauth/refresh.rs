@@ -15,6 +15,9 @@ use crate::config::Secret;
 /// Longest time until the task that looks ahead looks again, whatever it knows: clocks are set, machines sleep.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
+/// Shortest pause between two looks.
+const PAUSE: Duration = Duration::from_secs(1);
+
 impl Login {
     /// A token that can be used now. A token that is over is exchanged first, and one that soon will be is exchanged beside.
     pub async fn access(self: &Arc<Self>, credential: &Arc<Credential>) -> Result<Access, String> {
@@ -139,9 +142,11 @@ pub async fn keep_fresh(login: Arc<Login>) {
             }
         }
         let latest = Instant::now() + LOOK_AGAIN;
-        let until = login.next_due().map_or(latest, |due| due.min(latest));
+        // Tokens that live for less than they may be used ahead are always due: their server is not asked without a pause.
+        let earliest = Instant::now() + PAUSE;
+        let until = login.next_due().map_or(latest, |due| due.min(latest)).max(earliest);
         tokio::select! {
-            () = changed => {}
+            () = changed => tokio::time::sleep_until(earliest).await,
             () = tokio::time::sleep_until(until) => {}
         }
     }

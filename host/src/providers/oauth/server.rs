@@ -35,6 +35,9 @@ const MAX_ANSWER: usize = 1 << 20;
 /// How long is believed what the server said of its parts.
 const KNOWN_FOR: Duration = Duration::from_secs(3600);
 
+/// Longest that a token is believed to be good.
+pub const LONGEST_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
+
 /// Most that is told of a server's own words.
 const MAX_WORDS: usize = 300;
 
@@ -291,8 +294,9 @@ impl Server {
 
     /// A server's own words, cut, and without these secrets and that of the settings.
     pub fn tellable(&self, words: &str, secrets: &[&Secret]) -> String {
-        let words: String = words.chars().filter(|c| !c.is_control()).take(MAX_WORDS).collect();
-        mask_all(&words, secrets.iter().copied().chain(&self.config.client_secret))
+        // Masked first: what is left of a secret that was cut is no longer found.
+        let words = mask_all(words, secrets.iter().copied().chain(&self.config.client_secret));
+        words.chars().filter(|c| !c.is_control()).take(MAX_WORDS).collect()
     }
 }
 
@@ -350,7 +354,8 @@ fn usable(answer: &BasicTokenResponse) -> Result<Tokens, Failure> {
     let tokens = Tokens {
         access: Secret::new(answer.access_token().secret().clone()),
         refresh: answer.refresh_token().map(|token| Secret::new(token.secret().clone())),
-        life: answer.expires_in(),
+        // Nought is what some servers say of tokens that do not expire, and no clock can count to the end of all.
+        life: answer.expires_in().filter(|life| !life.is_zero()).map(|life| life.min(LONGEST_LIFE)),
         scopes: answer.scopes().into_iter().flatten().map(|s| s.as_str().to_owned()).collect(),
     };
     if *answer.token_type() != BasicTokenType::Bearer {

@@ -21,6 +21,8 @@ pub struct Limits {
     pub diagnostics: usize,
     /// How many bytes parsers read in one repair.
     pub read: usize,
+    /// Whether a repair may leave out the last lines: what they say is lost, so only where the code broke off.
+    pub cut: bool,
 }
 
 /// What a component's stack has room for, with a reserve: see `depth.rs`.
@@ -28,7 +30,7 @@ const MAX_DEPTH: usize = 150;
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { bytes: 256 << 10, depth: MAX_DEPTH, diagnostics: 5, read: 2 << 20 }
+        Self { bytes: 256 << 10, depth: MAX_DEPTH, diagnostics: 5, read: 2 << 20, cut: true }
     }
 }
 

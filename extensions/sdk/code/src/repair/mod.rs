@@ -57,6 +57,9 @@ fn attempt(language: Language, source: &str, bench: &mut Bench) -> Option<Repair
         fixes.push(fix);
         return Some(Repaired { code, fixes });
     }
+    if !bench.limits.cut {
+        return None;
+    }
     // What stands around it may be right as it is.
     for around in [source, &code] {
         if let Some((code, fix)) = ends::cut(around, bench) {
