@@ -12,7 +12,6 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming as HyperBody};
 use llm_codec::hub::{ChatError, ErrorClass};
-use tracing::Instrument as _;
 
 use super::auth::{self, Guesses};
 use super::client;
@@ -20,6 +19,7 @@ use super::{access, admin, cors, recovery};
 use crate::extensions::Access;
 use crate::gateway::{Gateway, Generation};
 use crate::pipeline::{self, Answers, Context, Incoming, Match, Route, Trace};
+use crate::telemetry;
 
 /// The name under which a request's id comes and goes.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -62,8 +62,8 @@ pub async fn request(site: Site, peer: IpAddr, mut request: Request<HyperBody>) 
 
 /// The answer, or the error of a request that panicked before a dialect was found.
 async fn recovered(site: Site, id: String, request: Request<HyperBody>) -> Response {
-    let span = tracing::info_span!("request", id);
-    let answered = recovery::caught(&id, route(site, id.clone(), request).boxed().instrument(span)).await;
+    let work = telemetry::within(id.as_str().into(), route(site, id.clone(), request).boxed());
+    let answered = recovery::caught(&id, work).await;
     answered.unwrap_or_else(|error| pipeline::plain(&error))
 }
 

@@ -4,7 +4,7 @@
 //! not tell is estimated here: what it read is what the others read, and what it wrote is what arrived of it.
 
 use std::cell::OnceCell;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use llm_codec::{Format, estimate};
 
 use crate::extensions::bindings::exports::wasmgate::extension::attempts::{Part, Tried};
 use crate::extensions::bindings::wasmgate::extension::request::Target;
+use crate::providers::Written;
 use crate::virtual_providers::InFlight;
 use crate::virtual_providers::racing::Fate;
 
@@ -50,8 +51,8 @@ pub struct Try {
 #[derive(Debug)]
 struct Racing {
     format: Format,
-    /// Its request was written. A racer that still waited for a place or a connection took nothing.
-    written: Arc<AtomicBool>,
+    /// Whether its request was written. A racer that still waited for a place or a connection took nothing, and never will.
+    written: Written,
     /// What arrived of its stream.
     arrived: Vec<Bytes>,
 }
@@ -167,10 +168,10 @@ impl Try {
         self.held.push(member);
     }
 
-    /// It races with others, in this format. Whoever sends it sets what this gives back when it is written.
-    pub fn race(&mut self, format: Format) -> Arc<AtomicBool> {
-        let written = Arc::<AtomicBool>::default();
-        self.racing = Some(Racing { format, written: Arc::clone(&written), arrived: Vec::new() });
+    /// It races with others, in this format. Whoever sends it says there when it is written.
+    pub fn race(&mut self, format: Format) -> Written {
+        let written = Written::default();
+        self.racing = Some(Racing { format, written: written.clone(), arrived: Vec::new() });
         written
     }
 
@@ -222,7 +223,7 @@ impl Drop for Try {
             self.end(Some(&ChatError::new(class, message)));
             self.tried.part = part;
         }
-        let racing = self.racing.take().filter(|r| self.tried.part == Part::Lost && r.written.load(Ordering::Relaxed));
+        let racing = self.racing.take().filter(|r| self.tried.part == Part::Lost && r.written.give_up());
         let lost = racing.map(|racing| racing.tokens(&self.tried.target.model));
         let nothing = Tried {
             target: Target { provider: String::new(), model: String::new() },
@@ -315,7 +316,7 @@ mod tests {
         let begin = |number, name| tries.begin(number, target(name), Vec::new());
         let (mut a, mut b, mut c) = (begin(0, "a"), begin(1, "b"), begin(2, "c"));
         for racer in [&mut a, &mut b] {
-            racer.race(Format::OpenaiChat).store(true, Ordering::Relaxed);
+            assert!(racer.race(Format::OpenaiChat).begin());
         }
         c.race(Format::OpenaiChat);
         b.usage(loser);

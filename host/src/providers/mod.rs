@@ -30,11 +30,11 @@ mod retry;
 mod transport;
 mod upkeep;
 mod window;
+mod written;
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -59,6 +59,7 @@ pub use credentials::Credentials;
 pub use entry::{Cooldown, Entry, Why};
 pub use health::Figures;
 pub use transport::Client;
+pub use written::Written;
 
 /// Types that are no rows of the table of vendors.
 const OWN_TYPES: [&str; 4] = ["openai-responses", "anthropic", "gemini", "echo"];
@@ -91,8 +92,8 @@ pub struct Outgoing {
     pub stream: bool,
     /// Header fields of the client that the format defines for the provider (for example `anthropic-beta`).
     pub headers: Vec<(http::HeaderName, http::HeaderValue)>,
-    /// Becomes true when the request is written to a connection, for those who want to know whether it ever was.
-    pub written: Option<Arc<AtomicBool>>,
+    /// For those who want to know whether the request was ever written to a connection.
+    pub written: Option<Written>,
 }
 
 /// Bytes of a stream as they arrive; an error ends it.

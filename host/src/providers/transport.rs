@@ -3,10 +3,9 @@
 //! Header hygiene: only the headers named here and those that a provider adds are sent. Nothing of the client's own
 //! (credentials, cookies, `accept-encoding`, hop-by-hop fields) goes upstream.
 
-use std::convert::Infallible;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
@@ -23,7 +22,7 @@ use tokio::time::Instant;
 use super::credentials::{Credentials, Lease, Resting};
 use super::oauth::Login;
 use super::presets::KeyHeader;
-use super::{Forward, Forwarded, Outgoing, Upstream};
+use super::{Forward, Forwarded, Outgoing, Upstream, Written};
 use crate::config::ProviderConfig;
 
 /// Most that is read of an error's body.
@@ -420,26 +419,28 @@ impl Client {
 }
 
 /// A body that says when it is written, if anybody wants to know.
-fn told(body: &Bytes, written: Option<&Arc<AtomicBool>>) -> reqwest::Body {
+fn told(body: &Bytes, written: Option<&Written>) -> reqwest::Body {
     match written {
         None => body.clone().into(),
-        Some(written) => reqwest::Body::wrap(Told { body: Full::new(body.clone()), written: Arc::clone(written) }),
+        Some(written) => reqwest::Body::wrap(Told { body: Full::new(body.clone()), written: written.clone() }),
     }
 }
 
 /// See [`told`]. A connection asks for a body when it is there and the head was written.
 struct Told {
     body: Full<Bytes>,
-    written: Arc<AtomicBool>,
+    written: Written,
 }
 
 impl Body for Told {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = io::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.written.store(true, Ordering::Relaxed);
-        Pin::new(&mut self.body).poll_frame(context)
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        if !self.written.begin() {
+            return Poll::Ready(Some(Err(io::Error::other("nobody wants the answer any more"))));
+        }
+        Pin::new(&mut self.body).poll_frame(context).map_err(|never| match never {})
     }
 
     fn is_end_stream(&self) -> bool {

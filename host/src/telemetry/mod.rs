@@ -1,6 +1,7 @@
 //! The log: structured lines on standard error. Content of requests and secrets never go there. And the numbers, and traces.
 
 mod extensions;
+mod format;
 mod lines;
 pub mod metrics;
 pub mod otlp;
@@ -11,6 +12,7 @@ mod storage;
 pub mod summary;
 
 pub use extensions::ExtensionCosts;
+pub use format::within;
 pub use providers::ProviderHealth;
 pub use storage::Stored;
 
@@ -20,10 +22,11 @@ use std::io::{IsTerminal as _, Write};
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
+use tracing_subscriber::{EnvFilter, Layer};
 
+use self::format::Format;
 use self::lines::{Guard, Lines};
-use crate::config::{LogFormat, Logging};
+use crate::config::Logging;
 
 /// Target of the lines of the access log.
 pub const ACCESS: &str = "access";
@@ -52,10 +55,11 @@ pub fn start(logging: &Logging) -> Result<Guards, String> {
             let opened = File::options().append(true).create(true).open(path);
             let file = opened.map_err(|e| format!("`logging.access_file` is `{}`, which cannot be written: {e}", path.display()))?;
             let (access, guard) = gathered(file, "access log")?;
-            (Some(layer(access, logging.format, false).with_filter(filter_fn(|about| about.target() == ACCESS))), Some(guard))
+            let access = Format { to: access, format: logging.format, colours: false };
+            (Some(access.with_filter(filter_fn(|about| about.target() == ACCESS))), Some(guard))
         }
     };
-    let log = layer(log, logging.format, std::io::stderr().is_terminal());
+    let log = Format { to: log, format: logging.format, colours: std::io::stderr().is_terminal() };
     // A filter of its own for each of two is looked at for every line; the usual one is for the whole.
     let started = match access {
         None => tracing_subscriber::registry().with(log).with(filter).try_init(),
@@ -68,12 +72,4 @@ pub fn start(logging: &Logging) -> Result<Guards, String> {
 /// A thread writes what has gathered in one go: with a system call for each line, the log was a seventh of the cost of a small request.
 fn gathered(to: impl Write + Send + 'static, name: &str) -> Result<(Lines, Guard), String> {
     lines::start(to, name).map_err(|e| format!("the thread that writes the {name} cannot start: {e}"))
-}
-
-/// How lines look.
-fn layer(to: Lines, format: LogFormat, colours: bool) -> Box<dyn Layer<Registry> + Send + Sync> {
-    match format {
-        LogFormat::Text => fmt::layer().with_writer(to).with_ansi(colours).boxed(),
-        LogFormat::Json => fmt::layer().with_writer(to).json().flatten_event(true).boxed(),
-    }
 }
