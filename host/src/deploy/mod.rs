@@ -43,6 +43,7 @@ use live::{Audience, Canary, Live, Pinned, Shadowing, Who};
 use observe::Watch;
 
 pub use change::Change;
+pub use reload::FileNow;
 pub use swap::{Denied, Rollout, Wanted};
 
 /// Attempts that outlive the process.

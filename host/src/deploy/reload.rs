@@ -12,10 +12,10 @@ use super::observe::Watch;
 use super::swap::not_busy;
 use super::{Deploy, Keeping, Plan, bases, names, pins};
 use crate::config::changes::Changes;
-use crate::config::{Config, ExtensionConfig};
+use crate::config::{Config, ExtensionConfig, Problem, Reading};
 use crate::extensions::registry;
 use crate::extensions::{Candidate, Capability, Extension, Registry, Surroundings};
-use crate::gateway::Checked;
+use crate::gateway::{self, Checked};
 
 /// How often a reload begins again when what serves was taken back meanwhile.
 const AGAIN: usize = 3;
@@ -54,7 +54,38 @@ struct There {
     overrides: BTreeMap<String, Override>,
 }
 
+/// What the configuration says now.
+pub struct FileNow {
+    /// The file.
+    pub file: String,
+    /// All settings, with what comes from elsewhere on top.
+    pub reading: Reading,
+    /// What is wrong with them, and with the components that they name. A reload would say the same.
+    pub problems: Vec<Problem>,
+    /// Whether they are others than those that are in effect.
+    pub changed: bool,
+    /// What only a restart would change.
+    pub after_restart: Vec<&'static str>,
+}
+
 impl Deploy {
+    /// Reads the configuration and changes nothing.
+    pub async fn file_now(&self) -> Result<FileNow, String> {
+        let (before, sources) = (self.plan.lock().await.clone(), self.sources.clone());
+        let read = move || {
+            let reading = gateway::reading(&sources.config, &sources.set, Some(&before.changes));
+            let (problems, changed, after_restart) = match sources.read_with(&before.changes) {
+                Ok(checked) => {
+                    let changed = *before.config != checked.config;
+                    (checked.warnings, changed, after_a_restart(&before.config, &checked.config))
+                }
+                Err(rejected) => (rejected.0, true, Vec::new()),
+            };
+            FileNow { file: sources.config.display().to_string(), reading, problems, changed, after_restart }
+        };
+        tokio::task::spawn_blocking(read).await.map_err(|e| e.to_string())
+    }
+
     /// Reads the configuration and its components again. An attempt that was refused says why; what serves goes on.
     pub async fn reload(self: &Arc<Self>, trigger: Trigger) -> Attempt {
         let mut progress = self.history.begin(trigger, None, None);

@@ -1,5 +1,6 @@
 //! What the host answers itself: liveness, and what operators see and change.
 
+mod config;
 mod extensions;
 mod generations;
 mod oauth;
@@ -109,6 +110,7 @@ pub async fn answer(site: &Site, asked: Asked, id: &str, head: &Parts, body: Hyp
         }
         Inside::Generations => Wrapped::data(&generations::show(deploy)),
         Inside::Racing => Wrapped::data(&site.gateway.performance().show()),
+        Inside::Config => config::show(deploy).await,
         Inside::Reload => {
             let deploy = Arc::clone(deploy);
             let reload = async move {

@@ -62,6 +62,8 @@ pub enum Inside {
     Revoke,
     /// Generations and attempts.
     Generations,
+    /// What the configuration says now.
+    Config,
     /// The configuration is read again.
     Reload,
 }
@@ -471,6 +473,15 @@ pub const PATHS: &[Path] = &[
         pattern: "/api/generations",
         inside: Inside::Generations,
         operations: &[get("listGenerations", "What serves, what drains, and what was tried.", Answer::Data(schemas::generations))],
+    },
+    Path {
+        pattern: "/api/config",
+        inside: Inside::Config,
+        operations: &[get(
+            "getConfig",
+            "What the configuration says now, without secrets, and what is wrong with it: a reload would say the same.",
+            Answer::Data(schemas::config),
+        )],
     },
     Path {
         pattern: "/api/config/reload",

@@ -390,6 +390,19 @@ pub fn revoked() -> Value {
     list(object(&[("credential", count()), ("at_server", or_null(boolean())), ("error", or_null(text()))]))
 }
 
+/// `/api/config`
+pub fn config() -> Value {
+    let problem = object(&[("severity", one_of(&["error", "warning"])), ("place", text()), ("path", text()), ("message", text())]);
+    object(&[
+        ("file", text()),
+        ("text", text()),
+        ("valid", boolean()),
+        ("changed", boolean()),
+        ("after_restart", texts()),
+        ("problems", list(problem)),
+    ])
+}
+
 /// `/api/generations`
 pub fn generations() -> Value {
     let generation = object(&[
