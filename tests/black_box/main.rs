@@ -10,6 +10,7 @@ mod capabilities;
 mod cli;
 mod completions;
 mod config_cli;
+mod console;
 mod cortex;
 mod deploy;
 mod deploy_files;

@@ -5,6 +5,7 @@
 
 pub mod answers;
 pub mod authorization;
+pub mod browser;
 pub mod cli;
 pub mod client;
 pub mod component;

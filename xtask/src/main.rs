@@ -8,6 +8,7 @@ mod bench;
 mod build;
 mod command;
 mod components;
+mod browser;
 mod databases;
 mod demo;
 mod deny;

@@ -11,7 +11,7 @@ use lexopt::prelude::*;
 
 use crate::repo::Repo;
 use crate::step::{Plan, Step, seconds};
-use crate::{Finish, build, command, components, databases, deny, fuzz, model, monitoring, node, python, tidy, toolchain, wit};
+use crate::{Finish, browser, build, command, components, databases, deny, fuzz, model, monitoring, node, python, tidy, toolchain, wit};
 
 use counts::Counts;
 
@@ -19,7 +19,7 @@ pub const HELP: &str = "\
 Usage: cargo xtask test [--quick] [FILTER…]
 
 Runs, in this order: cargo fmt, clippy, cargo-deny, tidy, wit, build (gateway and components), the installation of the
-real model, of the Python and Node SDKs, of Prometheus and of the databases, all tests (with cargo-nextest where it is
+real model, of the Python and Node SDKs, of Prometheus, of the databases and of a browser, all tests (with cargo-nextest where it is
 installed), doc tests, each fuzz target on some thousand inputs, the same ones on every machine (`cargo xtask fuzz --help`).
 A failed step does not stop the others, except that nothing is tested that could not be built. It closes with a table of the
 steps and the line `N passed, N failed`; a step that is not a test
@@ -64,7 +64,7 @@ struct Session<'a> {
 pub fn main(repo: &Repo, args: Parser) -> Result<Finish> {
     let options = read_options(args)?;
     let checks = options.filters.is_empty();
-    let steps = 5 + if checks { if options.quick { 4 } else { 7 } } else { 0 } + if options.quick { 0 } else { 5 };
+    let steps = 5 + if checks { if options.quick { 4 } else { 7 } } else { 0 } + if options.quick { 0 } else { 6 };
     let mut session = Session { repo, plan: Plan::new(steps), outcomes: Vec::new(), tested: false };
     if checks {
         session.check_sources(options.quick);
@@ -139,6 +139,7 @@ impl Session<'_> {
         self.check("Node SDKs", |step| node::prepare_sdks(repo, step));
         self.check("monitoring", |step| monitoring::prepare(repo, step));
         self.check("databases", |step| databases::prepare(repo, step));
+        self.check("browser", |step| browser::prepare(repo, step));
     }
 
     fn run_tests(&mut self, options: &Options) {
@@ -258,6 +259,7 @@ fn environment(repo: &Repo, command: &mut Command) {
     command.env("WASMGATE_NODE_DIR", node::folder(repo));
     command.env("WASMGATE_MONITORING", monitoring::folder(repo));
     command.env("WASMGATE_DATABASES", databases::folder(repo));
+    command.env("WASMGATE_BROWSER", browser::program(repo));
     command.env("CORPUS_DIR", repo.corpus());
 }
 

@@ -108,7 +108,7 @@ impl Http for WebUi {
 }
 
 fn reply(status: u16, fields: &[(&str, &str)], body: &[u8]) -> Reply {
-    let headers = fields.iter().map(|(name, value)| Header { name: (*name).into(), value: value.as_bytes().to_vec() }).collect();
+    let headers = fields.iter().map(|(name, value)| Header { name: (*name).into(), value: (*value).into() }).collect();
     Reply { status, headers, body: body.to_vec() }
 }
 
@@ -151,7 +151,7 @@ mod tests {
     }
 
     fn field<'a>(reply: &'a Reply, name: &str) -> Option<&'a str> {
-        reply.headers.iter().find(|h| h.name == name).map(|h| str::from_utf8(&h.value).unwrap())
+        reply.headers.iter().find(|h| h.name == name).map(|h| h.value.as_str())
     }
 
     #[test]
