@@ -11,6 +11,7 @@ mod cli;
 mod completions;
 mod config_cli;
 mod console;
+mod console_pages;
 mod cortex;
 mod deploy;
 mod deploy_files;
