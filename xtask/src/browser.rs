@@ -25,8 +25,10 @@ const NAMES: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 const WRAPPER: &str = "#!/bin/sh
 # Made by `cargo xtask test`.
 here=$(dirname \"$0\")
-libraries=$(echo \"$here\"/root/usr/lib/*-linux-gnu \"$here\"/root/lib/*-linux-gnu | tr ' ' ':')
-export LD_LIBRARY_PATH=\"$libraries:$libraries/pulseaudio\"
+for folder in \"$here\"/root/usr/lib/*-linux-gnu \"$here\"/root/lib/*-linux-gnu; do
+  LD_LIBRARY_PATH=\"$LD_LIBRARY_PATH:$folder:$folder/pulseaudio\"
+done
+export LD_LIBRARY_PATH
 export FONTCONFIG_FILE=\"$here/fonts.conf\"
 exec \"$here/root/usr/lib/chromium/chromium\" \"$@\"
 ";
