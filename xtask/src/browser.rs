@@ -65,9 +65,15 @@ fn folder(repo: &Repo) -> PathBuf {
     repo.target("browser")
 }
 
+/// Fonts of the package, and which of them stand for families that style sheets name.
 fn fonts(root: &str) -> String {
+    let stands = |family: &str, font: &str| format!("  <alias><family>{family}</family><prefer><family>{font}</family></prefer></alias>\n");
+    let sans = ["sans-serif", "system-ui", "ui-sans-serif"].map(|family| stands(family, "DejaVu Sans"));
+    let mono = ["monospace", "ui-monospace"].map(|family| stands(family, "DejaVu Sans Mono"));
     format!(
         "<?xml version=\"1.0\"?>\n<!DOCTYPE fontconfig SYSTEM \"fonts.dtd\">\n<fontconfig>\n  <dir>{root}/usr/share/fonts</dir>\n  <dir>/usr/share/fonts</dir>\n  \
-         <cachedir>{root}/var/cache/fontconfig</cachedir>\n</fontconfig>\n"
+         <cachedir>{root}/var/cache/fontconfig</cachedir>\n{}{}</fontconfig>\n",
+        sans.concat(),
+        mono.concat()
     )
 }
