@@ -10,10 +10,9 @@ use crate::ledger::KEY;
 use crate::mcp;
 
 /// Scenarios of the suite that apply, with the revision in which they are run. Why the others do not is in `extensions/mcp/README.md`.
-const SCENARIOS: [(&str, &str); 15] = [
+const SCENARIOS: [(&str, &str); 18] = [
     ("server-initialize", "2025-11-25"),
     ("ping", "2025-11-25"),
-    ("completion-complete", "2025-11-25"),
     ("tools-list", "2025-11-25"),
     ("resources-list", "2025-11-25"),
     ("prompts-list", "2025-11-25"),
@@ -26,7 +25,29 @@ const SCENARIOS: [(&str, &str); 15] = [
     ("caching", "2026-07-28"),
     ("sep-2164-resource-not-found", "2026-07-28"),
     ("server-sse-multiple-streams", "2026-07-28"),
+    ("input-required-result-unsupported-methods", "2026-07-28"),
+    ("input-required-result-validate-input", "2026-07-28"),
+    ("server-stateless", "2026-07-28"),
+    ("input-required-result-ignore-extra-params", "2026-07-28"),
 ];
+
+/// Checks of `server-stateless` that call tools of the suite's own test server, which this one has not. All the others pass.
+const UNTESTABLE: [&str; 4] = [
+    "ServerRejectsUndeclaredCapability",
+    "MissingCapabilityHttp400",
+    "HttpServerNoIndependentRequestsOnStream",
+    "ServerNoLogWithoutLogLevel",
+];
+
+/// Whether all passed but what cannot be tested here.
+fn passed(scenario: &str, finished: &cli::Finished) -> bool {
+    if scenario != "server-stateless" {
+        return finished.code == 0;
+    }
+    let failed: Vec<_> = finished.stdout.lines().filter_map(|l| l.strip_prefix("  - ")?.split(':').next()).collect();
+    let untestable = finished.stdout.matches("Error: Not testable:").count();
+    (failed.as_slice(), untestable) == (&UNTESTABLE[..], UNTESTABLE.len())
+}
 
 /// Runs the suite; its exit code says whether all checks passed.
 async fn conformance(url: &str, scenario: &str, revision: &str) -> Option<cli::Finished> {
@@ -52,7 +73,7 @@ async fn mcp_sdk_conformance_suite_passes() {
     let mut failed = Vec::new();
     for (scenario, revision) in SCENARIOS {
         let Some(finished) = conformance(&gateway.url(), scenario, revision).await else { return };
-        if finished.code != 0 {
+        if !passed(scenario, &finished) {
             failed.push(format!("{scenario} ({revision}):\n{}\n{}", finished.stdout, finished.stderr));
         }
     }
