@@ -23,7 +23,8 @@ pub const FILE: &str = "```python\ndef double(x):\n    return x * 2\n```\n";
 pub fn extensions(config: &str) -> String {
     format!(
         "  generate-api: {{}}\n  validation: {{limits: {{cpu_ms: 1000, memory_mb: 128}}}}\n  usage: {{}}\n  \
-         best_of_n: {{grant: [clock, generate, metrics, providers, wasi]}}\n  mcp: {{{GRANT}, limits: {{cpu_ms: 1000}}, config: {{{config}}}}}\n"
+         best_of_n: {{grant: [clock, generate, metrics, providers, wasi]}}\n  \
+         mcp: {{{GRANT}, limits: {{cpu_ms: 1000}}, config: {{{config}}}}}\n"
     )
 }
 
@@ -220,7 +221,8 @@ async fn mcp_who_leaves_or_cancels_ends_the_request() {
     // Until 2025-11-25: a notification says so.
     let session = begin(&client).await;
     let session = [("mcp-session-id", session.as_str()), ("x-request-id", "told")];
-    let message = json!({"jsonrpc": "2.0", "id": 5, "method": "tools/call", "params": {"name": "generate", "arguments": {"prompt": "x", "model": "text"}}});
+    let params = json!({"name": "generate", "arguments": {"prompt": "x", "model": "text"}});
+    let message = json!({"jsonrpc": "2.0", "id": 5, "method": "tools/call", "params": params});
     let running = tokio::spawn(request(&client, &session, &message).send());
     upstream.request(1).await;
     let response = soon("head", running).await.expect("it runs").expect("the head is there");

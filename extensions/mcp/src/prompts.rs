@@ -57,7 +57,8 @@ const PROMPTS: [Prompt; 3] = [
                 problem => format!("\n\nWhat goes wrong: {problem}"),
             };
             format!(
-                "Call the tool `validate` with this code{}, find what is wrong with it, and show the repaired code and what you changed:\n\n{}{problem}",
+                "Call the tool `validate` with this code{}, find what is wrong with it, and show the repaired code and what you \
+                 changed:\n\n{}{problem}",
                 in_language(&arg("language")),
                 arg("code")
             )

@@ -19,12 +19,15 @@ const NOT_FOUND_LEGACY: i64 = -32002;
 
 /// Those that there are.
 pub fn list(settings: &Settings) -> Vec<Value> {
-    let resource = |uri: &str, name: &str, title: &str, description: &str| json!({"uri": uri, "name": name, "title": title, "description": description, "mimeType": "application/json"});
     let mut list = vec![resource(MODELS, "models", "Models", "The models that this caller may ask for, aliases included.")];
     if routes::has("GET", &settings.usage_path) {
         list.push(resource(USAGE, "usage", "Usage", "Requests, tokens and cost of this caller, by model."));
     }
     list
+}
+
+fn resource(uri: &str, name: &str, title: &str, about: &str) -> Value {
+    json!({"uri": uri, "name": name, "title": title, "description": about, "mimeType": "application/json"})
 }
 
 /// Those that have a name in their address.

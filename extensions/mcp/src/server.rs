@@ -33,8 +33,8 @@ impl From<Gone> for Ended {
 const LISTS_MS: u64 = 60_000;
 
 /// What clients may tell their models of this server.
-const INSTRUCTIONS: &str = "Asks models of a gateway. `list_models` says which there are; `generate` asks one, `best_of_n` compares several \
-                            answers, `write` makes or changes one file, `validate` says whether code parses, `usage` what it cost.";
+const INSTRUCTIONS: &str = "Asks models of a gateway. `list_models` says which there are; `generate` asks one, `best_of_n` compares \
+                            several answers, `write` makes or changes one file, `validate` says whether code parses, `usage` what it cost.";
 
 /// Whether an answer may be kept, and by whom.
 enum Kept {

@@ -1,5 +1,5 @@
-//! Sessions, which revisions until 2025-11-25 have. Any instance may serve any request, so they are in the key-value store: a bucket for each
-//! caller, so that nobody finds another's.
+//! Sessions, which revisions until 2025-11-25 have. Any instance may serve any request, so they are in the key-value store: a bucket for
+//! each caller, so that nobody finds another's.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

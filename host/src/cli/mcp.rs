@@ -36,12 +36,9 @@ pub struct McpArgs {
     /// Where the extension answers that is the server.
     #[arg(long, value_name = "PATH", default_value = "/mcp")]
     path: String,
-    /// The caller's key, where the configuration has an extension that knows keys. In the environment only: a command line is seen by others.
-    #[arg(skip)]
-    key: Option<String>,
 }
 
-/// Where the key is looked for.
+/// Where the caller's key is, for a configuration with an extension that knows keys. A command line could be seen by others.
 const KEY: &str = "WASMGATE_MCP_KEY";
 
 /// Lines that wait to be read or written. Whoever is faster waits.
@@ -74,7 +71,7 @@ pub fn run(args: &McpArgs) -> ExitCode {
     for warning in &checked.warnings {
         tracing::warn!("{warning}");
     }
-    let key = args.key.clone().or_else(|| std::env::var(KEY).ok()).filter(|key| !key.is_empty());
+    let key = std::env::var(KEY).ok().filter(|key| !key.is_empty());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let ended = runtime.map_err(anyhow::Error::from).and_then(|r| r.block_on(serve(sources, checked, args.path.clone(), key, files)));
     match ended {

@@ -53,7 +53,7 @@ pub fn validate(settings: &Settings, given: &Map<String, Value>, _report: &mut R
 pub fn describe_best() -> Value {
     json!({
         "title": "Best of several answers",
-        "description": "Asks for several answers to one prompt, and gives the best one, or one that is put together of them, with all scores.",
+        "description": "Asks for several answers to one prompt, and gives the best one, or one that is put together of them, with scores.",
         "inputSchema": object(&["prompt"], json!({
             "prompt": text("What is asked."),
             "model": text("A model, an alias or `provider/model`; `list_models` says which there are."),

@@ -101,7 +101,10 @@ impl Answered {
 
     /// For programs.
     pub fn data(&self) -> Value {
-        json!({"content": self.content, "model": self.answer.model, "provider": self.provider, "finish_reason": self.finish(), "usage": self.usage()})
+        json!({
+            "content": self.content, "model": self.answer.model, "provider": self.provider,
+            "finish_reason": self.finish(), "usage": self.usage(),
+        })
     }
 
     /// Who answered, and the tokens.

@@ -26,7 +26,7 @@ const CONTEXT: usize = 3;
 /// component has a few milliseconds, and no clock to stop by.
 const DIFF: usize = 1_000_000;
 
-const SYSTEM: &str = "You write one file. Answer with its whole new content in one fenced code block and with nothing else: no explanation, \
+const SYSTEM: &str = "You write one file. Answer with its whole new content in one fenced code block and nothing else: no explanation, \
                       no part left out, no placeholder. Keep what you are not asked to change.";
 
 pub fn describe() -> Value {
@@ -56,7 +56,9 @@ pub fn describe() -> Value {
             "changed": {"type": "boolean"},
             "validation": {
                 "type": "object",
-                "properties": {"result": {"enum": ["valid", "invalid", "unchecked"]}, "blocks": {"type": "array"}, "reason": {"type": "string"}},
+                "properties": {
+                    "result": {"enum": ["valid", "invalid", "unchecked"]}, "blocks": {"type": "array"}, "reason": {"type": "string"},
+                },
                 "required": ["result"],
             },
             "model": {"type": "string"},

@@ -28,7 +28,7 @@ impl Host for &mut StoreState {
                 }
                 None => Err(ChatError::new(
                     ErrorClass::InvalidRequest,
-                    "There is no request in whose name a path could be asked: that is possible in hooks, not while an extension is configured.",
+                    "There is no request in whose name a path could be asked: that is possible in hooks, not while it is configured.",
                 )),
             }
         });
