@@ -12,7 +12,7 @@ use wasmgate_tests::answers::{Says, TEXT};
 use wasmgate_tests::versions::unmarked;
 use wasmgate_tests::{Client, Dialect, Gate, Gateway, Received, Reply, Step, Upstream, Version, soon};
 
-use crate::{deploy, extensions, setup};
+use crate::{deploy, extensions, mcp, setup};
 
 /// Clients that stream at once.
 const CLIENTS: usize = 64;
@@ -36,7 +36,7 @@ const GROWTH: f64 = 0.10;
 const SWAP_TIME: Duration = Duration::from_millis(100);
 
 /// Who is swapped, in turn.
-const SWAPPED: [&str; 4] = ["openai-api", "anthropic-api", "routing", "swaps"];
+const SWAPPED: [&str; 5] = ["openai-api", "anthropic-api", "routing", "mcp", "swaps"];
 
 /// Swaps when nobody says otherwise.
 const SWAPS: usize = 50;
@@ -161,7 +161,8 @@ async fn soak() {
     let (openai, anthropic) = (upstream(Dialect::OpenAi, Arc::clone(&gates)).await, upstream(Dialect::Anthropic, Arc::clone(&gates)).await);
     let providers =
         [("o", Dialect::OpenAi, &openai), ("a", Dialect::Anthropic, &anthropic)].map(|(n, f, u)| setup::named_provider(n, f, &u.url()));
-    let more = format!("{}{}", extensions::fixture("swaps", ""), deploy::section("max_divergence: 1"));
+    let own = format!("  mcp: {{{}}}\n{}", mcp::GRANT, extensions::fixture("swaps", ""));
+    let more = format!("{own}{}", deploy::section("max_divergence: 1"));
     let config = setup::config(&providers.concat(), &more);
     let builder = Gateway::builder(&config);
     let state = builder.folder().join("state");

@@ -5,6 +5,7 @@ mod config;
 mod ext;
 mod health;
 mod import;
+mod mcp;
 mod oauth;
 mod serve;
 mod usage;
@@ -65,6 +66,11 @@ enum Command {
     /// What cannot be converted is listed on standard error, line by line with the reason, and at the head of the result. Keys that stand in
     /// the file are not copied: an environment variable takes their place.
     Import(import::ImportArgs),
+    /// Speaks the Model Context Protocol on standard input and output, without a port; the log goes to standard error.
+    ///
+    /// The configuration has the extension `mcp`. Its tool `write` reads and writes files of the folder `--files`, and nothing outside of it;
+    /// what was there is kept in `.wasmgate-backups`. With API keys in the configuration, the caller's is in WASMGATE_MCP_KEY.
+    Mcp(mcp::McpArgs),
     /// Looks after the tokens of providers that are logged in to, without a gateway.
     #[command(name = "oauth")]
     OAuth(oauth::OAuthArgs),
@@ -116,6 +122,7 @@ pub fn run() -> ExitCode {
         Command::Ext(args) => ext::run(&args),
         Command::Health(args) => health::run(&args),
         Command::Import(args) => import::run(&args),
+        Command::Mcp(args) => mcp::run(&args),
         Command::OAuth(args) => oauth::run(&args),
         Command::Usage(args) => usage::run(&args),
         Command::ConfigReference => {

@@ -210,8 +210,8 @@ section! {
         routes: Vec<String> = Vec::new(),
         /// Its own settings.
         config: Value = Value::Object(serde_json::Map::new()),
-        /// Capabilities that it gets, of those that its manifest asks for. Without the list it gets all but `generate`, `http` and
-        /// `secrets`, which have to be named.
+        /// Capabilities that it gets, of those that its manifest asks for. Without the list it gets all but `generate`, `routes`, `http`
+        /// and `secrets`, which have to be named.
         grant: Option<Vec<Capability>> = None,
         /// Secrets that it may use by name and never read. Capability `secrets`.
         secrets: BTreeMap<String, Secret> = BTreeMap::new(),

@@ -21,6 +21,7 @@ wasmtime::component::bindgen!({
         "wasmgate:extension/generate.open": async | trappable,
         "wasmgate:extension/generate.judge": async | trappable,
         "wasmgate:extension/generate.[method]answer-stream.next": async | trappable,
+        "wasmgate:extension/routes.ask": async | trappable,
         "wasmgate:extension/limiter.reserve": async | trappable,
         "wasmgate:extension/limiter.settle": async | trappable,
         "wasmgate:extension/records.query": async | trappable,

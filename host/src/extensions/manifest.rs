@@ -165,6 +165,8 @@ capabilities! {
     Secrets = "secrets",
     /// `wasmgate:extension/generate`.
     Generate = "generate",
+    /// `wasmgate:extension/routes`.
+    Routes = "routes",
     /// `wasi:http/outgoing-handler`, with what it needs besides.
     Http = "http",
     /// What an ordinary `wasi:http` handler imports besides: io, cli, filesystem and sockets, all of them empty.
@@ -174,7 +176,7 @@ capabilities! {
 impl Capability {
     /// Whether the configuration has to name it: what costs money, leaves the machine, or uses what others entrusted to the operator.
     pub fn is_privileged(self) -> bool {
-        matches!(self, Self::Secrets | Self::Generate | Self::Http)
+        matches!(self, Self::Secrets | Self::Generate | Self::Routes | Self::Http)
     }
 
     /// The capability that an import belongs to; none for what the hooks themselves are made of.

@@ -12,3 +12,4 @@ pub mod tls;
 mod wrapped;
 
 pub use accept::bind;
+pub use auth::is_closed;

@@ -181,7 +181,8 @@ async fn ask(
     head.headers = headers;
     head.headers.remove(header::CONTENT_LENGTH);
     head.headers.remove(header::TRANSFER_ENCODING);
-    let caller = HttpCaller { context: context.clone(), id: id.to_owned(), head: head.clone(), budget: Arc::default() };
+    let caller =
+        HttpCaller { context: context.clone(), id: id.to_owned(), head: head.clone(), budget: Arc::default(), depth: 0, operator: false };
     let incoming = Incoming::opaque(head, Vec::new(), Instant::now(), body);
     let response = guest_http::call(extension, incoming, Caller::Http(Arc::new(caller))).await?;
     let status = response.status();

@@ -26,7 +26,7 @@ pub async fn serve(context: Context, id: String, extension: Arc<Extension>, inco
         Err(error) if extension.has(Hook::Accept) => return dialect::refuse(&extension, &Trace::default(), &id, &error).await,
         Err(error) => return dialect::plain(&error),
     };
-    let caller = HttpCaller { context, id, head: incoming.head.clone(), budget: Arc::default() };
+    let caller = HttpCaller { context, id, head: incoming.head.clone(), budget: Arc::default(), depth: 0, operator };
     match call(&extension, incoming, Caller::Http(Arc::new(caller))).await {
         Ok(response) => response,
         Err(error) => dialect::plain(&error.into()),

@@ -41,6 +41,10 @@ pub struct HttpCaller {
     pub head: Parts,
     /// What may still be done for it.
     pub budget: Arc<Budget>,
+    /// How deep requests of extensions are nested already.
+    pub depth: u32,
+    /// Whether it may use the operators' interface.
+    pub operator: bool,
 }
 
 /// What extensions did for one request of a caller.
@@ -77,7 +81,7 @@ impl Caller {
     pub fn depth(&self) -> u32 {
         match self {
             Self::Exchange(exchange) => exchange.depth,
-            Self::Http(_) => 0,
+            Self::Http(http) => http.depth,
         }
     }
 
@@ -98,7 +102,8 @@ impl Caller {
         }
     }
 
-    fn id(&self) -> &str {
+    /// The id of the caller's own request.
+    pub fn id(&self) -> &str {
         match self {
             Self::Exchange(exchange) => &exchange.id,
             Self::Http(http) => &http.id,
@@ -227,13 +232,18 @@ impl Asking<'_> {
         Ok((exchange, completion))
     }
 
-    fn exchange(&self, mut chat: ChatRequest, stream: bool) -> Result<Exchange, ChatError> {
+    /// The number of one more request, if there may be one.
+    pub fn number(&self) -> Result<u32, ChatError> {
         if self.caller.depth() >= self.limits.generate_depth {
             return Err(self.refuse("generate_depth", format!("Requests of extensions are nested {} deep already.", self.caller.depth())));
         }
-        let number = self.caller.budget().take(self.limits).map_err(|limit| {
+        self.caller.budget().take(self.limits).map_err(|limit| {
             self.refuse(limit, "Extensions made as many requests for this one, or took as many tokens, as they may.".into())
-        })?;
+        })
+    }
+
+    fn exchange(&self, mut chat: ChatRequest, stream: bool) -> Result<Exchange, ChatError> {
+        let number = self.number()?;
         chat.stream = stream;
         let head = GenerateHead { format: chat.format.clone(), model: chat.model.clone(), stream, include_usage: true };
         Ok(Exchange::inner(&self.caller, format!("{}.{number}", self.caller.id()), head, chat))
@@ -249,7 +259,8 @@ impl Asking<'_> {
         options.timeout_ms.map_or(self.limits.generate, |ms| Duration::from_millis(ms).min(self.limits.generate))
     }
 
-    fn late(&self, patience: Duration) -> ChatError {
+    /// The error of a request that took too long.
+    pub fn late(&self, patience: Duration) -> ChatError {
         if patience == self.limits.generate {
             self.stats.refused("generate_ms");
         }

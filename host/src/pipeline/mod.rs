@@ -22,6 +22,7 @@ mod guest_http;
 mod hooks;
 mod incoming;
 mod inner;
+mod inner_route;
 mod losses;
 mod operation;
 mod relay;

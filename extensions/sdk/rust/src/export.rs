@@ -2,7 +2,7 @@
 
 /// Exports an extension: `export!(MyType: before_generate, on_complete)`.
 ///
-/// Hooks are `dialect`, `operations`, `before_generate`, `after_generate`, `stream_filter`, `provider_events`, `judge`, `attempts`, `on_complete`, `handover` and `http`. Start and end (`configure`, `self_test`,
+/// Hooks are `dialect`, `operations`, `before_generate`, `after_generate`, `stream_filter`, `provider_events`, `judge`, `attempts`, `on_complete`, `handover`, and `http` or `http_stream`. Start and end (`configure`, `self_test`,
 /// `shutdown`) are always exported. Natively nothing is exported; the type is only checked.
 #[macro_export]
 macro_rules! export {
@@ -207,6 +207,14 @@ macro_rules! __wasmgate_export_hook {
         }
         $crate::wasip2::http::proxy::export!($component with_types_in $crate::wasip2);
     };
+    (http_stream, $component:ident, $ty:ty) => {
+        impl $crate::wasip2::exports::http::incoming_handler::Guest for $component {
+            fn handle(request: $crate::wasip2::http::types::IncomingRequest, out: $crate::wasip2::http::types::ResponseOutparam) {
+                $crate::host::guest_http::stream(request, out, |request, out| $crate::HttpStream::answer(instance(), request, out));
+            }
+        }
+        $crate::wasip2::http::proxy::export!($component with_types_in $crate::wasip2);
+    };
 }
 
 /// Checks natively that a type has what it exports.
@@ -245,6 +253,10 @@ macro_rules! __wasmgate_check_hook {
     (http, $ty:ty) => {
         fn http<T: $crate::Http>() {}
         http::<$ty>();
+    };
+    (http_stream, $ty:ty) => {
+        fn http_stream<T: $crate::HttpStream>() {}
+        http_stream::<$ty>();
     };
     (judge, $ty:ty) => {
         fn judge<T: $crate::Judge>() {}

@@ -9,7 +9,7 @@ use llm_codec::hub::{self, ChatAnswer, ChatError, ChatRequest, FinishReason, Mes
 
 use crate::bindings::wasi::logging::logging::Level;
 use crate::bindings::wasmgate::extension::generate::Score;
-use crate::bindings::wasmgate::extension::http::{Header, JsonKind, Member};
+use crate::bindings::wasmgate::extension::http::{Header, JsonKind, Member, Reply};
 use crate::bindings::wasmgate::extension::providers::ProviderInfo;
 use crate::bindings::wasmgate::extension::records::Row;
 use crate::bindings::wasmgate::extension::request::{CallInfo, Estimate, Note, Target};
@@ -49,6 +49,10 @@ pub struct FakeHost {
     pub asked: Vec<Asked>,
     /// What the judge gives when it is asked for as many scores.
     pub scores: Vec<Score>,
+    /// What paths of other extensions are answered with, by `METHOD /path`.
+    pub routes: BTreeMap<String, Reply>,
+    /// Those that were asked, with their bodies.
+    pub routes_asked: Vec<(String, Vec<u8>)>,
     /// What outbound requests are answered with, in order.
     pub responses: VecDeque<Result<outbound::Response, String>>,
     /// Those requests.

@@ -40,7 +40,7 @@
 //! ```
 //!
 //! What is absent: files, sockets, threads, environment variables. What the host offers is in [`log`], [`kv`], [`records`], [`limiter`],
-//! [`settings`], [`providers`], [`generate`], [`outbound`], [`secrets`], [`metrics`], [`clock`] and [`random`]; each is a capability that
+//! [`settings`], [`providers`], [`generate`], [`routes`], [`outbound`], [`secrets`], [`metrics`], [`clock`] and [`random`]; each is a capability that
 //! `extension.toml` asks for and the gateway's configuration grants.
 
 #[doc(hidden)]
@@ -52,7 +52,7 @@ pub mod format;
 pub mod host;
 pub mod pattern;
 
-pub use host::{clock, generate, kv, limiter, log, metrics, outbound, providers, random, records, secrets, settings};
+pub use host::{clock, generate, kv, limiter, log, metrics, outbound, providers, random, records, routes, secrets, settings};
 pub use llm_codec as codec;
 pub use llm_codec::hub;
 
@@ -220,6 +220,29 @@ pub trait Handover: Extension {
 pub trait Http: Extension {
     /// Answers a request.
     fn handle(&self, request: HttpRequest) -> Reply;
+}
+
+/// Answers HTTP requests piece by piece, for event streams. Export as `http_stream`, in the place of `http`.
+///
+/// A client that leaves ends the call at once: nothing after the current call of the host is run.
+pub trait HttpStream: Extension {
+    /// Answers a request.
+    fn answer(&self, request: HttpRequest, out: &mut dyn Outgoing);
+}
+
+/// An answer that is being written.
+pub trait Outgoing {
+    /// Sends status and header fields. Once, before anything is written.
+    fn head(&mut self, status: u16, headers: &[Header]);
+
+    /// Sends a piece of the body at once. False when nobody reads any more.
+    fn write(&mut self, bytes: &[u8]) -> bool;
+
+    /// Sends a whole answer.
+    fn reply(&mut self, reply: &Reply) {
+        self.head(reply.status, &reply.headers);
+        self.write(&reply.body);
+    }
 }
 
 /// A whole HTTP request.

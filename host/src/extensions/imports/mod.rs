@@ -12,6 +12,7 @@ pub mod providers;
 pub mod random;
 pub mod records;
 pub mod request;
+pub mod routes;
 pub mod secrets;
 
 use wasmtime::component::Linker;
@@ -54,6 +55,7 @@ pub fn link(linker: &mut Linker<StoreState>, granted: &[Capability]) -> wasmtime
             Capability::Limiter => own::limiter::add_to_linker::<_, State>(linker, |s| s)?,
             Capability::Providers => own::providers::add_to_linker::<_, State>(linker, |s| s)?,
             Capability::Generate => own::generate::add_to_linker::<_, State>(linker, |s| s)?,
+            Capability::Routes => own::routes::add_to_linker::<_, State>(linker, |s| s)?,
             Capability::Secrets => own::secrets::add_to_linker::<_, State>(linker, |s| s)?,
             Capability::Clock | Capability::Random if standard => {}
             Capability::Clock => wasi::clocks::wall_clock::add_to_linker::<_, State>(linker, |s| s)?,

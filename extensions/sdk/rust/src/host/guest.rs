@@ -1,11 +1,12 @@
 //! The imports of a component.
 
+use crate::Reply;
 use crate::bindings::wasi::config::store as config;
 use crate::bindings::wasi::keyvalue::atomics::{self, Cas, CasError};
 use crate::bindings::wasi::keyvalue::store::{Bucket, Error, open};
 use crate::bindings::wasi::logging::logging;
 use crate::bindings::wasmgate::extension::providers::{self, ProviderInfo};
-use crate::bindings::wasmgate::extension::{generate, limiter, metrics, records, secrets};
+use crate::bindings::wasmgate::extension::{generate, limiter, metrics, records, routes, secrets};
 use crate::hub::{ChatError, ChatRequest};
 
 pub use super::guest_outbound::send;
@@ -126,6 +127,14 @@ pub fn reserve(key: &str, rule: limiter::Rule, amount: u64) -> Result<limiter::G
 
 pub fn settle(reservation: u64, used: u64) -> bool {
     limiter::settle(reservation, used)
+}
+
+pub fn has_route(method: &str, path: &str) -> bool {
+    routes::has(method, path)
+}
+
+pub fn ask_route(method: &str, path: &str, body: &[u8]) -> Result<Reply, ChatError> {
+    routes::ask(method, path, body)
 }
 
 pub fn providers() -> Vec<ProviderInfo> {

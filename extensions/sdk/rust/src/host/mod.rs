@@ -197,6 +197,23 @@ pub mod generate {
     }
 }
 
+/// Paths that other extensions answer by themselves, asked in the name of the caller whose request it is looking at. Capability `routes`.
+pub mod routes {
+    use super::imports;
+    use crate::Reply;
+    use crate::hub::ChatError;
+
+    /// Whether an extension answers a path by itself.
+    pub fn has(method: &str, path: &str) -> bool {
+        imports::has_route(method, path)
+    }
+
+    /// Asks, and waits for the whole answer, whatever its status. `path` may have a query; a body goes as JSON.
+    pub fn ask(method: &str, path: &str, body: &[u8]) -> Result<Reply, ChatError> {
+        imports::ask_route(method, path, body)
+    }
+}
+
 /// Requests to other machines, as far as the configuration grants them. Capability `http`.
 pub mod outbound {
     use super::imports;

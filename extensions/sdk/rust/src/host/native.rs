@@ -1,6 +1,7 @@
 //! The same functions natively: the thread's [`FakeHost`](crate::fake::FakeHost) answers.
 
 use super::outbound;
+use crate::Reply;
 use crate::bindings::wasi::logging::logging::Level;
 use crate::bindings::wasmgate::extension::generate::{Entry, GenerateOptions, Generated, Job, Score};
 use crate::bindings::wasmgate::extension::limiter::{Granted, Refused, Rule};
@@ -156,6 +157,21 @@ pub fn settle(reservation: u64, used: u64) -> bool {
         // Settled once.
         *reserved = u64::MAX;
         true
+    })
+}
+
+/// Whether the test put an answer there.
+pub fn has_route(method: &str, path: &str) -> bool {
+    with_host(|h| h.routes.contains_key(&format!("{method} {path}")))
+}
+
+/// What the test put there; the query is not looked at.
+pub fn ask_route(method: &str, path: &str, body: &[u8]) -> Result<Reply, ChatError> {
+    with_host(|h| {
+        h.routes_asked.push((format!("{method} {path}"), body.to_vec()));
+        let path = path.split('?').next().unwrap_or_default();
+        let none = || ChatError::new(ErrorClass::NotFound, "The fake host has no answer at this path.");
+        h.routes.get(&format!("{method} {path}")).cloned().ok_or_else(none)
     })
 }
 
