@@ -25,8 +25,10 @@ const NAMES: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 const WRAPPER: &str = "#!/bin/sh
 # Made by `cargo xtask test`.
 here=$(dirname \"$0\")
-libraries=$(echo \"$here\"/root/usr/lib/*-linux-gnu \"$here\"/root/lib/*-linux-gnu | tr ' ' ':')
-export LD_LIBRARY_PATH=\"$libraries:$libraries/pulseaudio\"
+for folder in \"$here\"/root/usr/lib/*-linux-gnu \"$here\"/root/lib/*-linux-gnu; do
+  LD_LIBRARY_PATH=\"$LD_LIBRARY_PATH:$folder:$folder/pulseaudio\"
+done
+export LD_LIBRARY_PATH
 export FONTCONFIG_FILE=\"$here/fonts.conf\"
 exec \"$here/root/usr/lib/chromium/chromium\" \"$@\"
 ";
@@ -63,9 +65,15 @@ fn folder(repo: &Repo) -> PathBuf {
     repo.target("browser")
 }
 
+/// Fonts of the package, and which of them stand for families that style sheets name.
 fn fonts(root: &str) -> String {
+    let stands = |family: &str, font: &str| format!("  <alias><family>{family}</family><prefer><family>{font}</family></prefer></alias>\n");
+    let sans = ["sans-serif", "system-ui", "ui-sans-serif"].map(|family| stands(family, "DejaVu Sans"));
+    let mono = ["monospace", "ui-monospace"].map(|family| stands(family, "DejaVu Sans Mono"));
     format!(
         "<?xml version=\"1.0\"?>\n<!DOCTYPE fontconfig SYSTEM \"fonts.dtd\">\n<fontconfig>\n  <dir>{root}/usr/share/fonts</dir>\n  <dir>/usr/share/fonts</dir>\n  \
-         <cachedir>{root}/var/cache/fontconfig</cachedir>\n</fontconfig>\n"
+         <cachedir>{root}/var/cache/fontconfig</cachedir>\n{}{}</fontconfig>\n",
+        sans.concat(),
+        mono.concat()
     )
 }

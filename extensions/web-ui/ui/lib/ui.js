@@ -18,7 +18,7 @@ export function table({ columns, rows, empty: nothing, onrow, caption }) {
       const content = c.render ? c.render(row) : row[c.key];
       const shown = content === null || content === undefined || content === "" ? h("span", { class: "faint" }, "–") : content;
       const first = n === 0 && onrow ? h("button", { class: "link", onclick: (e) => (e.stopPropagation(), onrow(row)) }, shown) : shown;
-      return h("td", { class: c.numeric ? "numeric" : null, dataset: { title: c.title } }, first);
+      return h("td", { class: c.numeric ? "numeric" : null, dataset: { title: c.title } }, h("span", null, first));
     });
     return h("tr", onrow ? { class: "opens", onclick: () => onrow(row) } : null, cells);
   });

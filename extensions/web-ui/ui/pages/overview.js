@@ -109,7 +109,7 @@ function tile(name, figure, note) {
 
 function groups(rows, name) {
   const items = rows
-    .map((row) => ({ name: row[name] ?? row[`${name}_name`] ?? "none", value: row.total_tokens ?? 0, text: `${number(row.requests)} req · ${number(row.total_tokens)} tok · ${money(row.cost_usd)}` }))
+    .map((row) => ({ name: row[name] ?? row[`${name}_name`] ?? "none", value: row.total_tokens ?? 0, text: `${number(row.requests)} req · ${number(row.total_tokens)} tok · ${row.cost_usd === null ? "cost unknown" : money(row.cost_usd)}` }))
     .sort((a, b) => b.value - a.value)
     .slice(0, 8);
   return items.length === 0 ? empty("No request yet.") : bars({ items, title: `By ${name}` });

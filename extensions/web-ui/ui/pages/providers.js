@@ -176,13 +176,9 @@ function logins({ api, signal }, name) {
   const place = h("div");
   const path = `/api/oauth/${encodeURIComponent(name)}`;
   async function look() {
-    let status;
-    try {
-      status = await api.get(`${path}/status`, { signal });
-    } catch {
-      // It has no `oauth`, which is the usual case.
-      return;
-    }
+    // Few providers are logged in to.
+    const status = (await api.get("/api/oauth", { signal })).find((one) => one.provider === name);
+    if (!status) return;
     const act = (what) => async () => {
       try {
         await what();
@@ -221,6 +217,6 @@ function logins({ api, signal }, name) {
       ),
     );
   }
-  look();
+  look().catch((error) => error.name !== "AbortError" && fill(place, failure(error, look)));
   return place;
 }
