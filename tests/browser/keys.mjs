@@ -28,7 +28,7 @@ async function secret(page) {
 }
 
 await run(async (browser) => {
-  const { page, problems, close } = await tab(browser, { expected: [401, 400, 409] });
+  const { page, problems, close } = await tab(browser, { expected: [401, 404, 400, 409] });
   await page.goto(`${URL_OF_GATEWAY}/ui/`);
   await logIn(page);
   await page.getByRole("heading", { name: "Overview" }).waitFor();

@@ -51,7 +51,8 @@ async function isNotHarmed(page) {
   await answer.getByRole("heading", { name: "Heading" }).waitFor();
   // Marks of the validation: the line, and why.
   await answer.locator(".marks").getByText(/Line \d/).waitFor();
-  assert.ok((await answer.locator(".wrong").count()) >= 1);
+  assert.match(await answer.locator(".marks").textContent(), /^Line [23]: ./);
+  assert.equal(await answer.locator(".wrong").textContent(), "    return (x * 2\n");
   await answer.getByText("Reasoning").click();
   await answer.getByText("Let me think.").waitFor();
   assert.equal(await answer.locator("script, img, iframe").count(), 0);
@@ -62,7 +63,8 @@ async function isNotHarmed(page) {
   await page.getByLabel("Target", { exact: true }).fill("huge");
   await ask(page, "x");
   await said(page, "huge").getByText("First token").waitFor();
-  assert.ok((await said(page, "huge").locator(".text").textContent()).includes("The end."));
+  const huge = await said(page, "huge").textContent();
+  assert.ok(huge.includes("The end."), `${huge.length} characters: …${huge.slice(-300)}`);
   await page.getByRole("button", { name: "New conversation" }).click();
 }
 

@@ -53,7 +53,9 @@ function code(block, marks) {
   // The place of a block is its fence or its first line, whoever counts.
   const found = marks.find((m) => m.line === block.line || m.line === block.line - 1);
   const problems = found?.diagnostics ?? [];
-  const wrong = new Set(problems.map((p) => p.line));
+  // What is missing at the end is missed on the line behind the last one.
+  const last = block.text.split("\n").length;
+  const wrong = new Set(problems.map((p) => Math.min(p.line, last)));
   const body =
     wrong.size === 0
       ? block.text

@@ -220,7 +220,7 @@ async function chat({ ctx, key, signal }, place, name, turns, params) {
   append(facts, Object.entries(shown).map(([k, v]) => fact(k, v)));
   if (about?.requestId) append(facts, fact("Request", h("a", { href: `#/requests/${encodeURIComponent(about.requestId)}` }, h("code", null, about.requestId))));
   const later = [];
-  if (about?.requestId && !ctx.signal.aborted) later.push(priced(ctx, about.requestId, facts), others(ctx, about.requestId, foot));
+  if (about?.requestId && !ctx.signal.aborted) later.push(priced(ctx, about.requestId, facts).then(() => (stopped ? null : others(ctx, about.requestId, foot))));
   if (heard.text !== "" && !stopped) later.push(marked(ctx, heard.text, text));
   Promise.all(later).catch(() => {});
   return heard.text;
@@ -236,14 +236,16 @@ function fact(name, value) {
   return value === null || value === undefined ? null : [h("dt", null, name), h("dd", null, value)];
 }
 
-/** What it cost, as the ledger says. */
+/** What it cost, as the ledger says. Ends when the gateway has noted down how the request ended. */
 async function priced({ api, signal }, id, facts) {
   for (let n = 0; n < ASKS; n++) {
     let found;
     try {
       found = await api.get("/usage", { query: { request_id: id }, signal });
     } catch (error) {
-      if (error.status === 404) append(facts, fact("Cost", "unknown: the extension usage is not loaded"));
+      if (error.status !== 404) return;
+      append(facts, fact("Cost", "unknown: the extension usage is not loaded"));
+      await pause();
       return;
     }
     const [row] = found.rows;
@@ -251,9 +253,13 @@ async function priced({ api, signal }, id, facts) {
       append(facts, fact("Cost", row.cost_usd === null ? "unknown: no price for this model" : money(row.cost_usd)));
       return;
     }
-    await new Promise((done) => setTimeout(done, BETWEEN));
+    await pause();
     if (signal.aborted) return;
   }
+}
+
+function pause() {
+  return new Promise((done) => setTimeout(done, BETWEEN));
 }
 
 /** The tries, where there was more than one: those who lost a race, or failed before somebody answered. */
@@ -301,7 +307,8 @@ async function best({ ctx, key, signal }, place, name, turns, { system, temperat
   append(place, foot);
   const started = performance.now();
   try {
-    const headers = key ? { "x-api-key": key, authorization: `Bearer ${key}` } : {};
+    // Behind the password, the other fields of keys are where the password may be.
+    const headers = key ? { "api-key": key } : {};
     const response = await ctx.api.raw("POST", "/api/best-of-n", { body: asked, headers, signal });
     if (response.status === 404) {
       fill(place, missing("best-of-n", "It asks for several answers and gives the best of them.", "extensions:\n  best_of_n:\n    grant: [clock, generate, metrics, providers, wasi]\n"));

@@ -84,7 +84,7 @@ async function one(root, { api, signal, go }, id) {
           Status: String(row?.http_status ?? remembered?.status ?? "–"),
           "Made by an extension": row?.depth > 0 ? `depth ${row.depth}` : null,
         }),
-        error ? h("div", { class: "failure" }, h("p", null, error.message), h("p", { class: "faint" }, error.class)) : row?.error_code ? h("div", { class: "failure" }, h("p", null, row.error_code)) : null,
+        error ? h("div", { class: "failure apart" }, h("p", null, error.message), h("p", { class: "faint" }, error.class)) : row?.error_code ? h("div", { class: "failure apart" }, h("p", null, row.error_code)) : null,
       ),
       row
         ? card(

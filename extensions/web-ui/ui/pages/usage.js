@@ -46,8 +46,7 @@ export async function show(root, ctx) {
     sums,
     card(
       "Rows",
-      h("div", { class: "row" }, saves("Save rows (CSV)", file("/usage", "usage.csv")), saves("Save sums (CSV)", file("/usage/summary", "usage-summary.csv"))),
-      list,
+      h("div", { class: "stack" }, h("div", { class: "row" }, saves("Save rows (CSV)", file("/usage", "usage.csv")), saves("Save sums (CSV)", file("/usage/summary", "usage-summary.csv"))), list),
     ),
   );
   look(values);
