@@ -32,11 +32,8 @@ async fn upstream() -> Upstream {
 
 /// The console, version 0.1.0 of `swaps`, and these extensions.
 async fn gateway(upstream: &Upstream, more: &str) -> (Gateway, Client) {
-    let extensions = format!(
-        "  web_ui: {{}}\n{}{more}auth: {{api_password: {PASSWORD}}}\n{}",
-        extensions::fixture("swaps", ""),
-        deploy::section("")
-    );
+    let extensions =
+        format!("  web_ui: {{}}\n{}{more}auth: {{api_password: {PASSWORD}}}\n{}", extensions::fixture("swaps", ""), deploy::section(""));
     let gateway = Gateway::start(&setup::config(&setup::provider(Dialect::OpenAi, upstream), &extensions)).await;
     let client = Client::new(&gateway);
     (gateway, client)

@@ -5,10 +5,10 @@
 //! into the gateway.
 
 mod bench;
+mod browser;
 mod build;
 mod command;
 mod components;
-mod browser;
 mod databases;
 mod demo;
 mod deny;
