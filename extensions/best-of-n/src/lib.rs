@@ -4,7 +4,7 @@
 //! 2. `run.rs`: the candidates are asked for, all at once or in waves, within a budget. They are requests of their own in the caller's
 //!    name: keys, limits, routing and usage apply to each.
 //! 3. `score.rs`, `judge.rs`: what each is worth.
-//! 4. `merge.rs`, with `code.rs` and `scan.rs`: one source put together of several.
+//! 4. `merge.rs`, with `code.rs`: one source put together of several.
 //! 5. The answer stands for the provider's. `api.rs` gives the same with all candidates in it.
 //!
 //! What is absent: no candidate asks for candidates. Whatever names its model has, a request of an extension passes here untouched or is
@@ -16,7 +16,6 @@ mod code;
 mod judge;
 mod merge;
 mod run;
-mod scan;
 mod score;
 
 use serde::Deserialize;
@@ -85,6 +84,8 @@ pub struct Config {
     judge_model: Option<String>,
     #[serde(default)]
     rubric: Option<String>,
+    #[serde(default = "max_bytes")]
+    max_bytes: usize,
     #[serde(default = "path")]
     path: String,
 }
@@ -131,6 +132,11 @@ fn good() -> f64 {
     0.8
 }
 
+/// What the default of `limits.cpu_ms` leaves time for, on a slow machine too.
+fn max_bytes() -> usize {
+    32 << 10
+}
+
 fn path() -> String {
     "/api/best-of-n".into()
 }
@@ -146,6 +152,7 @@ pub struct Settings {
     enough: Option<Enough>,
     budget_tokens: Option<u64>,
     budget_ms: u64,
+    max_bytes: usize,
     method: Method,
     judge_model: Option<String>,
     rubric: String,
@@ -194,6 +201,9 @@ impl Extension for BestOfN {
         if budget_ms == 0 {
             return Err("`budget_ms` is 0, which leaves no time for an answer; it is in milliseconds, for example 120000".into());
         }
+        if config.max_bytes == 0 {
+            return Err("`max_bytes` is 0, so no code would be parsed; leave it out, or set for example 32768".into());
+        }
         let named = targets.iter().map(|t| ("targets", t)).chain(judge_model.iter().map(|m| ("judge_model", m)));
         for (field, name) in named {
             if name.is_empty() || name.starts_with(PREFIX) {
@@ -214,6 +224,7 @@ impl Extension for BestOfN {
             enough,
             budget_tokens: config.budget_tokens,
             budget_ms,
+            max_bytes: config.max_bytes,
             method: config.synthesis_method,
             judge_model,
             rubric: config.rubric.unwrap_or_else(|| judge::RUBRIC.into()),
