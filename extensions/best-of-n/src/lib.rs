@@ -7,6 +7,8 @@
 //! 4. `merge.rs`, with `code.rs`: one source put together of several.
 //! 5. The answer stands for the provider's. `api.rs` gives the same with all candidates in it.
 //!
+//! It is a judge too: answers of a race, and those that other extensions compare, are scored by `score.rs` as candidates are.
+//!
 //! What is absent: no candidate asks for candidates. Whatever names its model has, a request of an extension passes here untouched or is
 //! refused.
 
@@ -21,10 +23,11 @@ mod score;
 use serde::Deserialize;
 use wasmgate_sdk::format;
 use wasmgate_sdk::prelude::*;
-use wasmgate_sdk::{Http, HttpRequest, metrics};
+use wasmgate_sdk::{Candidate, Http, HttpRequest, Judge, Score as Said, metrics};
 
 use asked::{HEADER, PREFIX, Wish};
 use run::{Asked, Done, Task};
+use score::{Budget, Looked, Score};
 
 /// The note with the scores, as JSON.
 const NOTE: &str = "best-of-n";
@@ -287,6 +290,19 @@ impl BestOfN {
     }
 }
 
+impl Judge for BestOfN {
+    /// For a race, and for other extensions: what is not whole is of no use, and of what is, the sum of the signals counts.
+    fn judge(&self, _call: &CallInfo, _request: &Request, candidates: &[Candidate]) -> Result<Vec<Said>, ChatError> {
+        let mut budget = Budget::new(self.settings.max_bytes, candidates.len());
+        let looked: Vec<Looked> = candidates.iter().map(|c| score::look(&c.answer, &mut budget)).collect();
+        let value = |mut score: Score| {
+            score.add_up(Method::CodeQuality);
+            Said { value: if score.valid { score.total } else { 0.0 }, reason: score.notes.join("; ") }
+        };
+        Ok(score::of(&looked.iter().collect::<Vec<_>>()).into_iter().map(value).collect())
+    }
+}
+
 impl Http for BestOfN {
     fn handle(&self, request: HttpRequest) -> Reply {
         api::answer(&self.settings, &request.body)
@@ -313,7 +329,7 @@ fn count(done: &Done) {
     }
 }
 
-wasmgate_sdk::export!(BestOfN: before_generate, http);
+wasmgate_sdk::export!(BestOfN: before_generate, judge, http);
 
 #[cfg(test)]
 mod tests;

@@ -370,6 +370,25 @@ fn parsers_say_what_is_broken() {
 }
 
 #[test]
+fn it_judges_answers_of_others() {
+    let candidate = |text: &str, finish: &str| Candidate { answer: answer(text, finish), served_by: None, duration_us: 1 };
+    let good = python("def f(x):\n    return x\n");
+    let candidates = [
+        candidate(&python("def f(x)\n    return x\n"), "stop"),
+        candidate(&good, "stop"),
+        candidate(&good, "length"),
+        candidate(&python("def f(x):\n    return x  # TODO\n"), "stop"),
+    ];
+    host(&[]).install();
+    let request = request("m");
+    let scores = extension(json!({})).judge(&request.call(), &request.handle(), &candidates).unwrap();
+    let values: Vec<f64> = scores.iter().map(|s| s.value).collect();
+    assert!(values[0] == 0.0 && values[2] == 0.0, "what is broken, and what was cut off: {values:?}");
+    assert!(values[1] > values[3] && values[3] > 0.0 && values[1] <= 1.0, "{values:?}");
+    assert!(scores[0].reason.starts_with("line 2: "), "{scores:?}");
+}
+
+#[test]
 fn what_parsers_may_not_read_is_looked_through() {
     let look = |code: &str, left| score::look(&answer(&format!("```go\n{code}```\n"), "stop"), &mut score::Budget::new(left, 1));
     let whole = look("func A() { b( }\n", 100);
