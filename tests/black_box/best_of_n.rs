@@ -359,7 +359,7 @@ async fn large_candidates_cost_nobody_the_answer() {
     })
     .await;
     for method in ["merge", "vote"] {
-        // What grows with the square of 100 KB takes minutes, wherever this runs. What grows with it, and is given time by what it reads, does not.
+        // What grows with the square of 100 KB takes minutes, wherever this runs. What grows with it, and has time by what it reads, does not.
         let best = format!("{GRANT}, limits: {{cpu_ms: 100, cpu_ms_per_mib: 500}}, config: {{{CONFIG}, synthesis_method: {method}}}");
         let config = setup::config(&setup::provider(Dialect::OpenAi, &upstream), &format!("  best_of_n: {{{best}}}\n"));
         let gateway = Gateway::start(&format!("default_provider: up\n{config}")).await;

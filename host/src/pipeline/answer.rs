@@ -306,7 +306,8 @@ mod tests {
     #[test]
     fn conversations_of_extensions_have_a_size_of_their_own() {
         let check = |message: serde_json::Value, expect: usize| {
-            let body = json!({"model": "m", "messages": [message], "tools": [{"type": "function", "function": {"name": "f", "description": "abc"}}]});
+            let tool = json!({"type": "function", "function": {"name": "f", "description": "abc"}});
+            let body = json!({"model": "m", "messages": [message], "tools": [tool]});
             let chat = Format::OpenaiChat.decode_request(body.to_string().as_bytes()).expect("a request");
             assert_eq!(conversation_size(&chat), 3 + expect, "{body}");
         };
