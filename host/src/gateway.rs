@@ -75,8 +75,8 @@ pub struct Generation {
     pub attempts: Vec<Arc<Extension>>,
     /// In order.
     pub on_complete: Vec<Arc<Extension>>,
-    /// Who compares answers: the first extension that can.
-    pub judge: Option<Arc<Extension>>,
+    /// Who compares answers, whoever has no other part in a request first.
+    pub judges: Vec<Arc<Extension>>,
     /// Whether callers may switch any extension.
     pub switchable: bool,
     /// All of them.
@@ -215,6 +215,8 @@ impl Generation {
         for extension in extensions.all() {
             extension.since(number);
         }
+        let mut judges = extensions.with(Hook::Judge);
+        judges.sort_by_key(|judge| judge.has(Hook::BeforeGenerate));
         let gone = CancellationToken::new();
         Ok(Self {
             number,
@@ -225,7 +227,7 @@ impl Generation {
             provider_events: extensions.with(Hook::ProviderEvents),
             attempts: extensions.with(Hook::Attempts),
             on_complete: extensions.with(Hook::OnComplete),
-            judge: extensions.with(Hook::Judge).into_iter().next(),
+            judges,
             switchable: extensions.all().iter().any(|e| e.toggle.is_some()),
             config,
             providers,

@@ -14,7 +14,7 @@ const PATH: &str = "/mcp";
 const MODERN: &str = "2026-07-28";
 
 /// What the extension is granted.
-pub const GRANT: &str = "grant: [clock, generate, kv, random, routes, wasi]";
+const GRANT: &str = "grant: [clock, generate, kv, random, routes, wasi]";
 
 /// A good file, as a model writes it.
 pub const FILE: &str = "```python\ndef double(x):\n    return x * 2\n```\n";

@@ -12,7 +12,7 @@ use wasmgate_tests::answers::{Says, TEXT};
 use wasmgate_tests::versions::unmarked;
 use wasmgate_tests::{Client, Dialect, Gate, Gateway, Received, Reply, Step, Upstream, Version, soon};
 
-use crate::{deploy, extensions, mcp, setup};
+use crate::{deploy, extensions, setup};
 
 /// Clients that stream at once.
 const CLIENTS: usize = 64;
@@ -35,10 +35,29 @@ const GROWTH: f64 = 0.10;
 /// How long a swap of code that was compiled before may take on a quiet machine, in 99 of 100: upload, gate and the write to the disk.
 const SWAP_TIME: Duration = Duration::from_millis(100);
 
-/// Who is swapped, in turn.
-const SWAPPED: [&str; 5] = ["openai-api", "anthropic-api", "routing", "mcp", "swaps"];
+/// An extension that is swapped.
+struct Swapped {
+    name: &'static str,
+    /// Its lines in the configuration's `extensions`, when it is not in every configuration of these tests.
+    section: &'static str,
+}
 
-/// Swaps when nobody says otherwise.
+/// Who is swapped, in turn. Another one is another line here.
+const SWAPPED: [Swapped; 8] = [
+    Swapped { name: "openai-api", section: "" },
+    Swapped { name: "anthropic-api", section: "" },
+    Swapped { name: "routing", section: "" },
+    Swapped { name: "swaps", section: "" },
+    // It reads every stream, and looks for code in it at its end.
+    Swapped { name: "validation", section: "  validation: {config: {streams: annotate}}\n" },
+    // It looks at every request, whether it asks for candidates.
+    Swapped { name: "best-of-n", section: "  best-of-n: {grant: [clock, generate, metrics, providers, wasi]}\n" },
+    // These two have paths of their own and no part in a stream: what is swapped under load is that nobody notices.
+    Swapped { name: "mcp", section: "  mcp: {grant: [clock, generate, kv, random, routes, wasi]}\n" },
+    Swapped { name: "web-ui", section: "  web-ui: {}\n" },
+];
+
+/// Swaps when nobody says otherwise: six and more of each.
 const SWAPS: usize = 50;
 
 fn swaps() -> usize {
@@ -161,8 +180,8 @@ async fn soak() {
     let (openai, anthropic) = (upstream(Dialect::OpenAi, Arc::clone(&gates)).await, upstream(Dialect::Anthropic, Arc::clone(&gates)).await);
     let providers =
         [("o", Dialect::OpenAi, &openai), ("a", Dialect::Anthropic, &anthropic)].map(|(n, f, u)| setup::named_provider(n, f, &u.url()));
-    let own = format!("  mcp: {{{}}}\n{}", mcp::GRANT, extensions::fixture("swaps", ""));
-    let more = format!("{own}{}", deploy::section("max_divergence: 1"));
+    let sections: String = SWAPPED.iter().map(|swapped| swapped.section).collect();
+    let more = format!("{}{sections}{}", extensions::fixture("swaps", ""), deploy::section("max_divergence: 1"));
     let config = setup::config(&providers.concat(), &more);
     let builder = Gateway::builder(&config);
     let state = builder.folder().join("state");
@@ -183,7 +202,7 @@ async fn soak() {
     // The operator has a thread of its own, as he would have a machine of his own: his swap does not queue behind the clients' answers.
     let own = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a thread starts");
     let operator = Arc::new(Client::new(&gateway));
-    let versions = SWAPPED.map(versions);
+    let versions = SWAPPED.map(|swapped| versions(swapped.name));
     let (early, mut early_kib) = (swaps.div_ceil(2).min(50), 0);
     let mut made = Vec::with_capacity(swaps);
     let warm_up = if swaps > SWAPS { LONG_WARM_UP } else { WARM_UP };
@@ -197,7 +216,7 @@ async fn soak() {
         let (operator, component) = (Arc::clone(&operator), Vec::from(version));
         let swap = own.spawn(async move {
             let asked = Instant::now();
-            let attempt = operator.swap(SWAPPED[who], component, "").await;
+            let attempt = operator.swap(SWAPPED[who].name, component, "").await;
             Swap { took: asked.elapsed(), attempt }
         });
         let swap = swap.await.expect("the operator does not panic");
@@ -253,7 +272,7 @@ async fn soak() {
     assert!(growth.abs() <= GROWTH, "the process had {early_kib} KiB after {early} swaps and {late_kib} KiB at the end");
     own.shutdown_background();
     // The one that serves now is the last one that was sent.
-    for (who, name) in SWAPPED.iter().enumerate() {
+    for (who, Swapped { name, .. }) in SWAPPED.iter().enumerate() {
         let sent = (0..swaps).rfind(|n| n % SWAPPED.len() == who);
         let expect = sent.map_or("0.1.0", |n| ["0.2.0", "0.3.0"][n / SWAPPED.len() % 2]);
         assert_eq!(operator.extension(name).await["version"], expect, "{name}");

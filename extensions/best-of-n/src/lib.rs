@@ -4,8 +4,10 @@
 //! 2. `run.rs`: the candidates are asked for, all at once or in waves, within a budget. They are requests of their own in the caller's
 //!    name: keys, limits, routing and usage apply to each.
 //! 3. `score.rs`, `judge.rs`: what each is worth.
-//! 4. `merge.rs`, with `code.rs` and `scan.rs`: one source put together of several.
+//! 4. `merge.rs`, with `code.rs`: one source put together of several.
 //! 5. The answer stands for the provider's. `api.rs` gives the same with all candidates in it.
+//!
+//! It is a judge too: answers of a race, and those that other extensions compare, are scored by `score.rs` as candidates are.
 //!
 //! What is absent: no candidate asks for candidates. Whatever names its model has, a request of an extension passes here untouched or is
 //! refused.
@@ -16,16 +18,16 @@ mod code;
 mod judge;
 mod merge;
 mod run;
-mod scan;
 mod score;
 
 use serde::Deserialize;
 use wasmgate_sdk::format;
 use wasmgate_sdk::prelude::*;
-use wasmgate_sdk::{Http, HttpRequest, metrics};
+use wasmgate_sdk::{Candidate, Http, HttpRequest, Judge, Score as Said, metrics};
 
 use asked::{HEADER, PREFIX, Wish};
 use run::{Asked, Done, Task};
+use score::{Budget, Looked, Score};
 
 /// The note with the scores, as JSON.
 const NOTE: &str = "best-of-n";
@@ -85,6 +87,8 @@ pub struct Config {
     judge_model: Option<String>,
     #[serde(default)]
     rubric: Option<String>,
+    #[serde(default = "max_bytes")]
+    max_bytes: usize,
     #[serde(default = "path")]
     path: String,
 }
@@ -131,6 +135,11 @@ fn good() -> f64 {
     0.8
 }
 
+/// What the default of `limits.cpu_ms` leaves time for, on a slow machine too.
+fn max_bytes() -> usize {
+    32 << 10
+}
+
 fn path() -> String {
     "/api/best-of-n".into()
 }
@@ -146,6 +155,7 @@ pub struct Settings {
     enough: Option<Enough>,
     budget_tokens: Option<u64>,
     budget_ms: u64,
+    max_bytes: usize,
     method: Method,
     judge_model: Option<String>,
     rubric: String,
@@ -194,6 +204,9 @@ impl Extension for BestOfN {
         if budget_ms == 0 {
             return Err("`budget_ms` is 0, which leaves no time for an answer; it is in milliseconds, for example 120000".into());
         }
+        if config.max_bytes == 0 {
+            return Err("`max_bytes` is 0, so no code would be parsed; leave it out, or set for example 32768".into());
+        }
         let named = targets.iter().map(|t| ("targets", t)).chain(judge_model.iter().map(|m| ("judge_model", m)));
         for (field, name) in named {
             if name.is_empty() || name.starts_with(PREFIX) {
@@ -214,6 +227,7 @@ impl Extension for BestOfN {
             enough,
             budget_tokens: config.budget_tokens,
             budget_ms,
+            max_bytes: config.max_bytes,
             method: config.synthesis_method,
             judge_model,
             rubric: config.rubric.unwrap_or_else(|| judge::RUBRIC.into()),
@@ -276,6 +290,19 @@ impl BestOfN {
     }
 }
 
+impl Judge for BestOfN {
+    /// For a race, and for other extensions: what is not whole is of no use, and of what is, the sum of the signals counts.
+    fn judge(&self, _call: &CallInfo, _request: &Request, candidates: &[Candidate]) -> Result<Vec<Said>, ChatError> {
+        let mut budget = Budget::new(self.settings.max_bytes, candidates.len());
+        let looked: Vec<Looked> = candidates.iter().map(|c| score::look(&c.answer, &mut budget)).collect();
+        let value = |mut score: Score| {
+            score.add_up(Method::CodeQuality);
+            Said { value: if score.valid { score.total } else { 0.0 }, reason: score.notes.join("; ") }
+        };
+        Ok(score::of(&looked.iter().collect::<Vec<_>>()).into_iter().map(value).collect())
+    }
+}
+
 impl Http for BestOfN {
     fn handle(&self, request: HttpRequest) -> Reply {
         api::answer(&self.settings, &request.body)
@@ -302,7 +329,7 @@ fn count(done: &Done) {
     }
 }
 
-wasmgate_sdk::export!(BestOfN: before_generate, http);
+wasmgate_sdk::export!(BestOfN: before_generate, judge, http);
 
 #[cfg(test)]
 mod tests;

@@ -3,11 +3,16 @@
 //! A function takes the place of another of the same name and signature when the one in the best source is a stub and the other is not, or
 //! when most of the sources have that one, letter by letter but for blanks at the ends of lines. A function that the best source calls
 //! and nobody gives it is added. Anything else stays: what is not surely better is left alone.
+//!
+//! Everything is looked up in what `code.rs` has sorted, so the work grows with the length of the sources and not with its square.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::code::{self, Block, Function};
-use crate::scan::Language;
+use wasmgate_code::find::{Block, Place};
+use wasmgate_code::{Language, Limits, check};
+
+use crate::code::{self, Anatomy, Function};
+use crate::score::Looked;
 
 /// What was put together.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,96 +26,111 @@ pub struct Merged {
 /// Code of one text, taken apart.
 struct Source<'a> {
     number: usize,
-    text: &'a str,
-    block: Block,
-    functions: Vec<Function>,
+    block: &'a Block,
+    anatomy: Anatomy<'a>,
+    /// The functions without what does not count, in their order.
+    plain: Vec<String>,
+    /// Where in their order each of the functions is.
+    places: BTreeMap<String, usize>,
 }
 
 impl<'a> Source<'a> {
-    /// Of a text with exactly one block, in a language whose functions can be told apart.
-    fn of(number: usize, text: &'a str) -> Option<(Language, Self)> {
-        let [block] = &code::blocks(text)[..] else { return None };
-        if block.fault(text).is_some() {
+    /// Of a text with exactly one block that parses, in a language whose functions can be told apart.
+    fn of(number: usize, looked: &'a Looked) -> Option<(Language, Self)> {
+        let [block] = &looked.blocks[..] else { return None };
+        if !looked.valid || !looked.parsed || !matches!(block.place, Place::Fenced { .. }) {
             return None;
         }
-        let language = block.language(text)?;
-        let functions = code::functions(language, block.code(text))?;
-        Some((language, Self { number, text, block: block.clone(), functions }))
+        let language = block.language?;
+        let anatomy = code::anatomy(language, &block.code)?;
+        let plain = anatomy.functions.iter().map(|f| plain(&block.code[f.from..f.to])).collect();
+        let places = anatomy.functions.iter().enumerate().map(|(n, f)| (f.name.clone(), n)).collect();
+        Some((language, Self { number, block, anatomy, plain, places }))
     }
 
-    fn code(&self) -> &'a str {
-        self.block.code(self.text)
+    fn body(&self, place: usize) -> &'a str {
+        let function = &self.anatomy.functions[place];
+        &self.block.code[function.from..function.to]
     }
 
-    fn body(&self, function: &Function) -> &'a str {
-        &self.code()[function.from..function.to]
+    fn function(&self, place: usize) -> &Function<'a> {
+        &self.anatomy.functions[place]
     }
 
-    fn find(&self, name: &str) -> Option<&Function> {
-        self.functions.iter().find(|f| f.name == name)
+    fn find(&self, name: &str) -> Option<usize> {
+        self.places.get(name).copied()
+    }
+
+    fn signature(&self, name: &str) -> Option<&str> {
+        self.find(name).map(|place| self.function(place).signature.as_str())
     }
 }
 
-/// Puts `texts` together, the best first. Nothing when nothing would be surely better, or when what comes of it is not whole.
-pub fn merge(texts: &[(usize, &str)]) -> Option<Merged> {
-    let ((number, text), others) = texts.split_first()?;
-    let (language, best) = Source::of(*number, text)?;
+/// Puts candidates together, the best first. Nothing when nothing would be surely better, or when what comes of it is not whole, or longer
+/// than what parsers may read, which is `left`.
+pub fn merge(candidates: &[(usize, &Looked)], left: usize) -> Option<Merged> {
+    let ((number, looked), others) = candidates.split_first()?;
+    let (language, best) = Source::of(*number, looked)?;
     let others: Vec<Source<'_>> =
         others.iter().filter_map(|(n, t)| Source::of(*n, t)).filter(|(l, _)| *l == language).map(|(_, s)| s).collect();
     let mut taken = Vec::new();
-    let mut code = best.code().to_owned();
-    // From the end, so that places before stay what they are.
-    for function in best.functions.iter().rev() {
-        if let Some((other, theirs)) = better(&best, function, &others) {
-            code.replace_range(function.from..function.to, other.body(theirs));
-            taken.push((function.name.clone(), other.number));
-        }
+    let (mut code, mut at) = (String::new(), 0);
+    for place in 0..best.anatomy.functions.len() {
+        let Some((other, theirs)) = better(&best, place, &others) else { continue };
+        let ours = best.function(place);
+        code.push_str(&best.block.code[at..ours.from]);
+        code.push_str(other.body(theirs));
+        at = ours.to;
+        taken.push((ours.name.clone(), other.number));
     }
-    taken.reverse();
+    code.push_str(&best.block.code[at..]);
     for (other, missing) in missing(&best, &others) {
-        code = format!("{}\n\n{}\n", code.trim_end(), other.body(missing).trim_end());
-        taken.push((missing.name.clone(), other.number));
+        code.truncate(code.trim_end().len());
+        code.push_str("\n\n");
+        code.push_str(other.body(missing).trim_end());
+        code.push('\n');
+        taken.push((other.function(missing).name.clone(), other.number));
     }
-    if taken.is_empty() || !is_whole(language, &code, &best, &taken) {
+    let readable = code.len() <= left && check(language, &code, &Limits::default()).is_valid();
+    if taken.is_empty() || !readable || !is_whole(language, &code, &best, &taken) {
         return None;
     }
-    let Block { from, to, .. } = best.block;
-    Some(Merged { text: format!("{}{code}{}", &text[..from], &text[to..]), taken })
+    Some(Merged { text: best.block.replaced(&looked.text, &code), taken })
 }
 
 /// Another one's function that is surely better.
-fn better<'s, 'a>(best: &Source<'a>, ours: &Function, others: &'s [Source<'a>]) -> Option<(&'s Source<'a>, &'s Function)> {
-    let alike = |other: &'s Source<'a>| other.find(&ours.name).filter(|f| f.signature == ours.signature).map(|f| (other, f));
-    let known = |other: &Source<'a>, function: &Function| calls_only_known(best, other, function);
-    let stub = is_stub(best.body(ours));
-    let candidates: Vec<_> = others.iter().filter_map(alike).filter(|(o, f)| !is_stub(o.body(f)) && known(o, f)).collect();
-    if stub {
+fn better<'s, 'a>(best: &Source<'a>, place: usize, others: &'s [Source<'a>]) -> Option<(&'s Source<'a>, usize)> {
+    let ours = best.function(place);
+    let alike =
+        |other: &'s Source<'a>| other.find(&ours.name).filter(|p| other.function(*p).signature == ours.signature).map(|p| (other, p));
+    let is_good = |(other, p): &(&'s Source<'a>, usize)| !other.function(*p).is_stub && needs_only_known(best, other, other.function(*p));
+    let candidates: Vec<_> = others.iter().filter_map(alike).filter(is_good).collect();
+    if ours.is_stub {
         return candidates.first().copied();
     }
-    let mut votes: BTreeMap<String, usize> = BTreeMap::from([(plain(best.body(ours)), 1)]);
+    let own = best.plain[place].as_str();
+    let mut votes: BTreeMap<&str, usize> = BTreeMap::from([(own, 1)]);
     for (other, theirs) in &candidates {
-        *votes.entry(plain(other.body(theirs))).or_default() += 1;
+        *votes.entry(other.plain[*theirs].as_str()).or_default() += 1;
     }
-    let own = plain(best.body(ours));
     // More than half of all that have the function, so that it is no tie.
     let have = 1 + others.iter().filter(|o| o.find(&ours.name).is_some()).count();
     let winner = votes.into_iter().find(|(_, n)| *n * 2 > have).map(|(body, _)| body).filter(|body| *body != own)?;
-    candidates.into_iter().find(|(other, theirs)| plain(other.body(theirs)) == winner)
+    candidates.into_iter().find(|(other, theirs)| other.plain[*theirs] == winner)
 }
 
 /// Functions that the best source calls and does not have, where all that have them give them the same signature.
-fn missing<'s, 'a>(best: &Source<'a>, others: &'s [Source<'a>]) -> Vec<(&'s Source<'a>, &'s Function)> {
-    let mut found: Vec<(&Source<'a>, &Function)> = Vec::new();
+fn missing<'s, 'a>(best: &Source<'a>, others: &'s [Source<'a>]) -> Vec<(&'s Source<'a>, usize)> {
+    let (mut found, mut names) = (Vec::new(), BTreeSet::new());
     for other in others {
-        for function in &other.functions {
+        for (place, function) in other.anatomy.functions.iter().enumerate() {
             let wanted = best.find(&function.name).is_none()
-                && calls(best.code(), &function.name)
-                && !is_stub(other.body(function))
-                && calls_only_known(best, other, function)
-                && found.iter().all(|(_, f)| f.name != function.name)
-                && others.iter().filter_map(|o| o.find(&function.name)).all(|f| f.signature == function.signature);
-            if wanted {
-                found.push((other, function));
+                && best.anatomy.calls.contains(function.name.as_str())
+                && !function.is_stub
+                && needs_only_known(best, other, function)
+                && others.iter().filter_map(|o| o.signature(&function.name)).all(|signature| signature == function.signature);
+            if wanted && names.insert(function.name.as_str()) {
+                found.push((other, place));
             }
         }
     }
@@ -118,52 +138,11 @@ fn missing<'s, 'a>(best: &Source<'a>, others: &'s [Source<'a>]) -> Vec<(&'s Sour
 }
 
 /// Whether a function needs nothing of its own source that the best one has not: other functions, in the first place.
-fn calls_only_known(best: &Source<'_>, other: &Source<'_>, function: &Function) -> bool {
-    let body = other.body(function);
-    let helpers = other.functions.iter().filter(|f| f.name != function.name && calls(body, &f.name));
-    let known = |f: &Function| best.find(&f.name).is_some_and(|own| own.signature == f.signature);
-    let mut helpers = helpers;
-    helpers.all(known) && qualifiers(body).iter().all(|q| is_word_in(best.code(), q) || !is_word_in(&before_functions(other), q))
-}
-
-/// What stands in a source outside of its functions: imports, types, constants.
-fn before_functions(source: &Source<'_>) -> String {
-    let mut rest = source.code().to_owned();
-    for function in source.functions.iter().rev() {
-        rest.replace_range(function.from..function.to, "");
-    }
-    rest
-}
-
-/// All words of a function's body.
-fn qualifiers(body: &str) -> Vec<String> {
-    let mut words: Vec<String> =
-        body.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|w| !w.is_empty()).map(str::to_owned).collect();
-    words.sort_unstable();
-    words.dedup();
-    words
-}
-
-fn is_word_in(text: &str, word: &str) -> bool {
-    text.split(|c: char| !c.is_alphanumeric() && c != '_').any(|w| w == word)
-}
-
-/// Whether a name is called: it stands before a bracket, and nothing that would make it another name stands before it.
-fn calls(code: &str, name: &str) -> bool {
-    let name = name.rsplit('.').next().unwrap_or(name);
-    code.match_indices(name).any(|(at, _)| {
-        let before = code[..at].chars().next_back();
-        let after = code[at + name.len()..].trim_start().chars().next();
-        after == Some('(') && !before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '.')
-    })
-}
-
-/// Whether a function does nothing yet, by what people and models write in such places.
-fn is_stub(body: &str) -> bool {
-    const SIGNS: [&str; 8] = ["todo!", "unimplemented!", "NotImplementedError", "not implemented", "// TODO", "# TODO", "// ...", "# ..."];
-    let last = body.trim_end_matches(['}', ' ', '\n']).lines().next_back().unwrap_or_default().trim();
-    let nothing = matches!(last, "pass" | "...");
-    nothing || SIGNS.iter().any(|sign| body.contains(sign))
+fn needs_only_known(best: &Source<'_>, other: &Source<'_>, function: &Function<'_>) -> bool {
+    let is_known = |name: &&str| *name == function.name || best.signature(name) == other.signature(name);
+    let mut helpers = function.calls.iter().filter(|name| other.find(name).is_some());
+    helpers.all(|name| is_known(name))
+        && function.words.iter().all(|word| best.anatomy.words.contains(word) || !other.anatomy.outside.contains(word))
 }
 
 /// Without empty lines, and without blanks at the ends of lines.
@@ -171,27 +150,42 @@ fn plain(body: &str) -> String {
     body.lines().map(str::trim_end).filter(|line| !line.is_empty()).flat_map(|line| [line, "\n"]).collect()
 }
 
-/// Whether what came of it has the functions that it must have, each once, and no stub more.
+/// Whether what came of it has the functions that it must have, each once.
 fn is_whole(language: Language, code: &str, best: &Source<'_>, taken: &[(String, usize)]) -> bool {
-    let Some(functions) = code::functions(language, code) else { return false };
+    let Some(Anatomy { functions, .. }) = code::anatomy(language, code) else { return false };
     let added = taken.iter().filter(|(name, _)| best.find(name).is_none()).count();
-    let kept = best.functions.iter().all(|f| functions.iter().any(|g| g.name == f.name && g.signature == f.signature));
-    kept && functions.len() == best.functions.len() + added
+    let kept: BTreeSet<(&str, &str)> = functions.iter().map(|f| (f.name.as_str(), f.signature.as_str())).collect();
+    let all = best.anatomy.functions.iter().all(|f| kept.contains(&(f.name.as_str(), f.signature.as_str())));
+    all && functions.len() == best.anatomy.functions.len() + added
 }
 
 #[cfg(test)]
 mod tests {
+    use wasmgate_sdk::codec::Format;
+
     use super::*;
+    use crate::score::{self, Budget};
 
     fn fenced(tag: &str, code: &str) -> String {
         format!("Here it is:\n```{tag}\n{code}```\nDone.\n")
     }
 
+    fn merged(texts: &[String]) -> Option<Merged> {
+        let looked: Vec<Looked> = texts.iter().map(|text| looked(text)).collect();
+        merge(&looked.iter().enumerate().map(|(n, l)| (n + 1, l)).collect::<Vec<_>>(), 1 << 20)
+    }
+
+    /// What is seen in a whole answer.
+    fn looked(text: &str) -> Looked {
+        let body = serde_json::json!({"id": "c", "object": "chat.completion", "model": "m",
+            "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}]});
+        let answer = Format::OpenaiChat.decode_answer(body.to_string().as_bytes()).unwrap();
+        score::look(&answer, &mut Budget::new(1 << 20, 1))
+    }
+
     #[track_caller]
     fn check(tag: &str, codes: &[&str], expect: Option<(&str, &[&str])>) {
-        let texts: Vec<String> = codes.iter().map(|c| fenced(tag, c)).collect();
-        let numbered: Vec<(usize, &str)> = texts.iter().enumerate().map(|(n, t)| (n + 1, t.as_str())).collect();
-        let merged = merge(&numbered);
+        let merged = merged(&codes.iter().map(|c| fenced(tag, c)).collect::<Vec<_>>());
         let found = merged.as_ref().map(|m| (m.text.clone(), m.taken.iter().map(|(n, o)| format!("{n} {o}")).collect::<Vec<_>>()));
         assert_eq!(found, expect.map(|(code, taken)| (fenced(tag, code), taken.iter().map(|t| (*t).to_owned()).collect())));
     }
@@ -249,6 +243,29 @@ mod tests {
         check("go", &["func A() interface{} {\n\tpanic(\"not implemented\")\n}\n", "func A() interface{} {\n\treturn 1\n}\n"], None);
         check("go", &["func A() {\n", "func A() {\n}\n"], None);
         let two = format!("{}{}", fenced("go", "func A() {}\n"), fenced("go", "func B() {}\n"));
-        assert_eq!(merge(&[(1, &two), (2, &two)]), None);
+        assert_eq!(merged(&[two.clone(), two]), None);
+    }
+
+    #[test]
+    fn a_function_that_ends_in_pass_stays() {
+        let ends_in_pass = "def a(x):\n    try:\n        return int(x)\n    except ValueError:\n        pass\n";
+        check("python", &[ends_in_pass, "def a(x):\n    return int(x)\n"], None);
+    }
+
+    #[test]
+    fn fences_may_be_indented() {
+        let list = |code: &str| format!("1. This:\n   ```python\n{code}   ```\n");
+        let stub = list("   def a(x):\n       return x\n\n   def b(x):\n       pass\n");
+        let whole = list("   def b(x):\n       return x * 2\n");
+        let expect = list("   def a(x):\n       return x\n\n   def b(x):\n       return x * 2\n");
+        assert_eq!(merged(&[stub, whole]).map(|m| m.text), Some(expect));
+    }
+
+    #[test]
+    fn what_no_parser_may_read_is_not_sent() {
+        let texts = ["def b(y):\n    pass\n", "def b(y):\n    return y\n"].map(|c| looked(&fenced("python", c)));
+        let numbered = [(1, &texts[0]), (2, &texts[1])];
+        assert!(merge(&numbered, 100).is_some());
+        assert_eq!(merge(&numbered, 10), None);
     }
 }

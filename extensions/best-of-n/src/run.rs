@@ -7,7 +7,7 @@ use wasmgate_sdk::prelude::*;
 use wasmgate_sdk::{clock, providers};
 
 use crate::asked::Wish;
-use crate::score::{self, Score};
+use crate::score::{self, Budget, Looked, Score};
 use crate::{Method, Settings, judge, merge};
 
 /// Time in which nobody answers, in milliseconds: whoever waited to the end of the budget may come back a little early.
@@ -40,6 +40,8 @@ pub struct Candidate {
     pub temperature: Option<f64>,
     /// What came of it.
     pub result: Result<Generated, ChatError>,
+    /// What was seen in it; of a failed one nothing is.
+    pub looked: Option<Looked>,
     /// What it is worth; of a failed one nothing is.
     pub score: Option<Score>,
 }
@@ -81,14 +83,16 @@ pub fn run(settings: &Settings, task: Task) -> Result<Done, ChatError> {
     let Task { request, targets, wish } = task;
     let begin = clock::unix_ms();
     let left = || settings.budget_ms.saturating_sub(clock::unix_ms().saturating_sub(begin));
-    let (mut candidates, stopped) = ask(settings, &request, &targets, wish.count, &left);
+    // One share more is for what is put together of them.
+    let mut budget = Budget::new(settings.max_bytes, wish.count as usize + usize::from(wish.method == Method::Merge));
+    let (mut candidates, stopped) = ask(settings, &request, &targets, wish.count, &mut budget, &left);
     let good: Vec<usize> = (0..candidates.len()).filter(|n| candidates[*n].result.is_ok()).collect();
     if good.is_empty() {
         return Err(failed(&candidates));
     }
-    let mut used = candidates.iter().filter_map(|c| c.result.as_ref().ok()?.answer.usage.clone()).reduce(sum);
+    let mut used = candidates.iter().filter_map(|c| c.result.as_ref().ok()?.answer.usage.clone()).reduce(Usage::plus);
     let generated: Vec<&Generated> = candidates.iter().filter_map(|c| c.result.as_ref().ok()).collect();
-    let mut scores = score::of(&generated.iter().map(|g| &g.answer).collect::<Vec<_>>());
+    let mut scores = score::of(&candidates.iter().filter_map(|c| c.looked.as_ref()).collect::<Vec<_>>());
     let judges = judged(settings, &request, &generated, &mut scores, &mut used, left());
     for (n, mut score) in good.iter().zip(scores) {
         score.add_up(wish.method);
@@ -111,7 +115,7 @@ pub fn run(settings: &Settings, task: Task) -> Result<Done, ChatError> {
         judges,
     };
     if wish.method == Method::Merge {
-        done.merge(&request);
+        done.merge(&request, budget);
     }
     done.answer.usage = used;
     Ok(done)
@@ -127,6 +131,7 @@ fn ask(
     request: &ChatRequest,
     targets: &[Asked],
     count: u32,
+    budget: &mut Budget,
     left: &dyn Fn() -> u64,
 ) -> (Vec<Candidate>, Option<&'static str>) {
     let mut candidates: Vec<Candidate> = Vec::new();
@@ -145,7 +150,8 @@ fn ask(
         let results = generate::many(&jobs);
         candidates.extend(numbers.zip(results).map(|(n, result)| {
             let (asked, temperature) = whom(n);
-            Candidate { asked, temperature, result, score: None }
+            let looked = result.as_ref().ok().map(|generated| score::look(&generated.answer, budget));
+            Candidate { asked, temperature, result, looked, score: None }
         }));
     }
     (candidates, None)
@@ -155,7 +161,8 @@ fn ask(
 fn stop(settings: &Settings, candidates: &[Candidate], left: u64) -> Option<&'static str> {
     let answers = || candidates.iter().filter_map(|c| c.result.as_ref().ok()).map(|g| &g.answer);
     if let Some(enough) = &settings.enough {
-        let good = answers().filter(|a| score::of(&[*a])[0].by_itself() >= enough.score).count();
+        let looked = candidates.iter().filter_map(|c| c.looked.as_ref());
+        let good = looked.filter(|l| score::of(&[*l])[0].by_itself() >= enough.score).count();
         if good >= enough.count as usize {
             return Some("enough");
         }
@@ -227,7 +234,7 @@ fn judged(
         }
     }
     for opinion in &mut opinions {
-        *used = [used.take(), opinion.usage.take()].into_iter().flatten().reduce(sum);
+        *used = [used.take(), opinion.usage.take()].into_iter().flatten().reduce(Usage::plus);
     }
     for (n, score) in scores.iter_mut().enumerate() {
         let said: Vec<&(f64, String)> = opinions.iter().filter_map(|o| o.scores.get(n)?.as_ref()).collect();
@@ -241,16 +248,14 @@ fn judged(
 
 impl Done {
     /// Puts the best one and the others together, if that is surely better.
-    fn merge(&mut self, request: &ChatRequest) {
+    fn merge(&mut self, request: &ChatRequest, budget: Budget) {
         let valid = |n: &usize| self.candidates[*n].score.as_ref().is_some_and(|s| s.valid);
         let mut order: Vec<usize> = (0..self.candidates.len()).filter(|n| *n != self.chosen && valid(n)).collect();
         let total = |n: usize| self.candidates[n].score.as_ref().map_or(0.0, |s| s.total);
         order.sort_by(|a, b| total(*b).total_cmp(&total(*a)));
         order.insert(0, self.chosen);
-        let texts: Vec<(usize, String)> =
-            order.iter().filter_map(|n| Some((n + 1, score::text(&self.candidates[*n].result.as_ref().ok()?.answer)))).collect();
-        let borrowed: Vec<(usize, &str)> = texts.iter().map(|(n, text)| (*n, text.as_str())).collect();
-        let Some(merged) = merge::merge(&borrowed) else { return };
+        let looked: Vec<(usize, &Looked)> = order.iter().filter_map(|n| Some((n + 1, self.candidates[*n].looked.as_ref()?))).collect();
+        let Some(merged) = merge::merge(&looked, budget.left() / 2) else { return };
         let mut answer = self.answer.clone();
         let parts = answer.choices.first_mut().map(|c| &mut c.parts);
         let mut texts: Vec<&mut String> =
@@ -258,7 +263,8 @@ impl Done {
         // What is in several parts cannot be put back where it was.
         let [text] = &mut texts[..] else { return };
         **text = merged.text;
-        let scores = score::of(&[&self.answer, &answer]);
+        let Some(best) = &self.candidates[self.chosen].looked else { return };
+        let scores = score::of(&[best, &score::look(&answer, &mut Budget::new(budget.left() / 2, 1))]);
         if !scores[1].valid || scores[1].style < scores[0].style || !self.is_liked(request, &answer) {
             return;
         }
@@ -355,18 +361,5 @@ fn failed(candidates: &[Candidate]) -> ChatError {
         }
         Some(first) => first.clone(),
         None => ChatError::new(ErrorClass::Internal, "No candidate was asked for."),
-    }
-}
-
-/// Tokens of two requests.
-fn sum(a: Usage, b: Usage) -> Usage {
-    let both = |a: Option<u64>, b: Option<u64>| a.or(b).map(|_| a.unwrap_or(0).saturating_add(b.unwrap_or(0)));
-    Usage {
-        input_tokens: a.input_tokens.saturating_add(b.input_tokens),
-        cache_read_tokens: both(a.cache_read_tokens, b.cache_read_tokens),
-        cache_write_tokens: both(a.cache_write_tokens, b.cache_write_tokens),
-        output_tokens: a.output_tokens.saturating_add(b.output_tokens),
-        reasoning_tokens: both(a.reasoning_tokens, b.reasoning_tokens),
-        raw: None,
     }
 }

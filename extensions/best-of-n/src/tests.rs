@@ -3,7 +3,6 @@ use wasmgate_sdk::codec::{EncodeOptions as EncodeTo, Format};
 use wasmgate_sdk::generate::Score as Said;
 
 use super::*;
-use crate::scan::{Fault, Language};
 
 fn extension(config: Value) -> BestOfN {
     BestOfN::configure(serde_json::from_value(config).unwrap()).unwrap()
@@ -57,6 +56,7 @@ fn settings_are_checked() {
         let found = serde_json::from_value(config.clone()).map_err(|e| e.to_string()).and_then(BestOfN::configure).err();
         assert!(found.as_ref().is_some_and(|e| e.contains(expect)), "{config}: {found:?}");
     };
+    check(json!({"max_bytes": 0}), "`max_bytes` is 0, so no code would be parsed");
     check(json!({"num_candidates": 0}), "`num_candidates` is 0; it can be from 1 to `max_candidates`, which is 8");
     check(json!({"num_candidates": 9}), "`num_candidates` is 9");
     check(json!({"max_candidates": 13}), "`max_candidates` is 13; it can be from 1 to 12");
@@ -342,43 +342,99 @@ fn the_route_tells_of_all_candidates() {
 }
 
 #[test]
-fn sources_that_are_whole_and_sources_that_are_not() {
-    let check = |language: Language, source: &str, expect: Result<(), (usize, &str)>| {
-        let found = scan::check(language, source).map_err(|Fault(line, what)| (line, what));
-        let expect = expect.map_err(|(line, what)| (line, what.to_owned()));
-        assert_eq!(found, expect, "{source}");
+fn parsers_say_what_is_broken() {
+    let check = |text: &str, expect: Result<(), &str>| {
+        let mut budget = score::Budget::new(64 << 10, 1);
+        let looked = score::look(&answer(text, "stop"), &mut budget);
+        let notes = score::of(&[&looked])[0].notes.join("; ");
+        match expect {
+            Ok(()) => assert!(looked.valid && notes.is_empty(), "{text}: {notes}"),
+            Err(says) => assert!(!looked.valid && notes.contains(says), "{text}: {notes}"),
+        }
     };
-    use Language::*;
-    check(Go, "func A() {\n\ts := `}`; r := '{'; _ = \"\\\"(\" // (\n}\n", Ok(()));
-    check(Go, "func A() {\n\tf(1\n}\n", Err((3, "`(` of line 2 is closed by `}`")));
-    check(Go, "func A() {\n", Err((1, "`{` is never closed")));
-    check(Rust, "fn a<'a>(x: &'a str) -> char { /* { /* } */ */ let _ = r#\"}\"\"#; let _ = '\\''; '}' }\n", Ok(()));
-    check(Rust, "fn a() { \"x\n", Err((1, "a string is never closed")));
-    check(Rust, "fn a() } {\n", Err((1, "`}` closes nothing")));
-    check(Script, "const a = /[/({]/g.test(b) ? `x${ {a: `}`}.a }y` : c / 2; // it's\n", Ok(()));
-    check(Script, "const a = `x${b`;\n", Err((1, "a template is never closed")));
-    check(Script, "f('x\n);\n", Err((1, "a string is never closed")));
-    check(
-        Python,
-        "@d\nclass A:\n    '''it's (\n'''\n    def f(self, a=[\n1]):\n        if a: return 1\n        return {  # x:\n            1: 2}\n\nx = 1\n",
-        Ok(()),
-    );
-    check(Python, "def f():\n    x = 1\n  y = 2\n", Err((3, "the line is indented like no block around it")));
-    check(Python, "def f():\n", Err((1, "a block is missing behind `:`")));
-    check(Python, "if a:\n    b\nelse:\nc\n", Err((4, "a block is missing behind `:`")));
-    check(Python, "def f():\n    # nothing\n    return '''x\n", Err((3, "a string is never closed")));
-    check(Python, "x = a if b else \\\n    c\nlambda: 1\n", Ok(()));
-    check(Json, "{\"a\": [1]}", Ok(()));
-    assert!(scan::check(Json, "{\"a\": [1}").is_err());
+    // A fence in a list is as good as another.
+    check("1. Do this:\n   ```python\n   def f(x):\n       return x\n   ```\n2. Done.\n", Ok(()));
+    check("~~~go\nfunc A() {}\n~~~\n", Ok(()));
+    check("```tsx\nconst a = <p>it's {b}</p>;\n```\n", Ok(()));
+    check("```yaml\na: {b: [c]}\n```\n", Ok(()));
+    check("```toml\n[a]\nb = 1\n```\n", Ok(()));
+    check("```\nwhatever (\n```\n", Ok(()));
+    check("x\n```python\ndef f(x)\n    return x\n```\n", Err("line 3: "));
+    check("```python\nclass = 1\n```\n", Err("line 2: "));
+    check("```go\nfunc A( {\n```\n", Err("line 2: "));
+    check("```rust\nfn a() -> { 1 }\n```\n", Err("line 2: "));
+    check("```js\nconst a = = 1;\n```\n", Err("line 2: "));
+    check("```yaml\na: [b\nc: d\n```\n", Err("line "));
+    check("```json\n{\"a\": [1}\n```\n", Err("line 2: "));
+    check("```python\ndef f(x):\n    return x\n", Err("line 2: the code has no end"));
 }
 
 #[test]
-fn this_crates_own_sources_are_whole_to_the_scanner() {
-    for source in
-        [include_str!("scan.rs"), include_str!("merge.rs"), include_str!("run.rs"), include_str!("lib.rs"), include_str!("tests.rs")]
-    {
-        assert_eq!(scan::check(Language::Rust, source), Ok(()));
+fn it_judges_answers_of_others() {
+    let candidate = |text: &str, finish: &str| Candidate { answer: answer(text, finish), served_by: None, duration_us: 1 };
+    let good = python("def f(x):\n    return x\n");
+    let candidates = [
+        candidate(&python("def f(x)\n    return x\n"), "stop"),
+        candidate(&good, "stop"),
+        candidate(&good, "length"),
+        candidate(&python("def f(x):\n    return x  # TODO\n"), "stop"),
+    ];
+    host(&[]).install();
+    let request = request("m");
+    let scores = extension(json!({})).judge(&request.call(), &request.handle(), &candidates).unwrap();
+    let values: Vec<f64> = scores.iter().map(|s| s.value).collect();
+    assert!(values[0] == 0.0 && values[2] == 0.0, "what is broken, and what was cut off: {values:?}");
+    assert!(values[1] > values[3] && values[3] > 0.0 && values[1] <= 1.0, "{values:?}");
+    assert!(scores[0].reason.starts_with("line 2: "), "{scores:?}");
+}
+
+#[test]
+fn what_parsers_may_not_read_is_looked_through() {
+    let look = |code: &str, left| score::look(&answer(&format!("```go\n{code}```\n"), "stop"), &mut score::Budget::new(left, 1));
+    let whole = look("func A() { b( }\n", 100);
+    assert!(!whole.valid);
+    let whole = look("func A() { b(\n", 1);
+    assert!(!whole.valid && !whole.parsed, "a bracket without an end is seen by anybody");
+    let wrong = look("func A() { a := = 1 }\n", 1);
+    assert!(wrong.valid && !wrong.parsed, "and nothing else is");
+    assert!(!look("func A() { a := = 1 }\n", 100).valid);
+}
+
+/// A candidate of about 100 KB, as large as its words allow.
+fn large(function: &dyn Fn(usize) -> String) -> String {
+    let mut code = String::new();
+    for n in 0.. {
+        if code.len() > 100_000 {
+            break;
+        }
+        code.push_str(&function(n));
     }
-    let names = code::functions(Language::Rust, include_str!("merge.rs")).unwrap();
-    assert!(names.iter().any(|f| f.name == "better") && names.iter().any(|f| f.name == "is_stub"), "{names:?}");
+    python(&code)
+}
+
+#[test]
+fn large_candidates_lose_nobody_an_answer() {
+    let whole = large(&|n| format!("def f{n}(x):\n    return g{n}(x) + {n}\n\n"));
+    let stubs = large(&|n| format!("def f{n}(x):\n    pass\n\ndef g{n}(x):\n    return x\n\n"));
+    let calls = large(&|n| format!("f{n}(g{n}(x{n}))\n"));
+    let broken = large(&|n| format!("def f{n}(x):\n    return (x\n\n"));
+    let candidates = [&broken, &stubs, &whole, &calls];
+    let sizes: Vec<usize> = candidates.iter().map(|c| c.len()).collect();
+    assert!(sizes.iter().all(|size| *size > 100_000), "{sizes:?}");
+    for method in ["code_quality", "vote", "merge", "judge"] {
+        // Whether parsers may read all of them or next to nothing.
+        for max_bytes in [1, 32 << 10, 4 << 20] {
+            let extension = extension(json!({"synthesis_method": method, "max_bytes": max_bytes}));
+            host(&candidates.map(String::as_str)).install();
+            let decision = {
+                let request = request("best:4:m");
+                extension.before_generate(&request.call(), &request.handle())
+            };
+            let Decision::Respond(answer) = decision else { panic!("{method} {max_bytes}: {decision:?}") };
+            let usage = answer.usage.as_ref().map(|u| (u.input_tokens, u.output_tokens));
+            assert_eq!(usage, Some((40, 20)), "{method} {max_bytes}: all of them are counted");
+            assert_ne!(score::text(&answer), broken, "{method} {max_bytes}");
+            assert!(header().contains("scores=") && header().contains("(invalid)"), "{method} {max_bytes}: {}", header());
+        }
+    }
 }

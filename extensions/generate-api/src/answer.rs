@@ -44,7 +44,7 @@ fn data(options: &EncodeOptions, answer: &ChatAnswer) -> Value {
         "content": content,
         "model": if answer.model.is_empty() { &options.model } else { &answer.model },
         "provider": target["provider"],
-        "finish_reason": first.and_then(|c| c.finish.as_ref()).map(finish),
+        "finish_reason": first.and_then(|c| c.finish.as_ref()).map(FinishReason::word),
         "tool_calls": tool_calls,
         "usage": answer.usage.as_ref().map(usage),
     });
@@ -60,19 +60,6 @@ fn usage(usage: &Usage) -> Value {
         "completion_tokens": usage.output_tokens,
         "total_tokens": usage.input_tokens.saturating_add(usage.output_tokens),
     })
-}
-
-/// Why it stopped, in the words of chat completions where it has one.
-fn finish(reason: &FinishReason) -> &str {
-    match reason {
-        FinishReason::Stop | FinishReason::StopSequence(_) => "stop",
-        FinishReason::Length => "length",
-        FinishReason::ToolCalls => "tool_calls",
-        FinishReason::ContentFilter => "content_filter",
-        FinishReason::Refusal => "refusal",
-        FinishReason::Pause => "pause",
-        FinishReason::Other(word) => word,
-    }
 }
 
 /// An error, with the status that OpenAI gives it.

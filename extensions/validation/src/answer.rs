@@ -36,24 +36,22 @@ pub fn check(rules: &Rules, mut answer: ChatAnswer) -> (Report, Option<ChatAnswe
 /// Looks at a text, and repairs it in place. Whether it was changed. Lines that are not complete are left out only at the end of a text that
 /// `broke_off`, or of a fence that nothing closes: elsewhere they are what the model wanted to say.
 pub fn check_text(rules: &Rules, text: &mut String, broke_off: bool, report: &mut Report) -> bool {
-    let mut changed = false;
     let mut places = Vec::new();
     for block in find::blocks(text) {
         let whole = block.place == find::Place::Whole;
         let Some(language) = block.language.filter(|l| rules.languages.contains(l) && (!whole || rules.whole_answers)) else { continue };
         let place = if whole { "the answer".into() } else { format!("the code at line {}", block.line) };
         let cut = broke_off || matches!(&block.place, find::Place::Fenced { unclosed: Some(_), .. });
-        let rules = Rules { limits: Limits { cut, ..rules.limits }, ..rules.clone() };
-        let (state, code) = judge(&rules, language, &block.code, report);
+        let limits = Limits { cut, ..rules.limits };
+        let (state, code) = judge(&limits, rules.auto_fix, language, &block.code, report);
         report.found.push(Found { language, place, line: block.line, state });
         places.extend(code.map(|code| (block, code)));
     }
-    // From the end, so that places stay where they are.
-    for (block, code) in places.iter().rev() {
-        *text = block.replaced(text, code);
-        changed = true;
+    if places.is_empty() {
+        return false;
     }
-    changed
+    *text = find::replaced(text, &places.iter().map(|(block, code): &(find::Block, String)| (block, code.as_str())).collect::<Vec<_>>());
+    true
 }
 
 /// Looks at arguments of a call. Somebody acts on these, so the call of an answer that `broke_off` stays one that nobody can read: whole again,
@@ -67,8 +65,7 @@ fn check_call(rules: &Rules, call: &mut ToolCall, broke_off: bool, report: &mut 
     let mut changed = false;
     let mut arguments: Option<Value> = serde_json::from_str(&call.arguments).ok();
     if arguments.is_none() && rules.languages.contains(&Language::Json) {
-        let rules = Rules { auto_fix: rules.auto_fix && !broke_off, ..rules.clone() };
-        let (state, code) = judge(&rules, Language::Json, &call.arguments, report);
+        let (state, code) = judge(&rules.limits, rules.auto_fix && !broke_off, Language::Json, &call.arguments, report);
         report.found.push(Found { language: Language::Json, place: place.clone(), line: 1, state });
         if let Some(code) = code {
             arguments = serde_json::from_str(&code).ok();
@@ -114,27 +111,27 @@ fn said_language(members: &Map<String, Value>) -> Option<Option<Language>> {
 fn check_member(rules: &Rules, said: Option<Option<Language>>, name: &str, code: &str, place: &str, report: &mut Report) {
     let language = said.unwrap_or_else(|| Language::detect(code));
     let Some(language) = language.filter(|l| rules.languages.contains(l)) else { return };
-    let (state, _) = judge(&Rules { auto_fix: false, ..rules.clone() }, language, code, report);
+    let (state, _) = judge(&rules.limits, false, language, code, report);
     report.found.push(Found { language, place: format!("`{name}` in {place}"), line: 1, state });
 }
 
 /// Checks code, and repairs it where that is wanted, as far as there is time for it.
-pub fn judge(rules: &Rules, language: Language, code: &str, report: &mut Report) -> (State, Option<String>) {
-    let left = rules.limits.bytes.saturating_sub(report.read);
+pub fn judge(limits: &Limits, auto_fix: bool, language: Language, code: &str, report: &mut Report) -> (State, Option<String>) {
+    let left = limits.bytes.saturating_sub(report.read);
     if code.len() > left {
-        let reason = format!("it has {} bytes, and parsers read {} for one answer (`max_bytes`)", code.len(), rules.limits.bytes);
+        let reason = format!("it has {} bytes, and parsers read {} for one answer (`max_bytes`)", code.len(), limits.bytes);
         return (State::Unchecked(reason), None);
     }
     report.read += code.len();
-    let problems = match parse(language, code, &rules.limits) {
+    let problems = match parse(language, code, limits) {
         Verdict::Valid => return (State::Valid, None),
         Verdict::Unchecked(reason) => return (State::Unchecked(reason), None),
         Verdict::Invalid(problems) => problems,
     };
     // What is not right is read in each way that it could be meant.
     report.read += code.len() * (passes(language) - 1);
-    let limits = Limits { read: rules.limits.bytes.saturating_sub(report.read), ..rules.limits };
-    let (repaired, read) = if rules.auto_fix { repair(language, code, &limits) } else { (None, 0) };
+    let left = Limits { read: limits.bytes.saturating_sub(report.read), ..*limits };
+    let (repaired, read) = if auto_fix { repair(language, code, &left) } else { (None, 0) };
     report.read += read;
     match repaired {
         Some(repaired) => (State::Fixed(problems, repaired.fixes), Some(repaired.code)),

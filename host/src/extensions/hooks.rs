@@ -24,7 +24,7 @@ use super::recording::{Given, Step};
 use super::shown::Shown;
 use super::stats::Hook;
 use super::tape::Content;
-use crate::pipeline::{Exchange, Incoming, Trace};
+use crate::pipeline::{Exchange, Incoming, Trace, answer_size};
 
 /// Why a call gave nothing.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -167,8 +167,9 @@ impl Extension {
         answer: &Arc<ChatAnswer>,
     ) -> HookResult<Verdict> {
         let mut lease = self.check_out().await?;
-        lease.record_of(Hook::AfterGenerate, exchange.size(), exchange, || Given::AfterGenerate { call: call.clone() });
-        let (instance, bounds) = lease.begin(Hook::AfterGenerate, exchange.size(), Some(exchange.into()));
+        let bytes = exchange.size() + answer_size(answer);
+        lease.record_of(Hook::AfterGenerate, bytes, exchange, || Given::AfterGenerate { call: call.clone() });
+        let (instance, bounds) = lease.begin(Hook::AfterGenerate, bytes, Some(exchange.into()));
         let result = bounds.run(instance.after_generate(exchange.into(), AnswerHandle::Live(Arc::clone(answer)), call)).await;
         settle(lease, &exchange.trace, Hook::AfterGenerate, result)
     }
@@ -197,9 +198,9 @@ impl Extension {
         bytes: usize,
     ) -> HookResult<Result<Vec<Score>, ChatError>> {
         let mut lease = self.check_out().await?;
-        let call = exchange.call_info();
-        lease.record_of(Hook::Judge, bytes, exchange, || Given::Judge { call: (*call).clone(), candidates: candidates.to_vec() });
-        let (instance, bounds) = lease.begin(Hook::Judge, bytes, Some(exchange.into()));
+        let (call, read) = (exchange.call_info(), exchange.size() + bytes);
+        lease.record_of(Hook::Judge, read, exchange, || Given::Judge { call: (*call).clone(), candidates: candidates.to_vec() });
+        let (instance, bounds) = lease.begin(Hook::Judge, read, Some(exchange.into()));
         instance.store.data_mut().given(bytes);
         let result = bounds.run(instance.judge(exchange.into(), &call, candidates)).await;
         settle(lease, &exchange.trace, Hook::Judge, result)

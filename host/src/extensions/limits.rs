@@ -86,6 +86,11 @@ impl Default for Limits {
 impl Limits {
     /// Guest CPU time of a call that has to read this many bytes.
     pub fn cpu_for(&self, bytes: usize) -> Duration {
-        self.cpu + self.cpu_per_mib.mul_f64(bytes as f64 / f64::from(1 << 20))
+        self.cpu + self.cpu_for_reading(bytes)
+    }
+
+    /// What of it is for the reading.
+    pub fn cpu_for_reading(&self, bytes: usize) -> Duration {
+        self.cpu_per_mib.mul_f64(bytes as f64 / f64::from(1 << 20))
     }
 }

@@ -145,6 +145,13 @@ impl StoreState {
         self.crossed.given += bytes as u64;
     }
 
+    /// So many bytes of content go to the guest that it got while it was called: answers to requests of its own. It has time to read them,
+    /// as it has for what it was called with.
+    pub fn given_more(&mut self, bytes: usize) {
+        self.given(bytes);
+        self.cpu_left += self.services.limits.cpu_for_reading(bytes);
+    }
+
     /// So many bytes of content come from the guest.
     pub fn taken(&mut self, bytes: usize) {
         self.crossed.taken += bytes as u64;

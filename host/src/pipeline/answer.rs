@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use http::{HeaderValue, header};
 use llm_codec::Format;
-use llm_codec::hub::{self, ChatAnswer, ChatError, Collector, ErrorClass, Extra, StreamEvent};
+use llm_codec::hub::{self, ChatAnswer, ChatError, ChatRequest, Collector, ErrorClass, Extra, StreamEvent};
 use llm_codec::json::Document;
 use llm_codec::passthrough::StreamTap;
 use serde_json::json;
@@ -248,20 +248,74 @@ async fn buffered(
     Ok((raw, Some(answer)))
 }
 
-/// About how long an answer is, for the CPU time that writing it may take.
+/// About how long an answer is, for the CPU time that reading or writing it may take.
 pub fn size(answer: &ChatAnswer) -> usize {
-    let parts = answer.choices.iter().flat_map(|c| &c.parts);
-    parts
-        .map(|p| match &p.kind {
-            hub::PartKind::Text(text) | hub::PartKind::Refusal(text) | hub::PartKind::RedactedThinking(text) => text.len(),
-            hub::PartKind::Thinking(thinking) => thinking.text.len(),
-            hub::PartKind::ToolCall(call) => call.arguments.len(),
-            _ => 256,
-        })
-        .sum()
+    answer.choices.iter().flat_map(|c| &c.parts).map(part_size).sum()
+}
+
+/// The same for a conversation, with its tools.
+pub fn conversation_size(chat: &ChatRequest) -> usize {
+    let messages = chat.messages.iter().flat_map(|m| &m.parts).map(part_size);
+    let tools = chat.tools.iter().map(|t| match &t.kind {
+        hub::ToolKind::Function(function) => {
+            function.description.as_ref().map_or(0, String::len) + function.parameters.as_ref().map_or(0, String::len)
+        }
+        _ => OTHER_PART,
+    });
+    messages.chain(tools).sum()
+}
+
+/// What a part counts that holds no text.
+const OTHER_PART: usize = 256;
+
+fn part_size(part: &hub::Part) -> usize {
+    match &part.kind {
+        hub::PartKind::Text(text) | hub::PartKind::Refusal(text) | hub::PartKind::RedactedThinking(text) => text.len(),
+        hub::PartKind::Thinking(thinking) => thinking.text.len(),
+        hub::PartKind::ToolCall(call) => call.arguments.len(),
+        hub::PartKind::ToolResult(result) => result.content.iter().map(result_size).sum(),
+        hub::PartKind::Image(media) | hub::PartKind::Audio(media) | hub::PartKind::Document(media) => media_size(media),
+        hub::PartKind::Other(other) => other.value.len(),
+    }
+}
+
+fn result_size(part: &hub::ResultPart) -> usize {
+    match &part.kind {
+        hub::ResultPartKind::Text(text) | hub::ResultPartKind::Other(text) => text.len(),
+        hub::ResultPartKind::Image(media) | hub::ResultPartKind::Document(media) => media_size(media),
+    }
+}
+
+fn media_size(media: &hub::Media) -> usize {
+    match &media.source {
+        hub::MediaSource::Inline(inline) => inline.data.len(),
+        hub::MediaSource::Text(text) | hub::MediaSource::Other(text) => text.len(),
+        hub::MediaSource::Url(_) | hub::MediaSource::FileId(_) => OTHER_PART,
+    }
 }
 
 fn nothing(exchange: &Exchange) -> ChatError {
     tracing::error!(request_id = exchange.id, "an answer without bytes and without content");
     ChatError::new(ErrorClass::Internal, "The gateway lost the answer.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conversations_of_extensions_have_a_size_of_their_own() {
+        let check = |message: serde_json::Value, expect: usize| {
+            let tool = json!({"type": "function", "function": {"name": "f", "description": "abc"}});
+            let body = json!({"model": "m", "messages": [message], "tools": [tool]});
+            let chat = Format::OpenaiChat.decode_request(body.to_string().as_bytes()).expect("a request");
+            assert_eq!(conversation_size(&chat), 3 + expect, "{body}");
+        };
+        check(json!({"role": "user", "content": "12345"}), 5);
+        check(json!({"role": "tool", "tool_call_id": "c", "content": "1234567"}), 7);
+        let call = json!({"id": "c", "type": "function", "function": {"name": "f", "arguments": "{\"a\":1}"}});
+        check(json!({"role": "assistant", "content": "12", "tool_calls": [call]}), 9);
+        let image = json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}});
+        check(json!({"role": "user", "content": [{"type": "text", "text": "1"}, image]}), 5);
+    }
 }

@@ -441,7 +441,7 @@ impl Track for Grounds<'_> {
 /// What complete answers are worth: as the gateway's judge says, or as they look when there is none or it fails.
 async fn judged(exchange: &Arc<Exchange>, candidates: Vec<Option<Candidate>>) -> Vec<f64> {
     let readable: Vec<Candidate> = candidates.iter().flatten().cloned().collect();
-    let scores = match (exchange.generation().judge.as_ref(), readable.len()) {
+    let scores = match (exchange.generation().judges.first(), readable.len()) {
         // There is nothing to choose.
         (None, _) | (_, 0 | 1) => None,
         (Some(judge), _) => {

@@ -185,7 +185,8 @@ impl Completion {
             status: self.status,
             error: self.error.take(),
             served_by,
-            usage: tried.iter().fold(None, |all, t| sum(all, t.usage.clone())),
+            // The provider's own object is kept when there is only one.
+            usage: tried.iter().filter_map(|t| t.usage.clone()).reduce(Usage::plus),
             attempts: tried
                 .iter()
                 .map(|t| Attempt { target: t.target.clone(), error: t.error.clone(), duration_us: t.duration_us })
@@ -239,20 +240,6 @@ impl Drop for Completion {
             &handle,
         );
     }
-}
-
-/// The tokens of two attempts. The provider's own object is kept when there is only one.
-fn sum(a: Option<Usage>, b: Option<Usage>) -> Option<Usage> {
-    let (Some(a), Some(b)) = (&a, &b) else { return a.or(b) };
-    let both = |a: Option<u64>, b: Option<u64>| a.or(b).map(|_| a.unwrap_or(0).saturating_add(b.unwrap_or(0)));
-    Some(Usage {
-        input_tokens: a.input_tokens.saturating_add(b.input_tokens),
-        cache_read_tokens: both(a.cache_read_tokens, b.cache_read_tokens),
-        cache_write_tokens: both(a.cache_write_tokens, b.cache_write_tokens),
-        output_tokens: a.output_tokens.saturating_add(b.output_tokens),
-        reasoning_tokens: both(a.reasoning_tokens, b.reasoning_tokens),
-        raw: None,
-    })
 }
 
 /// The name of an ending.

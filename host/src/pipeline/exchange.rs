@@ -12,7 +12,7 @@ use tokio::sync::OnceCell;
 use super::inner::{Budget, Caller};
 use super::operation::Operation;
 use super::switches::{SWITCH, Switches};
-use super::{Context, Incoming, Trace};
+use super::{Context, Incoming, Trace, conversation_size};
 use crate::extensions::bindings::exports::wasmgate::extension::dialect::GenerateHead;
 use crate::extensions::bindings::wasmgate::extension::request::{CallInfo, Edit, Estimate, Target};
 use crate::extensions::{Extension, Toggle};
@@ -38,6 +38,7 @@ pub struct Exchange {
     pub budget: Arc<Budget>,
     /// What it cost.
     pub trace: Trace,
+    size: usize,
     switches: Switches,
     decoded: OnceCell<Result<Arc<ChatRequest>, ChatError>>,
     state: Mutex<State>,
@@ -69,6 +70,7 @@ impl Exchange {
     /// A request that a dialect accepted.
     pub fn new(context: Context, id: String, incoming: Arc<Incoming>, dialect: Arc<Extension>, head: GenerateHead, trace: Trace) -> Self {
         let switches = Switches::of(&context.generation, &incoming, &head.format);
+        let size = incoming.body().len();
         Self {
             id,
             context,
@@ -79,6 +81,7 @@ impl Exchange {
             depth: 0,
             budget: Arc::default(),
             trace,
+            size,
             switches,
             decoded: OnceCell::new(),
             state: Mutex::default(),
@@ -104,6 +107,7 @@ impl Exchange {
             depth: caller.depth() + 1,
             budget: Arc::clone(caller.budget()),
             trace: caller.trace(),
+            size: conversation_size(&chat),
             switches,
             decoded: OnceCell::new_with(Some(Ok(Arc::new(chat)))),
             state: Mutex::default(),
@@ -115,9 +119,9 @@ impl Exchange {
         &self.context.generation
     }
 
-    /// About how long the conversation is, in bytes.
+    /// About how long the conversation is, in bytes: the body that arrived, or what an extension wrote instead of one.
     pub fn size(&self) -> usize {
-        self.incoming.body().len()
+        self.size
     }
 
     /// Whether an extension takes part. It does unless it may be switched off, and is.

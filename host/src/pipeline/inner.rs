@@ -143,6 +143,8 @@ pub struct Generated {
 pub struct Asking<'a> {
     /// In whose name.
     pub caller: Caller,
+    /// The extension that asks.
+    pub name: &'a str,
     /// Limits of the extension that asks.
     pub limits: &'a Limits,
     /// Where limits that were hit are counted.
@@ -210,10 +212,11 @@ impl Asking<'_> {
         }
     }
 
-    /// Asks the judge of the gateway what it thinks of answers.
+    /// Asks the judge of the gateway what it thinks of answers. Whoever asks knows already what it thinks itself.
     pub async fn judge(&self, chat: ChatRequest, candidates: &[Candidate]) -> Result<Vec<Score>, ChatError> {
-        let Some(judge) = self.caller.context().generation.judge.clone() else {
-            return Err(ChatError::new(ErrorClass::NotFound, "The gateway has no judge: no loaded extension exports `judge`."));
+        let judges = &self.caller.context().generation.judges;
+        let Some(judge) = judges.iter().find(|judge| judge.name() != self.name).cloned() else {
+            return Err(ChatError::new(ErrorClass::NotFound, "The gateway has no judge: no other loaded extension exports `judge`."));
         };
         let exchange = self.exchange(chat, false)?;
         let bytes = candidates.iter().map(|c| super::answer_size(&c.answer)).sum();

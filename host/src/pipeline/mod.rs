@@ -40,7 +40,7 @@ use axum::response::Response;
 use llm_codec::hub::{ChatError, ErrorClass};
 use llm_codec::json::JsonFault;
 
-pub use answer::size as answer_size;
+pub use answer::{conversation_size, size as answer_size};
 pub use completion::{Completion, ending, part};
 pub use dialect::{plain, refuse};
 pub use exchange::Exchange;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use wasmgate_tests::answers::{Call, Says};
 use wasmgate_tests::client::Event;
-use wasmgate_tests::{Answer, Client, Dialect, Gateway, Upstream};
+use wasmgate_tests::{Answer, Client, Dialect, Gateway, Reply, Upstream};
 
 use crate::setup;
 
@@ -192,4 +192,27 @@ async fn callers_choose_for_a_stream() {
     assert_eq!(refused.status, 400);
     let (_, message) = format.error(&refused.json());
     assert!(message.contains("`x-wasmgate-validation` is `always`; it can be `pass`, `annotate` or `buffer`"), "{message}");
+}
+
+#[tokio::test]
+async fn a_long_answer_gives_time_to_be_read() {
+    // The request is short; what takes the time is the answer.
+    let code = "value = [x, {'a': 1}, lambda y: y + 1]\n".repeat(20_000);
+    let upstream = Upstream::start(move |r| {
+        let mut document = Says::text("").document(Dialect::OpenAi, &r.model());
+        document["choices"][0]["message"]["content"] = format!("```python\n{code}```\n").into();
+        Reply::json(200, &document)
+    })
+    .await;
+    let ask = async |limits: &str| {
+        let extension = format!("  validation: {{limits: {{memory_mb: 256, {limits}}}, config: {{max_bytes: 4000000}}}}\n");
+        let gateway = Gateway::start(&setup::config(&setup::provider(Dialect::OpenAi, &upstream), &extension)).await;
+        let answer = Client::new(&gateway).post(Dialect::OpenAi.path(), &Dialect::OpenAi.request("m", "x")).await;
+        (answer.status, answer.header(HEADER).to_owned(), gateway)
+    };
+    let (status, _, gateway) = ask("cpu_ms: 3, cpu_ms_per_mib: 0").await;
+    assert_eq!(status, 500);
+    gateway.log_line("the limit", |l| l["limit"] == "cpu_ms" && l["extension"] == "validation").await;
+    let (status, header, _gateway) = ask("cpu_ms: 3, cpu_ms_per_mib: 4000").await;
+    assert_eq!((status, header.as_str()), (200, "valid; blocks=1, valid=1"));
 }

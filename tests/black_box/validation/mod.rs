@@ -6,3 +6,4 @@ mod api;
 mod damage;
 mod figures;
 mod sources;
+mod time;

@@ -45,17 +45,34 @@ pub fn blocks(text: &str) -> Vec<Block> {
 impl Block {
     /// The text with other code in this place.
     pub fn replaced(&self, text: &str, code: &str) -> String {
-        let (before, behind) = (&text[..self.range.start], &text[self.range.end..]);
-        let Place::Fenced { indent, unclosed } = &self.place else { return format!("{before}{code}{behind}") };
-        let mut lines: String = code.lines().map(|l| if l.is_empty() { "\n".into() } else { format!("{indent}{l}\n") }).collect();
+        replaced(text, &[(self, code)])
+    }
+
+    /// Code as it is written in this place of a text.
+    fn written(&self, text: &str, code: &str) -> String {
+        let Place::Fenced { indent, unclosed } = &self.place else { return code.to_owned() };
+        let before = &text[..self.range.start];
+        // A fence without a line in it ends where it begins.
+        let mut lines = String::from(if before.ends_with('\n') || before.is_empty() { "" } else { "\n" });
+        lines.extend(code.lines().flat_map(|l| if l.is_empty() { ["", "", "\n"] } else { [indent.as_str(), l, "\n"] }));
         if let Some(fence) = unclosed {
             lines.push_str(indent);
             lines.push_str(fence);
         }
-        // A fence without a line in it ends where it begins.
-        let joint = if before.ends_with('\n') || before.is_empty() { "" } else { "\n" };
-        format!("{before}{joint}{lines}{behind}")
+        lines
     }
+}
+
+/// A text with other code in some of its places, which follow each other.
+pub fn replaced(text: &str, places: &[(&Block, &str)]) -> String {
+    let (mut changed, mut at) = (String::with_capacity(text.len()), 0);
+    for (block, code) in places {
+        changed.push_str(&text[at..block.range.start]);
+        changed.push_str(&block.written(text, code));
+        at = block.range.end;
+    }
+    changed.push_str(&text[at..]);
+    changed
 }
 
 /// An opening fence.

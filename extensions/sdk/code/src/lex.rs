@@ -40,12 +40,38 @@ pub struct Token {
 
 /// Takes code apart.
 pub fn scan(language: Language, source: &str) -> Vec<Token> {
-    let mut scanner = Scanner { language, source: source.as_bytes(), at: 0, tokens: Vec::new(), templates: Vec::new() };
+    scan_counted(language, source).0
+}
+
+/// The same. The second is how many bytes were looked at in search of the ends of regular expressions.
+fn scan_counted(language: Language, source: &str) -> (Vec<Token>, usize) {
+    let mut scanner = Scanner {
+        language,
+        source: source.as_bytes(),
+        at: 0,
+        tokens: Vec::new(),
+        templates: Vec::new(),
+        ends: Ends::default(),
+        searched: 0,
+    };
     while scanner.at < scanner.source.len() {
         scanner.step();
     }
-    scanner.tokens
+    (scanner.tokens, scanner.searched)
 }
+
+/// Where regular expressions of one line would end, for each place in it that they could begin behind. A slash that is none says so only at
+/// the end of its line, and a line may be nothing but such slashes.
+#[derive(Default)]
+struct Ends {
+    /// Where the line is looked at from.
+    from: usize,
+    /// Of each byte, outside and inside of a class: the byte of the slash that ends it, or [`NOWHERE`].
+    at: Vec<[u32; 2]>,
+}
+
+/// There is no end in this line.
+const NOWHERE: u32 = u32::MAX;
 
 /// The bracket that closes one.
 pub fn closing(open: u8) -> u8 {
@@ -63,6 +89,8 @@ struct Scanner<'a> {
     tokens: Vec<Token>,
     /// Of each template text (`` `a ${b} c` ``) that is open: how many braces are open in its expression.
     templates: Vec<usize>,
+    ends: Ends,
+    searched: usize,
 }
 
 impl Scanner<'_> {
@@ -317,20 +345,57 @@ impl Scanner<'_> {
     }
 
     fn regex(&mut self) {
+        let known = (self.at + 1).checked_sub(self.ends.from).and_then(|n| self.ends.at.get(n)).copied();
+        let end = match known {
+            Some([end, _]) => (end != NOWHERE).then_some(end as usize),
+            None => self.regex_end().or_else(|| {
+                self.find_ends();
+                None
+            }),
+        };
+        match end {
+            Some(end) => self.push_text(Kind::Text, end + 1, None),
+            // It was a division after all.
+            None => self.push(Kind::Mark(b'/'), 1),
+        }
+    }
+
+    /// The slash that ends the regular expression that begins here.
+    fn regex_end(&mut self) -> Option<usize> {
         let (mut at, mut class) = (self.at + 1, false);
         while at < self.source.len() {
+            self.searched += 1;
             match self.source[at] {
                 b'\\' => at += 1,
                 b'[' => class = true,
                 b']' => class = false,
                 b'\n' => break,
-                b'/' if !class => return self.push_text(Kind::Text, at + 1, None),
+                b'/' if !class => return Some(at),
                 _ => {}
             }
             at += 1;
         }
-        // It was a division after all.
-        self.push(Kind::Mark(b'/'), 1);
+        None
+    }
+
+    /// The same for all that could begin in the rest of the line, from its end to here.
+    fn find_ends(&mut self) {
+        let from = self.at + 1;
+        let length = self.source[from..].iter().position(|b| *b == b'\n').unwrap_or(self.source.len() - from);
+        self.searched += length;
+        let mut at = vec![[NOWHERE; 2]; length + 2];
+        for n in (0..length).rev() {
+            let next = at[n + 1];
+            at[n] = match self.source[from + n] {
+                b'\\' => at[n + 2],
+                b'[' => [next[1]; 2],
+                b']' => [next[0]; 2],
+                b'/' => [u32::try_from(from + n).unwrap_or(NOWHERE), next[1]],
+                _ => next,
+            };
+        }
+        at.truncate(length);
+        self.ends = Ends { from, at };
     }
 }
 
@@ -404,6 +469,22 @@ mod tests {
             "fn a<'a>(c: &'a str) { '{'; r#\"\"}\"#; /* /* */ } */ b\"(\" }",
             "fn a < ' a > ( c : & ' a str ) { \" ; \" ; # b \" }",
         );
+    }
+
+    #[test]
+    fn slashes_are_searched_once() {
+        for line in ["=/[", "=/", "=/a", "=/[=/]", "=/\\", "=/[/a/="] {
+            let searched = |n: usize| {
+                let source = line.repeat(n);
+                let (tokens, searched) = scan_counted(Language::JavaScript, &source);
+                assert!(tokens.iter().zip(&tokens[1..]).all(|(a, b)| a.end <= b.start), "{line}");
+                assert!(searched <= 3 * source.len(), "{line:?} x {n}: {searched} bytes of {}", source.len());
+                searched
+            };
+            assert!(searched(20_000) <= 2 * searched(10_000) + 100, "{line}");
+        }
+        // What is known of a line is the same as what is found in it.
+        check(Language::JavaScript, "a = /[b, c = /d/ + /[/]/\ne = /f/", "a = / [ b , c = \" + \" e = \"");
     }
 
     #[test]

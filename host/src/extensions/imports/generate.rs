@@ -44,7 +44,7 @@ impl StoreState {
     }
 
     fn generated(&mut self, generated: pipeline::Generated) -> Generated {
-        self.given(answer_size(&generated.answer));
+        self.given_more(answer_size(&generated.answer));
         Generated {
             answer: Arc::unwrap_or_clone(generated.answer),
             served_by: generated.served_by,
@@ -57,7 +57,8 @@ impl StoreState {
 impl Asker {
     /// What is asked takes as long as its own limit allows; the call's clock stands still.
     async fn ask<'a, F: Future>(&'a self, ask: impl FnOnce(Asking<'a>) -> F) -> F::Output {
-        let asking = Asking { caller: self.caller.clone(), limits: &self.services.limits, stats: &self.services.stats };
+        let Services { name, limits, stats, .. } = &*self.services;
+        let asking = Asking { caller: self.caller.clone(), name, limits, stats };
         self.clock.excuse(ask(asking)).await
     }
 }
@@ -133,7 +134,7 @@ impl HostAnswerStream for &mut StoreState {
             let live = live.ok_or_else(|| wasmtime::Error::msg("the recording answers for this stream"))?;
             clock.excuse(live.next()).await
         });
-        self.given(events.as_ref().map_or(0, |e| batch_size(e)));
+        self.given_more(events.as_ref().map_or(0, |e| batch_size(e)));
         Ok(events)
     }
 

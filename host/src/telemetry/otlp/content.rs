@@ -1,12 +1,11 @@
 //! What was said, for operators who want it in their traces (`telemetry.otlp.content`): JSON in the shape of OpenTelemetry's conventions
 //! (<https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/>). Pictures, sounds and files are only told to be there.
 
-use llm_codec::hub::{ChatAnswer, ChatRequest, Part, PartKind, ResultPartKind, Role};
+use llm_codec::hub::{ChatAnswer, ChatRequest, FinishReason, Part, PartKind, ResultPartKind, Role};
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use serde_json::{Value, json};
 
 use super::attributes::{flag, text};
-use super::requests::finish;
 
 /// Longest text that is kept whole, in bytes.
 const MAX_TEXT: usize = 16 << 10;
@@ -32,7 +31,7 @@ pub fn input(chat: &ChatRequest) -> Vec<KeyValue> {
 pub fn output(answer: &ChatAnswer) -> Vec<KeyValue> {
     let choices = answer.choices.iter().map(|choice| {
         let parts: Vec<Value> = choice.parts.iter().map(part).collect();
-        json!({"role": "assistant", "parts": parts, "finish_reason": choice.finish.as_ref().map(finish)})
+        json!({"role": "assistant", "parts": parts, "finish_reason": choice.finish.as_ref().map(FinishReason::word)})
     });
     let mut all = Vec::new();
     add(&mut all, "gen_ai.output.messages", choices.collect());

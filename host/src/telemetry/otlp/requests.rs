@@ -174,7 +174,7 @@ fn attempt(span: &Span, exchange: &Exchange, tried: &Tried, answered: Option<&An
     if let Some(answered) = answered {
         all.extend(answered.model.as_ref().map(|model| text("gen_ai.response.model", model)));
         if !answered.finish.is_empty() {
-            all.push(texts("gen_ai.response.finish_reasons", answered.finish.iter().map(finish)));
+            all.push(texts("gen_ai.response.finish_reasons", answered.finish.iter().map(FinishReason::word)));
         }
     }
     all.push(text("wasmgate.provider", &tried.target.provider));
@@ -205,17 +205,4 @@ fn hook(span: &Span, call: &Call) -> proto::Span {
         failed(&mut own, "extension", true);
     }
     own
-}
-
-/// Why an answer ended, in the words of the conventions.
-pub fn finish(reason: &FinishReason) -> &str {
-    match reason {
-        FinishReason::Stop | FinishReason::StopSequence(_) => "stop",
-        FinishReason::Length => "length",
-        FinishReason::ToolCalls => "tool_calls",
-        FinishReason::ContentFilter => "content_filter",
-        FinishReason::Refusal => "refusal",
-        FinishReason::Pause => "pause",
-        FinishReason::Other(other) => other,
-    }
 }

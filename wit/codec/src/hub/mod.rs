@@ -141,3 +141,54 @@ impl ErrorClass {
         Self::Upstream,
     ];
 }
+
+impl Usage {
+    /// The tokens of two requests together. No provider's own object speaks of both.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        let both = |a: Option<u64>, b: Option<u64>| a.or(b).map(|_| a.unwrap_or(0).saturating_add(b.unwrap_or(0)));
+        Self {
+            input_tokens: self.input_tokens.saturating_add(other.input_tokens),
+            cache_read_tokens: both(self.cache_read_tokens, other.cache_read_tokens),
+            cache_write_tokens: both(self.cache_write_tokens, other.cache_write_tokens),
+            output_tokens: self.output_tokens.saturating_add(other.output_tokens),
+            reasoning_tokens: both(self.reasoning_tokens, other.reasoning_tokens),
+            raw: None,
+        }
+    }
+}
+
+impl FinishReason {
+    /// Its word: that of chat completions where they have one, which OpenTelemetry's conventions use too.
+    pub fn word(&self) -> &str {
+        match self {
+            Self::Stop | Self::StopSequence(_) => "stop",
+            Self::Length => "length",
+            Self::ToolCalls => "tool_calls",
+            Self::ContentFilter => "content_filter",
+            Self::Refusal => "refusal",
+            Self::Pause => "pause",
+            Self::Other(other) => other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_of_two_requests_are_added_up() {
+        let usage = |input, cached, reasoning| Usage {
+            input_tokens: input,
+            cache_read_tokens: cached,
+            cache_write_tokens: None,
+            output_tokens: 5,
+            reasoning_tokens: reasoning,
+            raw: Some("{}".into()),
+        };
+        let both = usage(10, Some(4), None).plus(usage(u64::MAX, None, Some(2)));
+        let expect = Usage { output_tokens: 10, raw: None, ..usage(u64::MAX, Some(4), Some(2)) };
+        assert_eq!(both, expect, "what one of them does not say counts as nothing, and no sum overflows");
+    }
+}

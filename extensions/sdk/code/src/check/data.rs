@@ -1,10 +1,14 @@
 //! JSON, YAML and TOML.
 
+use std::collections::BTreeSet;
+
 use saphyr_parser::Parser;
 use serde::de::IgnoredAny;
 use toml::de::DeTable;
 
 use super::{Parsed, Problem, offset};
+use crate::Language;
+use crate::lex::{self, Kind};
 
 /// The mark at the beginning of a file that says which encoding it has.
 const BYTE_ORDER_MARK: char = '\u{feff}';
@@ -28,27 +32,71 @@ pub fn json(source: &str) -> Parsed {
     }
 }
 
-/// How many brackets at the beginning of a line are let pass, see [`yaml`].
-const MAX_BRACKETS: usize = 64;
+/// How often YAML is read again with a bracket more that is let pass, see [`yaml`]. All that a scanner finds are let pass at once.
+const MAX_BRACKETS: usize = 4;
 
 /// YAML: any number of documents. Tags and what anchors stand for are not looked at.
 ///
 /// A bracket that closes a list over several lines has to be indented more than what it belongs to. Nobody does it, and no other parser
 /// wants it.
 pub fn yaml(source: &str) -> Parsed {
-    let mut text = std::borrow::Cow::Borrowed(source);
-    for added in 0..=MAX_BRACKETS {
-        let Some(problem) = yaml_problem(&text) else { return Parsed::Good };
-        let begin = text[..problem.at].rfind('\n').map_or(0, |n| n + 1);
-        let closes = text[begin..].trim_start_matches(' ').starts_with([']', '}']);
-        if added == MAX_BRACKETS || !closes || !problem.message.contains("indentation") {
-            // Nothing was added before it on its own line.
-            let line = text[..problem.at].matches('\n').count();
-            return Parsed::bad(offset(source, line, text[begin..problem.at].chars().count()), problem.message);
-        }
-        text.to_mut().insert_str(begin, DEEPER);
+    let Some(problem) = yaml_problem(source) else { return Parsed::Good };
+    if !closes_a_line(source, &problem) {
+        return Parsed::bad(problem.at, problem.message);
     }
-    Parsed::Good
+    let mut lines = closing_lines(source);
+    for _ in 0..MAX_BRACKETS {
+        let text = deeper(source, &lines);
+        let Some(problem) = yaml_problem(&text) else { return Parsed::Good };
+        let line = text[..problem.at].matches('\n').count();
+        // One that the scanner did not find.
+        if !closes_a_line(&text, &problem) || !lines.insert(line) {
+            let begin = text[..problem.at].rfind('\n').map_or(0, |n| n + 1);
+            // What was added before it does not count.
+            let added = if lines.contains(&line) { DEEPER.len() } else { 0 };
+            let column = text[begin..problem.at].chars().count().saturating_sub(added);
+            return Parsed::bad(offset(source, line, column), problem.message);
+        }
+    }
+    Parsed::bad(problem.at, problem.message)
+}
+
+/// Whether what is wrong is how a bracket is indented that begins its line.
+fn closes_a_line(text: &str, problem: &Problem) -> bool {
+    let begin = text[..problem.at].rfind('\n').map_or(0, |n| n + 1);
+    text[begin..].trim_start_matches(' ').starts_with([']', '}']) && problem.message.contains("indentation")
+}
+
+/// Lines, from 0, that begin with a bracket which closes one of an earlier line.
+fn closing_lines(source: &str) -> BTreeSet<usize> {
+    let (mut open, mut lines): (Vec<usize>, BTreeSet<usize>) = (Vec::new(), BTreeSet::new());
+    let (mut at, mut line, mut is_first) = (0, 0, true);
+    for token in lex::scan(Language::Yaml, source) {
+        // Texts may go over lines.
+        line += source[at..token.start].matches('\n').count();
+        at = token.start;
+        match token.kind {
+            Kind::Line => is_first = true,
+            Kind::Open(_) => {
+                open.push(line);
+                is_first = false;
+            }
+            Kind::Close(_) => {
+                if open.pop().is_some_and(|opened| opened < line) && is_first {
+                    lines.insert(line);
+                }
+                is_first = false;
+            }
+            _ => is_first = false,
+        }
+    }
+    lines
+}
+
+/// With some lines indented more than anything.
+fn deeper(source: &str, lines: &BTreeSet<usize>) -> String {
+    let indented = source.split_inclusive('\n').enumerate().flat_map(|(n, line)| [if lines.contains(&n) { DEEPER } else { "" }, line]);
+    indented.collect()
 }
 
 /// More than anything is indented by.

@@ -94,8 +94,8 @@ impl Parsed {
 pub fn passes(language: Language) -> usize {
     match language {
         Language::JavaScript | Language::TypeScript => 4,
-        Language::Go | Language::Python | Language::Rust => 2,
-        Language::Json | Language::Yaml | Language::Toml => 1,
+        Language::Go | Language::Python | Language::Rust | Language::Yaml => 2,
+        Language::Json | Language::Toml => 1,
     }
 }
 

@@ -43,6 +43,7 @@ fn files_and_snippets_pass() {
     good(Language::Json, &format!("{}{}", "[".repeat(5000), "]".repeat(5000)));
     good(Language::Yaml, "a: &x {b: [1, 2]}\nc: *x\n---\n- |\n  text\n- >-\n  more\n...\n");
     good(Language::Yaml, "a:\n  b: [\n    c,\n  ]\nd: {\n}\n");
+    good(Language::Yaml, &"- a: [\n    1\n  ]\n- {\n  b: 'it''s ]',\n  c: \"}\"\n  }\n".repeat(500));
     good(Language::Toml, "a = 1\n[b.c]\nd = [1, 2,\n  3]\n[[e]]\nf = 1979-05-27T07:32:00Z\n");
     good(Language::Rust, "#![allow(dead_code)]\nuse std::fmt;\nfn a<'a, const N: usize>(b: &'a [u8; N]) -> impl fmt::Debug + 'a { b }\n");
     good(Language::Rust, "let a = vec![1, 2];\nfor b in &a { println!(\"{b}\"); }\na.len()\n");
@@ -65,6 +66,7 @@ fn problems_have_a_place() {
     bad(Language::Json, "{'a': 1}", (1, 2), "key must be a string");
     bad(Language::Json, "", (1, 1), "EOF");
     bad(Language::Yaml, "a: 1\nb: [1, 2\nc: 3\n", (3, 2), "");
+    bad(Language::Yaml, "a: [\n  1\n]\nb: 1\n}\n", (5, 1), "");
     bad(Language::Toml, "a = 1\nb = \n", (2, 5), "");
     bad(Language::Rust, "fn a() {\n    let b = ;\n}\n", (2, 13), "expected");
     bad(Language::Rust, "fn a() {\n    b(\n}\n", (3, 1), "");

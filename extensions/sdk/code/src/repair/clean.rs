@@ -147,14 +147,16 @@ fn indentation(language: Language, source: &str) -> Option<String> {
     let common = (0..lines.len()).filter(code).map(|n| lines[n].0).min().unwrap_or(0);
     let first = (0..lines.len()).find(code).map_or(0, |n| lines[n].0);
     let (mut open, mut opens): (Vec<usize>, bool) = (Vec::new(), false);
-    let mut written = Vec::new();
+    let (mut written, mut begun) = (Vec::new(), false);
     for (n, (indent, rest)) in lines.iter().enumerate() {
         if texts[n] || rest.trim().is_empty() {
+            begun |= !rest.trim().is_empty();
             written.push((*rest).to_owned());
             continue;
         }
         // What begins deeper than the rest was pasted so.
-        let shift = if first > common && written.iter().all(|l: &String| l.trim().is_empty()) { first } else { common };
+        let shift = if first > common && !begun { first } else { common };
+        begun = true;
         let mut indent = indent.saturating_sub(shift);
         if language == Language::Python {
             while open.last().is_some_and(|last| *last > indent) {

@@ -124,11 +124,19 @@ fn close(language: Language, source: &str, fill: &str, lines: bool) -> Option<St
     } else {
         code.push_str(fill);
     }
-    close_brackets(language, &mut code, source, &tokens, lines);
-    Some(code)
+    close_brackets(language, &mut code, source, &tokens, lines).then_some(code)
 }
 
-fn close_brackets(language: Language, code: &mut String, source: &str, tokens: &[Token], lines: bool) {
+/// How much longer than the code what closes its brackets may make it, besides being as long again: blocks that begin in one line are each
+/// indented as it is.
+const MAX_ADDED: usize = 4096;
+
+/// Closes brackets. False when that would make the code too long.
+fn close_brackets(language: Language, code: &mut String, source: &str, tokens: &[Token], lines: bool) -> bool {
+    let most = 2 * source.len() + MAX_ADDED;
+    let newlines: Vec<usize> = tokens.iter().filter(|t| t.kind == Kind::Line).map(|t| t.start).collect();
+    // A text may go over lines too, and what begins in its last one is indented as that.
+    let last_newline = source.trim_end().rfind('\n');
     let mut open: Vec<(u8, usize)> = Vec::new();
     for (n, token) in tokens.iter().enumerate() {
         match token.kind {
@@ -142,18 +150,22 @@ fn close_brackets(language: Language, code: &mut String, source: &str, tokens: &
     let template = |n: usize| n > 0 && tokens[n - 1].kind == Kind::Text && source[..tokens[n].start].ends_with('$');
     for (bracket, n) in open.into_iter().rev() {
         let at = tokens[n].start;
-        let begin = source[..at].rfind('\n').map_or(0, |b| b + 1);
-        let spread = lines && source[at..].trim_end().contains('\n');
+        let spread = lines && last_newline.is_some_and(|newline| newline > at);
         if bracket == b'{' && spread && !code.ends_with('\n') && !template(n) {
             code.push('\n');
         }
         if code.ends_with('\n') && spread {
-            let indent: String = source[begin..].chars().take_while(|c| *c == ' ' || *c == '\t').collect();
-            code.push_str(&indent);
+            let before = newlines.partition_point(|newline| *newline < at);
+            let begin = before.checked_sub(1).map_or(0, |n| newlines[n] + 1);
+            let indent = source[begin..at].bytes().take_while(|c| *c == b' ' || *c == b'\t').count();
+            code.push_str(&source[begin..begin + indent]);
         }
         code.push(closing(bracket) as char);
         if template(n) {
             code.push('`');
+        }
+        if code.len() > most {
+            return false;
         }
         let before = tokens[..n].iter().rev().find(|t| !matches!(t.kind, Kind::Line | Kind::Comment));
         let is_try = before.is_some_and(|t| t.kind == Kind::Word && &source[t.start..t.end] == "try");
@@ -164,6 +176,7 @@ fn close_brackets(language: Language, code: &mut String, source: &str, tokens: &
     if language != Language::Json && source.contains('\n') && !code.ends_with('\n') {
         code.push('\n');
     }
+    true
 }
 
 /// `\u12` is no character yet.

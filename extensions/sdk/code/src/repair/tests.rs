@@ -69,3 +69,36 @@ fn what_is_beyond_repair_stays() {
         assert_eq!(repair(language, source, &Limits::default()).0, None, "{source}");
     }
 }
+
+/// Code that makes scanners go over the same bytes again and again, or write more than they read. As long as `MAX_BYTES` allows anybody to
+/// set it: whatever takes its square does not come to an end here.
+#[test]
+fn hostile_code_takes_no_longer_than_it_is() {
+    const LENGTH: usize = 1 << 20;
+    let limits = Limits { bytes: LENGTH, read: 4 * LENGTH, ..Limits::default() };
+    let filled = |head: &str, unit: &str| format!("{head}{}", unit.repeat(LENGTH / 2 / unit.len()));
+    for (language, head, unit) in [
+        (Language::JavaScript, "a ", "=/["),
+        (Language::JavaScript, "", "{"),
+        (Language::JavaScript, "\n\t", "{"),
+        (Language::Json, "", "["),
+        (Language::Json, "", "{\"a\":"),
+        (Language::Json, "", "[1,\n"),
+        (Language::Rust, "", "r#\"\n"),
+        (Language::Go, "", "{\n"),
+        (Language::Python, "\n    ", "a\n"),
+        (Language::Python, &"\n".repeat(LENGTH / 4), "  a:\n"),
+        (Language::Yaml, "a: [b\n", "]\n"),
+        (Language::Yaml, "", "a: [\n]\n"),
+        (Language::Yaml, "", "a: {\n"),
+        (Language::Toml, "", "[a\n"),
+    ] {
+        let source = filled(head, unit);
+        let (repaired, read) = repair(language, &source, &limits);
+        assert!(read <= limits.read, "{language:?} {unit:?}: {read}");
+        assert!(repaired.is_none_or(|r| r.code.len() <= 2 * source.len() + 8192), "{language:?} {unit:?}");
+    }
+    // Each of these blocks would be indented as the line is that all of them stand in.
+    let wide = format!("{}{}x\n", " ".repeat(LENGTH / 4), "{".repeat(LENGTH / 4));
+    assert_eq!(repair(Language::Go, &wide, &limits).0, None);
+}
