@@ -23,7 +23,7 @@ impl Host for &mut StoreState {
             match self.caller.clone() {
                 Some(caller) => {
                     let (services, clock) = (Arc::clone(&self.services), self.clock());
-                    let asking = Asking { caller, limits: &services.limits, stats: &services.stats };
+                    let asking = Asking { caller, name: &services.name, limits: &services.limits, stats: &services.stats };
                     clock.excuse(asking.route(&method, &path, body)).await
                 }
                 None => Err(ChatError::new(

@@ -1,0 +1,249 @@
+//! What holds for one caller: the rules of the key, then those of its team, then those for everybody. The first that says something about a name
+//! decides, all of it.
+//!
+//! A name leads to another one by an alias, by a model's `to`, and by the `instead` of what is switched off. [`View::follow`] goes to the end.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use wasmgate_sdk::prelude::*;
+use wasmgate_sdk::{pattern, providers};
+
+use crate::rules::{Document, Kind, Model, Rules, Switch};
+
+/// Most names that one leads over. Circles are refused when they are written; this is for what two changes make together.
+const MAX_STEPS: usize = 32;
+
+/// Rules in the order in which they are asked.
+pub struct View<'a> {
+    layers: Vec<&'a Rules>,
+    /// Aliases of the configuration, which `routing` follows. They come last.
+    routing: &'a BTreeMap<String, String>,
+}
+
+/// Where a name led.
+#[derive(Debug, Default)]
+pub struct Led<'a> {
+    /// The name at the end.
+    pub name: String,
+    /// It was an alias of ours to begin with.
+    pub alias: bool,
+    /// Something of ours led elsewhere, so that nobody else can be left to follow the name.
+    pub changed: bool,
+    /// The models' rules on the way.
+    pub rules: Vec<&'a Model>,
+}
+
+/// Why a name leads nowhere.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Stopped {
+    /// The model is switched off.
+    Model(String),
+    /// The provider is.
+    Provider(String),
+    /// It leads back to itself, over these.
+    Circle(Vec<String>),
+}
+
+impl<'a> View<'a> {
+    /// What holds for these tenants.
+    pub fn new(document: &'a Document, tenants: &[String], routing: &'a BTreeMap<String, String>) -> Self {
+        let own = tenants.iter().filter_map(|tenant| document.tenants.get(tenant));
+        Self { layers: own.chain([&document.general]).collect(), routing }
+    }
+
+    /// Goes where a name leads, to the end.
+    pub fn follow(&self, asked: &str) -> Result<Led<'a>, Stopped> {
+        self.go(asked, BTreeSet::new())
+    }
+
+    /// The same for a name that a model's rule gave: that rule has had its say.
+    pub fn follow_from(&self, pattern: &str, name: &str) -> Result<Led<'a>, Stopped> {
+        self.go(name, BTreeSet::from([pattern]))
+    }
+
+    fn go<'b>(&self, asked: &str, mut applied: BTreeSet<&'b str>) -> Result<Led<'a>, Stopped>
+    where
+        'a: 'b,
+    {
+        let mut led = Led { name: asked.to_owned(), ..Led::default() };
+        let mut names = vec![asked.to_owned()];
+        loop {
+            let Some((next, ours)) = self.step(&mut led, &mut applied)? else { return Ok(led) };
+            if next == led.name {
+                return Ok(led);
+            }
+            led.alias |= names.len() == 1 && self.alias(asked).is_some();
+            led.changed |= ours;
+            led.name.clone_from(&next);
+            let again = names.contains(&next);
+            names.push(next);
+            if again || names.len() > MAX_STEPS {
+                return Err(Stopped::Circle(names));
+            }
+        }
+    }
+
+    /// The next name, and whether something of ours says it.
+    fn step<'b>(&self, led: &mut Led<'a>, applied: &mut BTreeSet<&'b str>) -> Result<Option<(String, bool)>, Stopped>
+    where
+        'a: 'b,
+    {
+        let name = led.name.as_str();
+        if let Some(to) = self.alias(name) {
+            if to == name {
+                return Err(Stopped::Circle(vec![name.to_owned(), to.to_owned()]));
+            }
+            return Ok(Some((to.to_owned(), true)));
+        }
+        // An alias of a provider: `mine/gpt-4o`.
+        if let Some((first, rest)) = name.split_once('/')
+            && let Some(to) = self.alias(first).filter(|to| !to.contains('/') && *to != first)
+        {
+            return Ok(Some((format!("{to}/{rest}"), true)));
+        }
+        if let Some(to) = self.routing.get(name) {
+            return Ok(Some((to.clone(), false)));
+        }
+        if let Some((pattern, rule)) = self.model(name) {
+            if !rule.switch.active {
+                let instead = rule.switch.instead.as_ref().ok_or_else(|| Stopped::Model(name.to_owned()))?;
+                return Ok(Some((filled(instead, name), true)));
+            }
+            if !led.rules.iter().any(|known| std::ptr::eq(*known, rule)) {
+                led.rules.push(rule);
+            }
+            // A rule for many models may lead to one of them, which is then where it ends.
+            let to = rule.to.as_ref().map(|to| filled(to, name)).filter(|to| self.named(to) != name);
+            if let Some(to) = to.filter(|_| applied.insert(pattern)) {
+                return Ok(Some((to, true)));
+            }
+        }
+        let (provider, rest) = name.split_once('/').map_or((name, None), |(first, rest)| (first, Some(rest)));
+        match self.provider(provider) {
+            Some(switch) if !switch.active => {
+                let instead = switch.instead.as_ref().ok_or_else(|| Stopped::Provider(provider.to_owned()))?;
+                Ok(Some((elsewhere(instead, rest), true)))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// What aliases alone make of a name.
+    fn named(&self, name: &str) -> String {
+        let mut name = name.to_owned();
+        for _ in 0..MAX_STEPS {
+            let Some(to) = self.alias(&name).or_else(|| self.routing.get(&name).map(String::as_str)) else { break };
+            name = to.to_owned();
+        }
+        name
+    }
+
+    /// What an alias of ours stands for.
+    pub fn alias(&self, name: &str) -> Option<&'a str> {
+        self.layers.iter().find_map(|rules| rules.aliases.get(name)).map(|alias| alias.to.as_str())
+    }
+
+    /// Whether a provider is used, if somebody says so.
+    pub fn provider(&self, name: &str) -> Option<&'a Switch> {
+        self.layers.iter().find_map(|rules| rules.providers.get(name))
+    }
+
+    /// What holds for a model, with the pattern that says so: of the first layer that has one, the one with most letters. A name with its
+    /// provider, or with whatever is before a slash, is the same model; capitals do not matter, because they do not to some providers.
+    pub fn model(&self, name: &str) -> Option<(&'a str, &'a Model)> {
+        let name = name.to_ascii_lowercase();
+        self.layers.iter().find_map(|rules| {
+            let fitting = rules.models.iter().filter(|(pattern, _)| fits(pattern, &name));
+            fitting.max_by_key(|(pattern, _)| (!pattern.contains('*'), pattern.len())).map(|(pattern, rule)| (pattern.as_str(), rule))
+        })
+    }
+
+    /// All aliases, each once.
+    pub fn aliases(&self) -> BTreeSet<&'a str> {
+        self.layers.iter().flat_map(|rules| rules.aliases.keys()).map(String::as_str).collect()
+    }
+
+    /// Refuses names that lead back to themselves.
+    fn check(&self) -> Result<(), String> {
+        let exact = |name: &&String| !name.contains('*');
+        for rules in &self.layers {
+            let targets = rules.models.values().filter_map(|m| m.to.as_ref().or(m.switch.instead.as_ref()));
+            let starts = rules.names(Kind::Aliases).into_iter().chain(rules.names(Kind::Models).into_iter().filter(exact));
+            for start in starts.chain(rules.names(Kind::Providers)).chain(targets.filter(exact)) {
+                if let Err(Stopped::Circle(names)) = self.follow(start) {
+                    return Err(format!("this leads in a circle: {}; let one of them lead elsewhere", names.join(" → ")));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Refuses a document in which names lead in circles, for everybody or for a tenant, or grow without end.
+pub fn check(document: &Document, routing: &BTreeMap<String, String>) -> Result<(), String> {
+    for (pattern, model) in std::iter::once(&document.general).chain(document.tenants.values()).flat_map(|r| &r.models) {
+        let Some(to) = model.to.as_ref().filter(|to| to.contains('*')) else { continue };
+        // It may be asked again of what it gave, where a target was chosen.
+        let (once, twice) = (filled(to, "x"), filled(to, &filled(to, "x")));
+        if once != twice && fits(pattern, &once.to_ascii_lowercase()) {
+            return Err(format!(
+                "`models.{pattern}.to` is `{to}`, which makes a name that `{pattern}` fits again; write a name, or `PROVIDER/*`"
+            ));
+        }
+    }
+    View::new(document, &[], routing).check()?;
+    for tenant in document.tenants.keys() {
+        View::new(document, std::slice::from_ref(tenant), routing).check().map_err(|e| format!("for `{tenant}` {e}"))?;
+    }
+    Ok(())
+}
+
+/// A provider with a model, or a whole target that is written where a provider was.
+pub fn elsewhere(instead: &str, model: Option<&str>) -> String {
+    match model.filter(|m| !m.is_empty() && !instead.contains('/')) {
+        Some(model) => format!("{instead}/{model}"),
+        None => instead.to_owned(),
+    }
+}
+
+/// The target that a name is by itself: a provider with a model, or a provider's own name. Everything else `routing` knows.
+pub fn target(name: &str) -> Option<Target> {
+    if let Some((first, rest)) = name.split_once('/')
+        && let Some(provider) = providers::find(first)
+    {
+        let model = Some(rest.to_owned()).filter(|m| !m.is_empty()).or(provider.default_model)?;
+        return Some(Target { provider: provider.name, model });
+    }
+    let provider = providers::find(name)?;
+    // A virtual provider's own name stands for whatever its members have.
+    let own = is_virtual(&provider.kind).then(|| provider.name.clone());
+    Some(Target { model: provider.default_model.or(own)?, provider: provider.name })
+}
+
+/// Whether providers of a type choose among others.
+pub fn is_virtual(kind: &str) -> bool {
+    matches!(kind, "racing" | "fallback" | "loadbalance")
+}
+
+/// What a model's rule leads to. A provider's name alone is its default model, or else the same model there.
+pub fn filled(to: &str, name: &str) -> String {
+    let own = || name.split_once('/').filter(|(first, _)| to.split('/').next() == Some(*first) || providers::find(first).is_some());
+    let model = || own().map_or(name, |(_, rest)| rest);
+    if to.contains('*') {
+        return to.replace('*', model());
+    }
+    let bare = !to.contains('/') && providers::find(to).is_some_and(|p| p.default_model.is_none() && !is_virtual(&p.kind));
+    if bare { format!("{to}/{}", model()) } else { to.to_owned() }
+}
+
+/// Whether a pattern fits a name in small letters, as it is or behind any slash in it.
+fn fits(pattern: &str, name: &str) -> bool {
+    let pattern = pattern.to_ascii_lowercase();
+    let mut ends = std::iter::successors(Some(name), |rest| rest.split_once('/').map(|(_, rest)| rest));
+    ends.any(|name| pattern::matches(&pattern, name))
+}
+
+/// Where a name is the model of a target.
+pub fn whole(target: &Target) -> String {
+    format!("{}/{}", target.provider, target.model)
+}
