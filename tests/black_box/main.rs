@@ -15,6 +15,7 @@ mod console_pages;
 mod cortex;
 mod deploy;
 mod deploy_files;
+mod dynamic;
 mod embeddings;
 mod errors;
 mod exactly_once;

@@ -43,11 +43,13 @@ struct Swapped {
 }
 
 /// Who is swapped, in turn. Another one is another line here.
-const SWAPPED: [Swapped; 8] = [
+const SWAPPED: [Swapped; 9] = [
     Swapped { name: "openai-api", section: "" },
     Swapped { name: "anthropic-api", section: "" },
     Swapped { name: "routing", section: "" },
     Swapped { name: "swaps", section: "" },
+    // It looks at every request, and at each try.
+    Swapped { name: "dynamic", section: "  dynamic: {}\n" },
     // It reads every stream, and looks for code in it at its end.
     Swapped { name: "validation", section: "  validation: {config: {streams: annotate}}\n" },
     // It looks at every request, whether it asks for candidates.
@@ -57,7 +59,7 @@ const SWAPPED: [Swapped; 8] = [
     Swapped { name: "web-ui", section: "  web-ui: {}\n" },
 ];
 
-/// Swaps when nobody says otherwise: six and more of each.
+/// Swaps when nobody says otherwise: five and more of each.
 const SWAPS: usize = 50;
 
 fn swaps() -> usize {

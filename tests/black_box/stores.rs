@@ -31,7 +31,7 @@ async fn number(client: &Client, name: &str) -> f64 {
 }
 
 /// Waits until a number on the page of metrics is as wanted.
-async fn until(client: &Client, name: &str, wanted: impl Fn(f64) -> bool) {
+pub async fn until(client: &Client, name: &str, wanted: impl Fn(f64) -> bool) {
     let wait = async {
         loop {
             if wanted(number(client, name).await) {

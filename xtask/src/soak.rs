@@ -14,7 +14,7 @@ Usage: cargo xtask soak [--swaps N]
        cargo xtask soak --requests N [--store NAME]
 
 Swaps extensions of a running gateway N times, each in turn (the list SWAPPED of tests/black_box/soak.rs: dialects, routing,
-validation, best-of-n, mcp, web-ui, and a fixture that marks every piece of text), while 64 clients of both dialects stream. It
+dynamic, validation, best-of-n, mcp, web-ui, and a fixture that marks every piece of text), while 64 clients of both dialects stream. It
 fails when a request fails, a stream is cut off or mixes two
 versions, a response does not say which generation made it, or the process is not as large at the end as it was early on. It
 prints how long a swap took (p50, p99), how many streams there were, and the memory of the process.
