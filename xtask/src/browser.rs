@@ -25,12 +25,12 @@ const NAMES: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 const WRAPPER: &str = "#!/bin/sh
 # Made by `cargo xtask test`.
 here=$(dirname \"$0\")
-for folder in \"$here\"/root/usr/lib/*-linux-gnu \"$here\"/root/lib/*-linux-gnu; do
+for folder in \"$here\"/files/usr/lib/*-linux-gnu \"$here\"/files/lib/*-linux-gnu; do
   LD_LIBRARY_PATH=\"$LD_LIBRARY_PATH:$folder:$folder/pulseaudio\"
 done
 export LD_LIBRARY_PATH
 export FONTCONFIG_FILE=\"$here/fonts.conf\"
-exec \"$here/root/usr/lib/chromium/chromium\" \"$@\"
+exec \"$here/files/usr/lib/chromium/chromium\" \"$@\"
 ";
 
 /// Sees to it that it is there.
@@ -39,7 +39,7 @@ pub fn prepare(repo: &Repo, step: &Step) -> Result<()> {
         return Ok(());
     }
     let folder = folder(repo);
-    let root = folder.join("root");
+    let root = folder.join("files");
     let wanted = Packages { folder: &folder, recipe: RECIPE, names: &["chromium", "fonts-dejavu-core"], with_dependencies: true };
     wanted.install(
         step,
