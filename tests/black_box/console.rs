@@ -42,7 +42,7 @@ async fn gateway(upstream: &Upstream, more: &str) -> (Gateway, Client) {
 #[tokio::test]
 async fn operators_look_after_the_gateway() {
     let upstream = upstream().await;
-    let (gateway, _client) = gateway(&upstream, "").await;
+    let (gateway, _client) = gateway(&upstream, "  usage: {}\n").await;
     for (name, version) in [
         ("two.wasm", Version::swaps("0.2.0", "two", "plain")),
         ("three.wasm", Version::swaps("0.3.0", "three", "plain")),

@@ -344,7 +344,7 @@ fn the_route_tells_of_all_candidates() {
 #[test]
 fn parsers_say_what_is_broken() {
     let check = |text: &str, expect: Result<(), &str>| {
-        let mut budget = score::Budget::new(64 << 10, 1);
+        let mut budget = Budget::new(64 << 10, 1);
         let looked = score::look(&answer(text, "stop"), &mut budget);
         let notes = score::of(&[&looked])[0].notes.join("; ");
         match expect {
@@ -390,7 +390,7 @@ fn it_judges_answers_of_others() {
 
 #[test]
 fn what_parsers_may_not_read_is_looked_through() {
-    let look = |code: &str, left| score::look(&answer(&format!("```go\n{code}```\n"), "stop"), &mut score::Budget::new(left, 1));
+    let look = |code: &str, left| score::look(&answer(&format!("```go\n{code}```\n"), "stop"), &mut Budget::new(left, 1));
     let whole = look("func A() { b( }\n", 100);
     assert!(!whole.valid);
     let whole = look("func A() { b(\n", 1);

@@ -175,9 +175,16 @@ async function chat({ ctx, key, signal }, place, name, turns, params) {
   // Drawing all of it takes longer the longer it is: it is drawn again when that has become little of the time.
   let wait = 0;
   let drawn = -Infinity;
+  let later = null;
   const draw = (now) => {
     const at = performance.now();
-    if (!now && at - drawn < wait) return;
+    if (!now && at - drawn < wait) {
+      // What came last is drawn although nothing may follow for long.
+      later ??= setTimeout(() => draw(true), wait - (at - drawn));
+      return;
+    }
+    clearTimeout(later);
+    later = null;
     fill(text, answer(heard.text));
     thinking.hidden = heard.reasoning === "";
     thought.textContent = heard.reasoning;
@@ -219,10 +226,10 @@ async function chat({ ctx, key, signal }, place, name, turns, params) {
   };
   append(facts, Object.entries(shown).map(([k, v]) => fact(k, v)));
   if (about?.requestId) append(facts, fact("Request", h("a", { href: `#/requests/${encodeURIComponent(about.requestId)}` }, h("code", null, about.requestId))));
-  const later = [];
-  if (about?.requestId && !ctx.signal.aborted) later.push(priced(ctx, about.requestId, facts).then(() => (stopped ? null : others(ctx, about.requestId, foot))));
-  if (heard.text !== "" && !stopped) later.push(marked(ctx, heard.text, text));
-  Promise.all(later).catch(() => {});
+  const after = [];
+  if (about?.requestId && !ctx.signal.aborted) after.push(priced(ctx, about.requestId, facts).then(() => (stopped ? null : others(ctx, about.requestId, foot))));
+  if (heard.text !== "" && !stopped) after.push(marked(ctx, heard.text, text));
+  Promise.all(after).catch(() => {});
   return heard.text;
 }
 
