@@ -116,7 +116,7 @@ async function one(root, ctx, name) {
       ),
       swap(ctx, extension, path, again),
     ),
-    candidate ? trial(candidate) : null,
+    candidate ? trial(candidate, generations.shadow?.extension === name ? generations.shadow.comparison : null) : null,
     card(
       "Cost of hooks",
       table({
@@ -143,12 +143,13 @@ function facts(entries) {
 }
 
 /** A version that is tried out, and how it compares. */
-function trial(candidate) {
-  const c = candidate.comparison;
+function trial(candidate, comparison) {
+  const told = { Share: `${((candidate.share ?? 0) * 100).toFixed(0)} %`, Failures: candidate.failures };
+  Object.assign(told, candidate.rollout === "shadow" ? { Compared: candidate.compared, Different: candidate.different } : { Calls: candidate.calls, "Callers by key": candidate.keys });
   return card(
     h("span", { class: "row" }, "On trial", badge(`${candidate.rollout ?? "trial"} ${candidate.version}`, "info")),
-    h("dl", { class: "facts" }, facts({ Share: candidate.share === undefined || candidate.share === null ? "–" : `${(candidate.share * 100).toFixed(0)} %`, Failures: candidate.failures ?? 0, Calls: c?.calls ?? c?.compared ?? "–", Same: c?.same ?? "–", Different: c?.different ?? "–" })),
-    c ? [h("h3", null, "Shadow comparison"), h("pre", null, JSON.stringify(c, null, 2))] : null,
+    h("dl", { class: "facts" }, facts(told)),
+    comparison ? [h("h3", null, "Shadow comparison"), h("pre", { tabindex: "0" }, JSON.stringify(comparison, null, 2))] : null,
   );
 }
 
