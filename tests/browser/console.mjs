@@ -86,7 +86,7 @@ async function swaps(page) {
   assert.equal(await page.locator(".steps .refused").count(), 1);
   await page.getByLabel("Component").setInputFiles(path.join(FOLDER, "two.wasm"));
   await page.getByRole("button", { name: "Upload" }).click();
-  await page.getByText("0.1.0 → 0.2.0").first().waitFor();
+  await page.getByText("swaps: published.").waitFor();
   await page.locator("main").getByText("0.2.0", { exact: true }).first().waitFor();
   const mark = async () => (await chat("good", false)).headers.get("x-swaps");
   assert.equal(await mark(), "two");
@@ -95,7 +95,7 @@ async function swaps(page) {
   assert.ok(all.includes("[DONE]") && all.includes("[one]") && !all.includes("[two]"), "the stream ends with the version that it began with");
   await page.getByRole("button", { name: "Roll back" }).click();
   await page.getByRole("dialog").getByRole("button", { name: "Roll back" }).click();
-  await page.getByText("0.2.0 → 0.1.0").first().waitFor();
+  await page.getByText("swaps: rolled-back, 0.1.0 serves.").waitFor();
   assert.equal(await mark(), "one");
   return refusal;
 }
@@ -108,7 +108,7 @@ async function triesOut(page) {
   await page.getByRole("button", { name: "Upload" }).click();
   await page.getByRole("heading", { name: "Shadow comparison" }).waitFor();
   await page.getByRole("button", { name: "Promote 0.3.0" }).click();
-  await page.getByText("0.1.0 → 0.3.0").first().waitFor();
+  await page.getByText("swaps: published, 0.3.0 serves.").waitFor();
   assert.equal((await chat("good", false)).headers.get("x-swaps"), "three");
 }
 

@@ -141,8 +141,7 @@ fn missing<'s, 'a>(best: &Source<'a>, others: &'s [Source<'a>]) -> Vec<(&'s Sour
 fn needs_only_known(best: &Source<'_>, other: &Source<'_>, function: &Function<'_>) -> bool {
     let is_known = |name: &&str| *name == function.name || best.signature(name) == other.signature(name);
     let mut helpers = function.calls.iter().filter(|name| other.find(name).is_some());
-    helpers.all(|name| is_known(name))
-        && function.words.iter().all(|word| best.anatomy.words.contains(word) || !other.anatomy.outside.contains(word))
+    helpers.all(is_known) && function.words.iter().all(|word| best.anatomy.words.contains(word) || !other.anatomy.outside.contains(word))
 }
 
 /// Without empty lines, and without blanks at the ends of lines.
