@@ -33,7 +33,13 @@ async function main() {
   seen.server = client.getServerVersion().name
   seen.tools = (await client.listTools()).tools.map((tool) => tool.name)
   const progress = []
-  const answer = await call('generate', { prompt: 'Hi', model: 'text' }, { onprogress: (p) => progress.push(p.progress) })
+  // Counted where messages come in: the SDK forgets a call's `onprogress` when its answer is in the same read as what was said before.
+  const deliver = used.onmessage
+  used.onmessage = (message, extra) => {
+    if (message.method === 'notifications/progress') progress.push(message.params.progress)
+    deliver(message, extra)
+  }
+  const answer = await call('generate', { prompt: 'Hi', model: 'text' }, { onprogress: () => {} })
   seen.generate = answer.structuredContent.content
   seen.progress = progress.length > 0
   seen.write = (await call('write', { path: 'a.py', prompt: 'Double.', model: 'file' })).structuredContent.content
