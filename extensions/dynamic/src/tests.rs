@@ -147,6 +147,8 @@ fn the_pattern_with_most_letters_decides_and_a_whole_name_before_all() {
 fn circles_are_refused_with_their_names() {
     host().install();
     assert!(wrong(json!({"aliases": {"a": "b", "b": "c", "c": "a"}})).contains("in a circle: a → b → c → a"));
+    assert!(wrong(json!({"providers": {"a": {"active": false, "instead": "a"}}})).contains("in a circle: a → a"));
+    assert!(wrong(json!({"providers": {"a": {"active": false, "instead": "a/m"}}})).contains("in a circle: a → a/m"));
     assert!(wrong(json!({"aliases": {"a": "b"}, "routing_aliases": {"b": "a"}})).contains("a → b → a"));
     assert!(
         wrong(json!({"aliases": {"a": "b"}, "tenants": {"key:k": {"aliases": {"b": "a"}}}})).contains("for `key:k` this leads in a circle")

@@ -122,6 +122,9 @@ impl<'a> View<'a> {
         match self.provider(provider) {
             Some(switch) if !switch.active => {
                 let instead = switch.instead.as_ref().ok_or_else(|| Stopped::Provider(provider.to_owned()))?;
+                if instead.split('/').next() == Some(provider) {
+                    return Err(Stopped::Circle(vec![provider.to_owned(), instead.clone()]));
+                }
                 Ok(Some((elsewhere(instead, rest), true)))
             }
             _ => Ok(None),
