@@ -20,10 +20,9 @@ use tokio::sync::mpsc;
 
 use self::bridge::Bridge;
 use self::files::Files;
-use super::{FAILURE, SourceArgs, USAGE, reject};
+use super::{FAILURE, SourceArgs, USAGE, begin, reject};
 use crate::deploy::Sources;
 use crate::gateway::{Checked, Gateway};
-use crate::telemetry;
 
 /// What is said after `mcp`.
 #[derive(Args)]
@@ -55,22 +54,14 @@ enum Line {
 
 /// Runs the server until its input ends.
 pub fn run(args: &McpArgs) -> ExitCode {
-    let sources = args.source.sources();
-    let checked = match sources.read() {
-        Ok(checked) => checked,
-        Err(rejected) => return reject(&rejected),
-    };
-    let _writes_the_last_lines = match telemetry::start(&checked.config.logging) {
-        Ok(guard) => guard,
-        Err(reason) => return reject(&format!("error: {reason}")),
+    let (sources, checked, _writes_the_last_lines) = match begin(&args.source) {
+        Ok(begun) => begun,
+        Err(code) => return code,
     };
     let files = match Files::open(&args.files) {
         Ok(files) => files,
         Err(reason) => return reject(&format!("error: `--files {}`: {reason}", args.files.display())),
     };
-    for warning in &checked.warnings {
-        tracing::warn!("{warning}");
-    }
     let key = std::env::var(KEY).ok().filter(|key| !key.is_empty());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let ended = runtime.map_err(anyhow::Error::from).and_then(|r| r.block_on(serve(sources, checked, args.path.clone(), key, files)));

@@ -16,6 +16,8 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::deploy::Sources;
+use crate::gateway::Checked;
+use crate::telemetry;
 
 /// An LLM gateway whose features are sandboxed WebAssembly components.
 ///
@@ -136,6 +138,17 @@ pub fn run() -> ExitCode {
 const FAILURE: u8 = 1;
 /// A wrong command line or configuration.
 const USAGE: u8 = 2;
+
+/// What a command begins with that runs the gateway: its configuration, and a log. The guard writes the last lines when it goes.
+fn begin(source: &SourceArgs) -> Result<(Sources, Checked, telemetry::Guards), ExitCode> {
+    let sources = source.sources();
+    let checked = sources.read().map_err(|rejected| reject(&rejected))?;
+    let guard = telemetry::start(&checked.config.logging).map_err(|reason| reject(&format!("error: {reason}")))?;
+    for warning in &checked.warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok((sources, checked, guard))
+}
 
 /// Prints what is wrong with a configuration.
 fn reject(error: &dyn std::fmt::Display) -> ExitCode {

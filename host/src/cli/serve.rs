@@ -6,26 +6,18 @@ use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::{FAILURE, SourceArgs, reject};
+use super::{FAILURE, SourceArgs, begin};
 use crate::deploy::Sources;
 use crate::deploy::attempt::Trigger;
 use crate::gateway::{Checked, Gateway};
-use crate::{ingress, telemetry};
+use crate::ingress;
 
 /// Runs the gateway until a signal.
 pub fn run(source: &SourceArgs) -> ExitCode {
-    let sources = source.sources();
-    let checked = match sources.read() {
-        Ok(checked) => checked,
-        Err(rejected) => return reject(&rejected),
+    let (sources, checked, _writes_the_last_lines) = match begin(source) {
+        Ok(begun) => begun,
+        Err(code) => return code,
     };
-    let _writes_the_last_lines = match telemetry::start(&checked.config.logging) {
-        Ok(guard) => guard,
-        Err(reason) => return reject(&format!("error: {reason}")),
-    };
-    for warning in &checked.warnings {
-        tracing::warn!("{warning}");
-    }
     raise_file_limit();
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     if checked.config.server.threads > 0 {

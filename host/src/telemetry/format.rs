@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::fmt::{self, Write as _};
 use std::future::Future;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -82,7 +83,7 @@ impl Format {
                 });
                 line.push_str(about.target());
                 line.push(':');
-                event.record(&mut Text(line));
+                event.record(&mut Fields::<Text>::of(line));
             }
             LogFormat::Json => {
                 line.push_str("{\"timestamp\":\"");
@@ -90,7 +91,7 @@ impl Format {
                 line.push_str("\",\"level\":\"");
                 line.push_str(about.level().as_str());
                 line.push('"');
-                event.record(&mut Json(line));
+                event.record(&mut Fields::<Json>::of(line));
                 line.push_str(",\"target\":");
                 json(line, about.target());
                 with_request(|id| {
@@ -154,17 +155,32 @@ fn name(field: &Field) -> &str {
     field.name().trim_start_matches("r#")
 }
 
-/// The message as it is, then ` name=value`.
-struct Text<'a>(&'a mut String);
+/// How fields are written.
+trait Shape {
+    /// What stands before a value.
+    fn name(line: &mut String, field: &Field);
 
-impl Text<'_> {
+    /// A text.
+    fn text(line: &mut String, field: &Field, value: &str);
+
+    /// What only says how it is to be shown.
+    fn shown(line: &mut String, value: &dyn fmt::Debug);
+
+    /// A number that may have a fraction.
+    fn fraction(line: &mut String, value: f64);
+}
+
+/// Writes the fields of an event, in one pass.
+struct Fields<'a, S>(&'a mut String, PhantomData<S>);
+
+impl<'a, S: Shape> Fields<'a, S> {
+    fn of(line: &'a mut String) -> Self {
+        Self(line, PhantomData)
+    }
+
     fn value(&mut self, field: &Field, write: impl FnOnce(&mut String)) {
         if !is_origin(field) {
-            self.0.push(' ');
-            if field.name() != "message" {
-                self.0.push_str(name(field));
-                self.0.push('=');
-            }
+            S::name(self.0, field);
             write(self.0);
         }
     }
@@ -174,19 +190,13 @@ impl Text<'_> {
     }
 }
 
-impl Visit for Text<'_> {
+impl<S: Shape> Visit for Fields<'_, S> {
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.value(field, |line| {
-            if field.name() == "message" {
-                put(&mut Printable(line), format_args!("{value}"));
-            } else {
-                quoted(line, value);
-            }
-        });
+        self.value(field, |line| S::text(line, field, value));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.value(field, |line| put(&mut Printable(line), format_args!("{value:?}")));
+        self.value(field, |line| S::shown(line, value));
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
@@ -202,7 +212,36 @@ impl Visit for Text<'_> {
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.value(field, |line| put(line, format_args!("{value:?}")));
+        self.value(field, |line| S::fraction(line, value));
+    }
+}
+
+/// The message as it is, then ` name=value`.
+struct Text;
+
+impl Shape for Text {
+    fn name(line: &mut String, field: &Field) {
+        line.push(' ');
+        if field.name() != "message" {
+            line.push_str(name(field));
+            line.push('=');
+        }
+    }
+
+    fn text(line: &mut String, field: &Field, value: &str) {
+        if field.name() == "message" {
+            put(&mut Printable(line), format_args!("{value}"));
+        } else {
+            quoted(line, value);
+        }
+    }
+
+    fn shown(line: &mut String, value: &dyn fmt::Debug) {
+        put(&mut Printable(line), format_args!("{value:?}"));
+    }
+
+    fn fraction(line: &mut String, value: f64) {
+        put(line, format_args!("{value:?}"));
     }
 }
 
@@ -237,47 +276,26 @@ fn quoted(line: &mut String, text: &str) {
 }
 
 /// `,"name":value`.
-struct Json<'a>(&'a mut String);
+struct Json;
 
-impl Json<'_> {
-    fn value(&mut self, field: &Field, write: impl FnOnce(&mut String)) {
-        if !is_origin(field) {
-            self.0.push(',');
-            json(self.0, name(field));
-            self.0.push(':');
-            write(self.0);
-        }
+impl Shape for Json {
+    fn name(line: &mut String, field: &Field) {
+        line.push(',');
+        json(line, name(field));
+        line.push(':');
     }
 
-    fn plain(&mut self, field: &Field, value: impl fmt::Display) {
-        self.value(field, |line| put(line, format_args!("{value}")));
-    }
-}
-
-impl Visit for Json<'_> {
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.value(field, |line| json(line, value));
+    fn text(line: &mut String, _: &Field, value: &str) {
+        json(line, value);
     }
 
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.value(field, |line| json(line, &format!("{value:?}")));
+    fn shown(line: &mut String, value: &dyn fmt::Debug) {
+        json(line, &format!("{value:?}"));
     }
 
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        self.plain(field, value);
-    }
-
-    fn record_i64(&mut self, field: &Field, value: i64) {
-        self.plain(field, value);
-    }
-
-    fn record_bool(&mut self, field: &Field, value: bool) {
-        self.plain(field, value);
-    }
-
-    fn record_f64(&mut self, field: &Field, value: f64) {
+    fn fraction(line: &mut String, value: f64) {
         // JSON has no other numbers.
-        self.value(field, |line| if value.is_finite() { put(line, format_args!("{value:?}")) } else { line.push_str("null") });
+        if value.is_finite() { put(line, format_args!("{value:?}")) } else { line.push_str("null") }
     }
 }
 
