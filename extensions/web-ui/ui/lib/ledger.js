@@ -19,9 +19,22 @@ export function cost(row) {
   return row.cost_usd === null || row.cost_usd === undefined ? h("span", { class: "faint", title: "This model has no price. Give it one under `prices` in the configuration." }, "unknown") : money(row.cost_usd);
 }
 
+const FIELDS = {
+  since: { title: "From", type: "date" },
+  until: { title: "Before", type: "date" },
+  key: { title: "Key" },
+  team: { title: "Team" },
+  requested_model: { title: "Asked for" },
+  model: { title: "Model" },
+  provider: { title: "Provider" },
+  status: { title: "Outcome", options: ["success", "error", "rejected", "disconnected", "cancelled"] },
+  error_code: { title: "Error" },
+};
+
 /** Fields by which rows are chosen, in a form. `then` is called with what they say. */
 export function filters(names, values, then) {
-  const inputs = names.map(({ name, title, options, type }) => {
+  const inputs = names.map((name) => {
+    const { title, options, type } = FIELDS[name];
     const input = options ? select([["", "all"], ...options], values[name] ?? "") : h("input", { type: type ?? "text", value: values[name] ?? "", autocomplete: "off", placeholder: type ? null : "all" });
     return { name, title, input };
   });

@@ -9,16 +9,7 @@ import { tries } from "./playground.js";
 
 export const page = { path: "requests", title: "Requests" };
 
-const FIELDS = [
-  { name: "since", title: "From", type: "date" },
-  { name: "until", title: "Before", type: "date" },
-  { name: "key", title: "Key" },
-  { name: "requested_model", title: "Asked for" },
-  { name: "model", title: "Model" },
-  { name: "provider", title: "Provider" },
-  { name: "status", title: "Outcome", options: ["success", "error", "rejected", "disconnected", "cancelled"] },
-  { name: "error_code", title: "Error" },
-];
+const FIELDS = ["since", "until", "key", "requested_model", "model", "provider", "status", "error_code"];
 
 export async function show(root, ctx) {
   const [id] = ctx.rest ?? [];

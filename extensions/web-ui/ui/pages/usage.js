@@ -9,15 +9,7 @@ import { card, empty, money, number, select, shown, table } from "../lib/ui.js";
 
 export const page = { path: "usage", title: "Usage" };
 
-const FIELDS = [
-  { name: "since", title: "From", type: "date" },
-  { name: "until", title: "Before", type: "date" },
-  { name: "key", title: "Key" },
-  { name: "team", title: "Team" },
-  { name: "model", title: "Model" },
-  { name: "provider", title: "Provider" },
-  { name: "status", title: "Outcome", options: ["success", "error", "rejected", "disconnected", "cancelled"] },
-];
+const FIELDS = ["since", "until", "key", "team", "model", "provider", "status"];
 
 /** Days that are shown when nobody says. */
 const DAYS = 30;
@@ -31,7 +23,7 @@ export async function show(root, ctx) {
   }
   const values = { since: since(DAYS) };
   // From other pages: `usage/key/NAME`.
-  if (rest?.length === 2 && FIELDS.some((f) => f.name === rest[0])) values[rest[0]] = decodeURIComponent(rest[1]);
+  if (rest?.length === 2 && FIELDS.includes(rest[0])) values[rest[0]] = decodeURIComponent(rest[1]);
   const sums = h("div", { class: "stack" });
   const list = h("div");
   const chosen = filters(FIELDS, values, (said) => look(said));
