@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use http::Method;
 use serde_json::{Value, json};
 use wasmgate_tests::cli::ConfigFile;
-use wasmgate_tests::{Answer, Client, Dialect, Gateway, Received, Reply, Upstream};
+use wasmgate_tests::{Answer, Client, Dialect, Gate, Gateway, Received, Reply, Upstream};
 
 use crate::ledger::{KEY, row, rows};
 use crate::{extensions, setup};
@@ -166,10 +166,12 @@ async fn a_client_that_leaves_cancels_all_candidates() {
         ("unary", dialect.path(), dialect.request("best:3:silent", "x"), true),
         ("stream", dialect.path(), dialect.stream_request("best:3:silent", "x"), true),
         ("route", PATH, own, false),
+        ("route-events", PATH, json!({"model": "silent", "prompt": "x", "stream": true}), false),
     ];
     for (n, (id, path, body, recorded)) in cases.into_iter().enumerate() {
         let request = client.request(Method::POST, path).header("x-request-id", id).header("content-type", "application/json");
-        let waiting = tokio::spawn(request.body(body.to_string()).send());
+        // Of events the head comes at once, and then nothing.
+        let waiting = tokio::spawn(async { request.body(body.to_string()).send().await?.bytes().await });
         upstream.request(n * 3 + 2).await;
         let left = Instant::now();
         waiting.abort();
@@ -184,7 +186,7 @@ async fn a_client_that_leaves_cancels_all_candidates() {
             setup::assert_record(&client, id, "cancelled").await;
         }
     }
-    assert_eq!(upstream.received().len(), 9);
+    assert_eq!(upstream.received().len(), 12);
 }
 
 #[tokio::test]
@@ -302,6 +304,69 @@ async fn the_route_tells_of_every_candidate() {
     assert_eq!(upstream.received()[0].json()["max_tokens"], 50);
     let answer = client.post(PATH, &json!({"model": "best:999:good", "prompt": "x"})).await;
     assert_eq!((answer.status, &answer.json()["success"]), (400, &json!(false)), "{}", answer.text());
+}
+
+/// An answer of the route as events: names and documents.
+async fn events(client: &Client, body: Value) -> Vec<(String, Value)> {
+    let mut stream = client.stream(PATH, &body).await;
+    assert_eq!((stream.status, stream.header("content-type")), (200, "text/event-stream"));
+    let events = stream.rest().await;
+    events.into_iter().map(|e| (e.name, serde_json::from_str(&e.data).expect("data is JSON"))).collect()
+}
+
+#[tokio::test]
+async fn the_route_tells_of_candidates_as_they_come() {
+    let gate = Gate::default();
+    let wait = gate.clone();
+    let upstream = Upstream::start(move |r: &Received| {
+        let known = script(r);
+        // The first one comes when the others were told of.
+        if r.model() == "open.good.fails" && r.json()["temperature"] == 0.0 { known.after(wait.clone()) } else { known }
+    })
+    .await;
+    let (_gateway, client) = gateway(&upstream, CONFIG, "").await;
+    let body = json!({"model": "open.good.fails", "prompt": "Double it.", "num_candidates": 3, "stream": true});
+    let mut stream = client.stream(PATH, &body).await;
+    let mut next = async || {
+        let event = stream.next().await.expect("there is more");
+        (event.name, serde_json::from_str::<Value>(&event.data).expect("data is JSON"))
+    };
+    let (name, asked) = next().await;
+    let whom = json!({"number": 2, "model": "open.good.fails", "provider": null, "temperature": 0.5});
+    assert_eq!((name.as_str(), &asked["candidates"][1], asked["candidates"].as_array().map(Vec::len)), ("asked", &whom, Some(3)));
+    let mut came = [next().await, next().await];
+    came.sort_by_key(|(_, c)| c["number"].as_u64());
+    let [(_, good), (_, failed)] = &came;
+    assert!(came.iter().all(|(name, _)| name == "candidate"), "{came:?}");
+    assert_eq!((&good["number"], &good["content"], &good["usage"]["completion_tokens"]), (&json!(2), &json!(GOOD), &json!(12)));
+    assert_eq!((&failed["number"], &failed["error"]["message"], failed.get("content")), (&json!(3), &json!("busy"), None));
+    gate.open();
+    let (name, last) = next().await;
+    assert_eq!((name.as_str(), &last["number"], last.get("score")), ("candidate", &json!(1), None));
+    assert_eq!(next().await.0, "judging");
+    // At the end there is what the route tells without events.
+    let (name, done) = next().await;
+    assert_eq!((name.as_str(), &done["success"], &done["data"]["chosen"]), ("done", &json!(true), &json!(2)), "{done}");
+    assert_eq!((&done["data"]["content"], &done["data"]["candidates"][0]["score"]["valid"]), (&json!(GOOD), &json!(false)), "{done}");
+    assert!(stream.next().await.is_none());
+
+    // One after the other: it is told when the next ones are asked.
+    let (_gateway, client) = gateway(&upstream, &format!("{CONFIG}, at_once: 1"), "").await;
+    let told = events(&client, json!({"model": "good", "prompt": "x", "num_candidates": 2, "stream": true})).await;
+    let names: Vec<&str> = told.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["asked", "candidate", "asked", "candidate", "judging", "done"]);
+    assert_eq!(told[2].1["candidates"][0]["number"], 2);
+    // When nobody answers, the end is the error.
+    let told = events(&client, json!({"model": "fails", "prompt": "x", "num_candidates": 1, "stream": true})).await;
+    let (name, error) = told.last().expect("there are events");
+    assert_eq!((name.as_str(), &error["success"], error["error"]["message"].is_string()), ("error", &json!(false), true), "{error}");
+    // What is wrong with the request is told before any event, as without them.
+    for (body, part) in
+        [(json!({"model": "good", "stream": true}), "`prompt`"), (json!({"model": "good", "prompt": "x", "stream": 1}), "`stream`")]
+    {
+        let answer = client.post(PATH, &body).await;
+        assert_eq!((answer.status, answer.text().contains(part)), (400, true), "{}", answer.text());
+    }
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde_json::Value;
 use wasmgate_tests::answers::{Says, TEXT};
 use wasmgate_tests::cli::ConfigFile;
-use wasmgate_tests::{Client, Dialect, Gate, Gateway, Received, Reply, Step, Upstream};
+use wasmgate_tests::{Client, Dialect, Gate, Gateway, Received, Reply, Upstream};
 
 use crate::{extensions, setup};
 
@@ -47,6 +47,26 @@ async fn an_extension_asks_once_many_times_in_pieces_and_elsewhere() {
     assert_eq!(said(&client, "ask-in-pieces").await, format!("{TEXT} in several batches"));
     assert_eq!(said(&client, "ask-elsewhere").await, "other");
     assert_eq!(client.get("/asks").await.json()["said"], TEXT);
+}
+
+#[tokio::test]
+async fn an_extension_hears_of_many_as_they_come_and_lets_go_of_the_others() {
+    let upstream = Upstream::start(script).await;
+    let (_gateway, client) = gateway(&upstream, GRANT, "").await;
+    let request = client.request(http::Method::POST, Dialect::OpenAi.path()).header("x-request-id", "batch");
+    let answer = client.send(request.body(Dialect::OpenAi.request("ask-as-they-come", "x").to_string())).await;
+    let said = Dialect::OpenAi.text(&answer.json());
+    assert_eq!(said, format!("1: {TEXT} | 2: [invalid-request: invalid_request_error] | waiting: true"));
+    let slow = upstream.received().into_iter().find(|r| r.model() == "slow").expect("it was asked");
+    slow.closed_after(Instant::now()).await;
+    for (id, status) in [("batch", "success"), ("batch.1", "cancelled"), ("batch.2", "success"), ("batch.3", "error")] {
+        setup::assert_record(&client, id, status).await;
+    }
+    // A batch counts as what it asks for, and who may not ask is told so.
+    let (_gateway, client) = gateway(&upstream, &format!("{GRANT}, limits: {{generate_calls: 1}}"), "").await;
+    let answer = client.post(Dialect::OpenAi.path(), &Dialect::OpenAi.request("ask-as-they-come", "x")).await;
+    let said = Dialect::OpenAi.text(&answer.json());
+    assert_eq!(said, "1: [rate-limited: generate_calls] | 2: [rate-limited: generate_calls] | waiting: true");
 }
 
 #[tokio::test]
@@ -103,11 +123,8 @@ async fn depth_number_tokens_and_time_are_bounded() {
 async fn waiting_for_an_answer_does_not_count_as_the_time_of_the_call() {
     let gate = Gate::default();
     let wait = gate.clone();
-    let upstream = Upstream::start(move |r| {
-        let answer = Says::text(TEXT).document(Dialect::OpenAi, &r.model()).to_string();
-        Reply::events(vec![Step::Wait(wait.clone()), Step::Send(answer.into())]).header("content-type", "application/json")
-    })
-    .await;
+    let upstream =
+        Upstream::start(move |r| Reply::json(200, &Says::text(TEXT).document(Dialect::OpenAi, &r.model())).after(wait.clone())).await;
     let (gateway, client) = gateway(&upstream, &format!("{GRANT}, limits: {{wall_ms: 20}}"), "").await;
     let asking = tokio::spawn({
         let client = client.clone();

@@ -168,6 +168,14 @@ impl Reply {
         self
     }
 
+    /// The same, whose body comes when the test opens the gate.
+    pub fn after(mut self, gate: Gate) -> Self {
+        if let Body::Whole(bytes) = self.body {
+            self.body = Body::Steps(vec![Step::Wait(gate), Step::Send(bytes)]);
+        }
+        self
+    }
+
     /// One more header field.
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.retain(|(n, _)| n != name);

@@ -6,9 +6,9 @@
 
 use serde_json::{Map, Value, json};
 use wasmgate_sdk::prelude::*;
+use wasmgate_sdk::wrapped::{self, Failure};
 use wasmgate_sdk::{HttpRequest, clock, format};
 
-use crate::callers::document;
 use crate::key::{Hash, Key, generate, masked, moment, shortened, written};
 use crate::store::{self, Record};
 use crate::{ApiKeys, check_team};
@@ -17,30 +17,6 @@ const PATH: &str = "/api/keys";
 
 /// Longest time for which a key that was rotated away goes on to open, in seconds.
 const MAX_GRACE: u64 = 30 * 24 * 3600;
-
-/// Why an order is not carried out.
-struct Failure {
-    status: u16,
-    code: &'static str,
-    message: String,
-}
-
-impl Failure {
-    fn new(status: u16, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into() }
-    }
-
-    fn invalid(message: impl Into<String>) -> Self {
-        Self::new(400, "invalid_request", message)
-    }
-}
-
-impl From<String> for Failure {
-    /// The store refuses. It names a limit of the operator's own.
-    fn from(reason: String) -> Self {
-        Self::new(507, "store", reason)
-    }
-}
 
 type Done = Result<(u16, Value), Failure>;
 
@@ -74,12 +50,12 @@ pub fn answer(keys: &ApiKeys, request: &HttpRequest) -> Reply {
     };
     match done {
         Ok((status, data)) => {
-            let mut reply = document(status, &json!({"success": true, "data": data}));
+            let mut reply = wrapped::reply(status, &wrapped::data(&data));
             // A key may be in it.
             reply.headers.push(Header { name: "cache-control".into(), value: "no-store".into() });
             reply
         }
-        Err(Failure { status, code, message }) => document(status, &json!({"success": false, "error": {"code": code, "message": message}})),
+        Err(failure) => failure.reply(),
     }
 }
 

@@ -52,6 +52,6 @@ pub fn catalogue(keys: &ApiKeys, request: &HttpRequest) -> Reply {
 }
 
 /// A JSON document.
-pub fn document(status: u16, document: &Value) -> Reply {
+fn document(status: u16, document: &Value) -> Reply {
     Reply::json(status, document.to_string().into_bytes())
 }

@@ -1,35 +1,57 @@
 //! `POST /api/best-of-n`: a prompt in, an answer with all candidates and their scores out, with the wrapper of the operators' interface.
+//! With `stream` it tells of the candidates as they come, and of the same at the end.
 
 use serde_json::{Map, Value, json};
 use wasmgate_sdk::codec::formats::OpenaiChat;
-use wasmgate_sdk::format;
 use wasmgate_sdk::prelude::*;
+use wasmgate_sdk::{Outgoing, format, wrapped};
 
 use crate::asked::{self, invalid};
-use crate::run::{self, Asked, Done, Task};
+use crate::run::{self, Asked, Done, Progress, Task};
 use crate::{Settings, score};
 
 /// What a body may have.
-const MEMBERS: [&str; 9] =
-    ["model", "targets", "prompt", "messages", "num_candidates", "synthesis_method", "max_tokens", "temperature", "tools"];
+const MEMBERS: [&str; 10] =
+    ["model", "targets", "prompt", "messages", "num_candidates", "synthesis_method", "max_tokens", "temperature", "tools", "stream"];
 
 /// Answers.
-pub fn answer(settings: &Settings, body: &[u8]) -> Reply {
-    let done = task(settings, body).and_then(|task| run::run(settings, task));
-    match done {
-        Ok(done) => Reply::json(200, json!({"success": true, "data": data(&done)}).to_string().into_bytes()),
-        Err(error) => failure(&error),
+pub fn answer(settings: &Settings, body: &[u8], out: &mut dyn Outgoing) {
+    match task(settings, body) {
+        Ok((task, false)) => match run::run(settings, task, &mut |_| ()) {
+            Ok(done) => out.reply(&wrapped::reply(200, &wrapped::data(&data(&done)))),
+            Err(error) => out.reply(&refusal(&error)),
+        },
+        Ok((task, true)) => stream(settings, task, out),
+        Err(error) => out.reply(&refusal(&error)),
     }
 }
 
-fn failure(error: &ChatError) -> Reply {
-    let mut document = json!({"success": false, "error": {"code": run::code(error), "message": error.message}});
-    if let Some(param) = &error.param {
-        document["error"]["details"] = json!({"param": param});
-    }
-    // The status that OpenAI gives it.
+/// Answers with events.
+fn stream(settings: &Settings, task: Task, out: &mut dyn Outgoing) {
+    out.begin_events(&[]);
+    let mut tell = |event: &str, data: &Value| out.write(format!("event: {event}\ndata: {data}\n\n").as_bytes());
+    // Whether anybody reads is of no interest: the host ends the call when nobody does.
+    let done = run::run(settings, task, &mut |progress| {
+        let _ = match progress {
+            Progress::Asked(first, wave) => {
+                let whom = wave.iter().enumerate().map(|(n, (asked, temperature))| run::whom(first + n, asked, *temperature));
+                tell("asked", &json!({"candidates": whom.collect::<Vec<_>>()}))
+            }
+            Progress::Candidate(n, (asked, temperature), result) => tell("candidate", &run::told(n, asked, *temperature, result, true)),
+            Progress::Judging => tell("judging", &json!({})),
+            Progress::Waiting => tell("ping", &json!({})),
+        };
+    });
+    match done {
+        Ok(done) => tell("done", &wrapped::data(&data(&done))),
+        Err(error) => tell("error", &wrapped::error(&error)),
+    };
+}
+
+/// An error that is no part of a stream, with the status that OpenAI gives it.
+fn refusal(error: &ChatError) -> Reply {
     let mut reply = format::encode_error::<OpenaiChat>(error);
-    reply.body = document.to_string().into_bytes();
+    reply.body = wrapped::error(error).to_string().into_bytes();
     reply
 }
 
@@ -49,8 +71,8 @@ fn data(done: &Done) -> Value {
     data
 }
 
-/// Reads what is asked.
-fn task(settings: &Settings, body: &[u8]) -> Result<Task, ChatError> {
+/// Reads what is asked, and whether the answer is to be events.
+fn task(settings: &Settings, body: &[u8]) -> Result<(Task, bool), ChatError> {
     let whole = |message: String| ChatError::new(ErrorClass::InvalidRequest, message);
     let document: Value = serde_json::from_slice(body).map_err(|e| whole(format!("The body is not JSON: {e}.")))?;
     let Value::Object(mut members) = document else { return Err(whole("The body has to be a JSON object.".into())) };
@@ -58,6 +80,11 @@ fn task(settings: &Settings, body: &[u8]) -> Result<Task, ChatError> {
     if let Some(other) = members.keys().find(|k| !MEMBERS.contains(&k.as_str())) {
         return Err(invalid(other, &format!("there is no such member; there is `{}`", MEMBERS.join("`, `"))));
     }
+    let stream = match members.remove("stream") {
+        None => false,
+        Some(Value::Bool(stream)) => stream,
+        Some(_) => return Err(invalid("stream", "it has to be `true` or `false`")),
+    };
     let mut wish = settings.wish();
     if let Some(value) = members.remove("num_candidates") {
         let of_number = value.is_u64() || value.is_i64();
@@ -97,7 +124,8 @@ fn task(settings: &Settings, body: &[u8]) -> Result<Task, ChatError> {
         let shown: String = wrong.chars().take(60).collect();
         return Err(invalid("targets", &format!("`{shown}` is no model that candidates could be of")));
     }
-    Ok(Task { request: conversation(members)?, targets: names.iter().map(|n| Asked::of(n)).collect(), wish })
+    let task = Task { request: conversation(members)?, targets: names.iter().map(|n| Asked::of(n)).collect(), wish };
+    Ok((task, stream))
 }
 
 /// The conversation; messages, tools and parameters are those of chat completions, which has a reader.

@@ -23,7 +23,7 @@ mod score;
 use serde::Deserialize;
 use wasmgate_sdk::format;
 use wasmgate_sdk::prelude::*;
-use wasmgate_sdk::{Candidate, Http, HttpRequest, Judge, Score as Said, metrics};
+use wasmgate_sdk::{Candidate, HttpRequest, HttpStream, Judge, Outgoing, Score as Said, metrics};
 
 use asked::{HEADER, PREFIX, Wish};
 use run::{Asked, Done, Task};
@@ -248,7 +248,7 @@ impl Extension for BestOfN {
             Ok(None) => return Decision::Continue,
             Err(error) => return Decision::Reject(error),
         };
-        match run::run(&self.settings, task) {
+        match run::run(&self.settings, task, &mut |_| ()) {
             Ok(done) => {
                 count(&done);
                 request.response_header(&Header { name: HEADER.into(), value: done.line() });
@@ -303,9 +303,9 @@ impl Judge for BestOfN {
     }
 }
 
-impl Http for BestOfN {
-    fn handle(&self, request: HttpRequest) -> Reply {
-        api::answer(&self.settings, &request.body)
+impl HttpStream for BestOfN {
+    fn answer(&self, request: HttpRequest, out: &mut dyn Outgoing) {
+        api::answer(&self.settings, &request.body, out);
     }
 }
 
@@ -329,7 +329,7 @@ fn count(done: &Done) {
     }
 }
 
-wasmgate_sdk::export!(BestOfN: before_generate, judge, http);
+wasmgate_sdk::export!(BestOfN: before_generate, judge, http_stream);
 
 #[cfg(test)]
 mod tests;

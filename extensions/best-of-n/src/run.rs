@@ -1,10 +1,10 @@
 //! Asks for the candidates, in waves, and makes one answer of them.
 
 use serde_json::{Value, json};
-use wasmgate_sdk::generate::{self, GenerateOptions, Generated, Job};
+use wasmgate_sdk::generate::{self, GenerateOptions, Generated, Job, News, Settled};
 use wasmgate_sdk::hub::{PartKind, Usage};
 use wasmgate_sdk::prelude::*;
-use wasmgate_sdk::{clock, providers};
+use wasmgate_sdk::{clock, providers, wrapped};
 
 use crate::asked::Wish;
 use crate::score::{self, Budget, Looked, Score};
@@ -12,6 +12,24 @@ use crate::{Method, Settings, judge, merge};
 
 /// Time in which nobody answers, in milliseconds: whoever waited to the end of the budget may come back a little early.
 const LEAST_MS: u64 = 10;
+
+/// After so long without news, whoever listens hears that there is still somebody.
+const PATIENCE_MS: u64 = 15_000;
+
+/// What happens on the way, for those who want to hear of it.
+pub enum Progress<'a> {
+    /// A wave of candidates is asked for: the number of the first, and who is asked with which temperature.
+    Asked(usize, &'a [(Asked, Option<f64>)]),
+    /// Nothing new.
+    Waiting,
+    /// A candidate came, or failed: its number, who was asked and what came. What it is worth is known when all came.
+    Candidate(usize, &'a (Asked, Option<f64>), &'a Result<Generated, ChatError>),
+    /// All came, and are compared.
+    Judging,
+}
+
+/// Hears of it.
+pub type Listener<'a> = &'a mut dyn FnMut(Progress);
 
 /// What is to be done.
 pub struct Task {
@@ -79,18 +97,19 @@ impl Asked {
 }
 
 /// Does it. An error when no candidate got an answer.
-pub fn run(settings: &Settings, task: Task) -> Result<Done, ChatError> {
+pub fn run(settings: &Settings, task: Task, listener: Listener) -> Result<Done, ChatError> {
     let Task { request, targets, wish } = task;
     let begin = clock::unix_ms();
     let left = || settings.budget_ms.saturating_sub(clock::unix_ms().saturating_sub(begin));
     // One share more is for what is put together of them.
     let mut budget = Budget::new(settings.max_bytes, wish.count as usize + usize::from(wish.method == Method::Merge));
-    let (mut candidates, stopped) = ask(settings, &request, &targets, wish.count, &mut budget, &left);
+    let (mut candidates, stopped) = ask(settings, &request, &targets, wish.count, &mut budget, &left, listener);
     let good: Vec<usize> = (0..candidates.len()).filter(|n| candidates[*n].result.is_ok()).collect();
     if good.is_empty() {
         return Err(failed(&candidates));
     }
     let mut used = candidates.iter().filter_map(|c| c.result.as_ref().ok()?.answer.usage.clone()).reduce(Usage::plus);
+    listener(Progress::Judging);
     let generated: Vec<&Generated> = candidates.iter().filter_map(|c| c.result.as_ref().ok()).collect();
     let mut scores = score::of(&candidates.iter().filter_map(|c| c.looked.as_ref()).collect::<Vec<_>>());
     let judges = judged(settings, &request, &generated, &mut scores, &mut used, left());
@@ -133,6 +152,7 @@ fn ask(
     count: u32,
     budget: &mut Budget,
     left: &dyn Fn() -> u64,
+    listener: Listener,
 ) -> (Vec<Candidate>, Option<&'static str>) {
     let mut candidates: Vec<Candidate> = Vec::new();
     let count = count as usize;
@@ -144,17 +164,48 @@ fn ask(
             }
         }
         let wave = settings.at_once.min(count - candidates.len());
-        let numbers = candidates.len()..candidates.len() + wave;
+        let first = candidates.len();
         let whom = |n: usize| (targets[n % targets.len()].clone(), settings.temperature(n, count).or(request.params.temperature));
-        let jobs: Vec<Job> = numbers.clone().map(|n| job(request, &whom(n), left())).collect();
-        let results = generate::many(&jobs);
-        candidates.extend(numbers.zip(results).map(|(n, result)| {
-            let (asked, temperature) = whom(n);
+        let asked: Vec<(Asked, Option<f64>)> = (first..first + wave).map(whom).collect();
+        let results = wave_of(request, first, &asked, left(), listener);
+        // In the order of their numbers, whichever came first: what parsers may read is shared out in it.
+        candidates.extend(asked.into_iter().zip(results).map(|((asked, temperature), result)| {
             let looked = result.as_ref().ok().map(|generated| score::look(&generated.answer, budget));
             Candidate { asked, temperature, result, looked, score: None }
         }));
     }
     (candidates, None)
+}
+
+/// Asks at once, and waits for all. One result for each, in their order.
+fn wave_of(
+    request: &ChatRequest,
+    first: usize,
+    asked: &[(Asked, Option<f64>)],
+    left: u64,
+    listener: Listener,
+) -> Vec<Result<Generated, ChatError>> {
+    listener(Progress::Asked(first, asked));
+    let jobs: Vec<Job> = asked.iter().map(|whom| job(request, whom, left)).collect();
+    let batch = match generate::begin(&jobs) {
+        Ok(batch) => batch,
+        Err(error) => return vec![Err(error); jobs.len()],
+    };
+    let untold = || Err(ChatError::new(ErrorClass::Internal, "The gateway did not say what came of it."));
+    let mut results: Vec<Result<Generated, ChatError>> = jobs.iter().map(|_| untold()).collect();
+    loop {
+        match batch.next(Some(PATIENCE_MS)) {
+            News::Settled(Settled { number, outcome }) => {
+                let n = number as usize;
+                if let (Some(whom), Some(result)) = (asked.get(n), results.get_mut(n)) {
+                    listener(Progress::Candidate(first + n, whom, &outcome));
+                    *result = outcome;
+                }
+            }
+            News::Waiting => listener(Progress::Waiting),
+            News::Done => return results,
+        }
+    }
 }
 
 /// Why no more are asked for.
@@ -312,24 +363,9 @@ impl Done {
     /// All of it, as JSON. With the texts of the candidates if they are wanted.
     pub fn report(&self, texts: bool) -> Value {
         let candidate = |(n, c): (usize, &Candidate)| {
-            let mut one = json!({"number": n + 1, "model": c.asked.model, "provider": c.asked.provider, "temperature": c.temperature});
-            match &c.result {
-                Ok(generated) => {
-                    if let Some(target) = &generated.served_by {
-                        one["provider"] = target.provider.as_str().into();
-                        one["model"] = target.model.as_str().into();
-                    }
-                    one["request_id"] = generated.request_id.as_str().into();
-                    one["latency_ms"] = json!(generated.duration_us as f64 / 1000.0);
-                    one["score"] = json!(c.score);
-                    if let Some(usage) = &generated.answer.usage {
-                        one["usage"] = json!({"prompt_tokens": usage.input_tokens, "completion_tokens": usage.output_tokens});
-                    }
-                    if texts {
-                        one["content"] = score::text(&generated.answer).into();
-                    }
-                }
-                Err(error) => one["error"] = json!({"code": code(error), "message": error.message}),
+            let mut one = told(n, &c.asked, c.temperature, &c.result, texts);
+            if c.result.is_ok() {
+                one["score"] = json!(c.score);
             }
             one
         };
@@ -346,9 +382,32 @@ impl Done {
     }
 }
 
-/// The word for an error.
-pub fn code(error: &ChatError) -> String {
-    error.code.clone().unwrap_or_else(|| error.class.name().replace('-', "_"))
+/// Who is asked, as JSON.
+pub fn whom(n: usize, asked: &Asked, temperature: Option<f64>) -> Value {
+    json!({"number": n + 1, "model": asked.model, "provider": asked.provider, "temperature": temperature})
+}
+
+/// A candidate that came or failed, as JSON, but for its score. With its text if it is wanted.
+pub fn told(n: usize, asked: &Asked, temperature: Option<f64>, result: &Result<Generated, ChatError>, text: bool) -> Value {
+    let mut one = whom(n, asked, temperature);
+    match result {
+        Ok(generated) => {
+            if let Some(target) = &generated.served_by {
+                one["provider"] = target.provider.as_str().into();
+                one["model"] = target.model.as_str().into();
+            }
+            one["request_id"] = generated.request_id.as_str().into();
+            one["latency_ms"] = json!(generated.duration_us as f64 / 1000.0);
+            if let Some(usage) = &generated.answer.usage {
+                one["usage"] = json!({"prompt_tokens": usage.input_tokens, "completion_tokens": usage.output_tokens});
+            }
+            if text {
+                one["content"] = score::text(&generated.answer).into();
+            }
+        }
+        Err(error) => one["error"] = json!({"code": wrapped::code(error), "message": error.message}),
+    }
+    one
 }
 
 /// The error when nobody answered: the first one, which is as good as any.

@@ -1,5 +1,6 @@
 use serde_json::{Value, json};
 use wasmgate_sdk::codec::{EncodeOptions as EncodeTo, Format};
+use wasmgate_sdk::fake::Sent;
 use wasmgate_sdk::generate::Score as Said;
 
 use super::*;
@@ -304,8 +305,9 @@ fn the_route_tells_of_all_candidates() {
             body: body.to_string().into_bytes(),
             ..HttpRequest::default()
         };
-        let reply = extension(json!({})).handle(request);
-        (reply.status, serde_json::from_slice::<Value>(&reply.body).unwrap())
+        let mut sent = Sent::default();
+        extension(json!({})).answer(request, &mut sent);
+        (sent.status, sent.json())
     };
     host(&["!", "two"]).install();
     let (status, document) = ask(json!({"model": "m", "targets": ["one/x"], "num_candidates": 2, "prompt": "hello", "max_tokens": 5}));

@@ -6,6 +6,7 @@
 
 use serde_json::{Map, Value, json};
 use wasmgate_sdk::prelude::*;
+use wasmgate_sdk::wrapped::{self, Failure};
 use wasmgate_sdk::{HttpRequest, format, providers};
 
 use crate::rules::{Document, Kind, Rules, check_tenant, shown};
@@ -13,35 +14,6 @@ use crate::store::{self, Stored};
 use crate::{Dynamic, view};
 
 const PATH: &str = "/api/dynamic";
-
-/// Why an order is not carried out.
-#[derive(Debug)]
-struct Failure {
-    status: u16,
-    code: &'static str,
-    message: String,
-}
-
-impl Failure {
-    fn new(status: u16, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into() }
-    }
-
-    fn invalid(message: impl std::fmt::Display) -> Self {
-        let message = message.to_string();
-        // Sentences begin with a capital, unless with the name of a field.
-        let mut letters = message.chars();
-        let first = letters.next().map(|c| c.to_ascii_uppercase());
-        Self::new(400, "invalid_request", first.into_iter().chain(letters).chain(['.']).collect::<String>())
-    }
-}
-
-impl From<String> for Failure {
-    /// The store refuses. It names a limit of the operator's own.
-    fn from(reason: String) -> Self {
-        Self::new(507, "store", reason)
-    }
-}
 
 /// What a path is about.
 #[derive(Debug, PartialEq, Eq)]
@@ -81,14 +53,21 @@ pub fn answer(dynamic: &Dynamic, request: &HttpRequest) -> Reply {
         "DELETE" => remove(dynamic, &place, request),
         _ => Err(nothing()),
     });
-    let (status, document, version) = match done {
-        Ok((data, version)) => (200, json!({"success": true, "data": data}), Some(version)),
-        Err(Failure { status, code, message }) => (status, json!({"success": false, "error": {"code": code, "message": message}}), None),
+    let (mut reply, version) = match done {
+        Ok((data, version)) => (wrapped::reply(200, &wrapped::data(&data)), Some(version)),
+        Err(failure) => (failure.reply(), None),
     };
-    let mut reply = Reply::json(status, document.to_string().into_bytes());
     reply.headers.push(Header { name: "cache-control".into(), value: "no-store".into() });
     reply.headers.extend(version.map(|v| Header { name: "etag".into(), value: format!("\"{v}\"") }));
     reply
+}
+
+fn invalid(message: impl std::fmt::Display) -> Failure {
+    let message = message.to_string();
+    // Sentences begin with a capital, unless with the name of a field.
+    let mut letters = message.chars();
+    let first = letters.next().map(|c| c.to_ascii_uppercase());
+    Failure::invalid(first.into_iter().chain(letters).chain(['.']).collect::<String>())
 }
 
 fn nothing() -> Failure {
@@ -142,9 +121,9 @@ fn read(dynamic: &Dynamic, place: &Place) -> Done {
 
 fn put(dynamic: &Dynamic, place: &Place, request: &HttpRequest) -> Done {
     let Place::Entry(tenant, kind, name) = place else { return Err(nothing()) };
-    let body: Value = serde_json::from_slice(&request.body).map_err(|e| Failure::invalid(format!("the body is not JSON: {e}")))?;
+    let body: Value = serde_json::from_slice(&request.body).map_err(|e| invalid(format!("the body is not JSON: {e}")))?;
     if !body.is_object() {
-        return Err(Failure::invalid("the body is not a JSON object"));
+        return Err(invalid("the body is not a JSON object"));
     }
     if *kind == Kind::Providers && providers::find(name).is_none() {
         let names: Vec<String> = providers::all().into_iter().map(|p| format!("`{}`", p.name)).collect();

@@ -8,6 +8,7 @@ use wasmgate_sdk::codec::Format;
 use wasmgate_sdk::codec::formats::{Codec as _, OpenaiChat};
 use wasmgate_sdk::hub::{self, Collector, Delta, FinishReason, PartKind, Usage};
 use wasmgate_sdk::prelude::*;
+use wasmgate_sdk::wrapped;
 
 use crate::TARGET;
 
@@ -64,21 +65,11 @@ fn usage(usage: &Usage) -> Value {
 
 /// An error, with the status that OpenAI gives it.
 pub fn error(error: &ChatError) -> Reply {
-    let mut reply = Reply::json(OpenaiChat::encode_error(error).status, failure(error).to_string().into_bytes());
+    let mut reply = Reply::json(OpenaiChat::encode_error(error).status, wrapped::error(error).to_string().into_bytes());
     if let Some(ms) = error.retry_after_ms {
         reply.headers.push(Header { name: "retry-after".into(), value: ms.div_ceil(1000).to_string() });
     }
     reply
-}
-
-/// An error in its wrapper.
-fn failure(error: &ChatError) -> Value {
-    let code = error.code.clone().unwrap_or_else(|| error.class.name().replace('-', "_"));
-    let mut document = json!({"success": false, "error": {"code": code, "message": error.message}});
-    if let Some(param) = &error.param {
-        document["error"]["details"] = json!({"param": param});
-    }
-    document
 }
 
 /// Writes a stream: what grows as it comes, and the whole at the end.
@@ -131,7 +122,7 @@ impl Encoder for Writer {
             }
             Err(error) => {
                 // The host puts the same into an error that is no part of a stream.
-                let mut document = failure(&error);
+                let mut document = wrapped::error(&error);
                 document["request_id"] = self.options.id.as_str().into();
                 document["timestamp"] = timestamp(&self.options).into();
                 write(&mut bytes, "error", &document);

@@ -1,49 +1,11 @@
 //! The server natively: messages in, messages out, with a host that is not there.
 
 use serde_json::{Value, json};
+use wasmgate_sdk::fake::Sent;
 use wasmgate_sdk::prelude::*;
-use wasmgate_sdk::{HttpRequest, HttpStream, Outgoing};
+use wasmgate_sdk::{HttpRequest, HttpStream};
 
 use crate::{Config, Mcp, revision};
-
-/// What was sent.
-#[derive(Default)]
-struct Sent {
-    status: u16,
-    headers: Vec<Header>,
-    body: Vec<u8>,
-}
-
-impl Outgoing for Sent {
-    fn head(&mut self, status: u16, headers: &[Header]) {
-        assert_eq!(self.status, 0, "an answer has one head");
-        self.status = status;
-        self.headers = headers.to_vec();
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> bool {
-        self.body.extend_from_slice(bytes);
-        true
-    }
-}
-
-impl Sent {
-    fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&self.body)))
-    }
-
-    fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|h| h.name.eq_ignore_ascii_case(name)).map(|h| h.value.as_str())
-    }
-
-    fn events(&self) -> Vec<Value> {
-        let text = String::from_utf8(self.body.clone()).unwrap();
-        text.split("\n\n")
-            .filter_map(|e| e.lines().find_map(|l| l.strip_prefix("data: ")))
-            .map(|d| serde_json::from_str(d).unwrap())
-            .collect()
-    }
-}
 
 fn settings(more: Value) -> Result<Mcp, String> {
     let config: Config = serde_json::from_value(more).map_err(|e| e.to_string())?;
@@ -232,7 +194,7 @@ fn an_answer_is_told_piece_by_piece_and_whole() {
     host().answer("Hello.").install();
     let sent = modern("tools/call", json!({"name": "generate", "arguments": {"prompt": "Hi"}, "_meta": {"progressToken": "t"}}));
     assert_eq!(sent.header("content-type"), Some("text/event-stream"));
-    let events = sent.events();
+    let events: Vec<Value> = sent.events().into_iter().map(|(_, data)| data).collect();
     assert_eq!((&events[0]["method"], &events[0]["params"]["progressToken"]), (&json!("notifications/progress"), &json!("t")));
     let result = &events.last().unwrap()["result"];
     assert_eq!((&result["structuredContent"]["content"], &result["isError"]), (&json!("Hello."), &json!(false)), "{result}");
@@ -287,7 +249,7 @@ fn a_file_is_written_with_what_changes_in_it() {
     host.install();
     let context = json!([{"path": "b.py", "content": "b = 1\n"}]);
     let sent = call("write", json!({"path": "src/a.py", "prompt": "Two.", "original": "a = 1\n", "context": context}));
-    let data = sent.events().last().unwrap()["result"]["structuredContent"].clone();
+    let data = sent.events().last().unwrap().1["result"]["structuredContent"].clone();
     assert_eq!((&data["content"], &data["changed"], &data["validation"]["result"]), (&json!("a = 2\n"), &json!(true), &json!("valid")));
     assert_eq!(data["diff"], "--- a/src/a.py\n+++ b/src/a.py\n@@ -1 +1 @@\n-a = 1\n+a = 2\n");
     with(|h| {

@@ -187,11 +187,7 @@ impl Report<'_> {
     pub fn slow(&mut self) {
         if self.accepted.events && !self.begun {
             self.begun = true;
-            let field = |name: &str, value: &str| Header { name: name.into(), value: value.into() };
-            self.headers.push(field("content-type", "text/event-stream"));
-            self.headers.push(field("cache-control", "no-cache"));
-            self.headers.push(field("x-accel-buffering", "no"));
-            self.out.head(200, &self.headers);
+            self.out.begin_events(&self.headers);
         }
     }
 

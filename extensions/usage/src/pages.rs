@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value as Json, json};
 use wasmgate_sdk::records::{self, Comparison, Filter, Group, Row, Value};
+use wasmgate_sdk::wrapped::{self, Failure};
 use wasmgate_sdk::{Header, HttpRequest, Reply};
 
 use crate::query::{self, GROUPS, Query};
@@ -50,19 +51,22 @@ enum Scope {
 pub fn answer(request: &HttpRequest) -> Reply {
     let scope = match scope(request) {
         Some(scope) => scope,
-        None => return failure(403, "forbidden", "Without API keys, usage is shown to operators only: to programs of this machine."),
+        None => {
+            return Failure::new(403, "forbidden", "Without API keys, usage is shown to operators only: to programs of this machine.")
+                .reply();
+        }
     };
     let summary = request.path == SUMMARY;
     let mut query = match query::read(request.query.as_deref().unwrap_or_default(), summary) {
         Ok(query) => query,
-        Err(message) => return failure(400, "invalid_request", &message),
+        Err(message) => return Failure::invalid(message).reply(),
     };
     if let Scope::Key(name) = scope {
         // Another key's rows and one's own have nothing in common, so whoever asks for them gets none.
         query.selection.filters.push(Filter { field: "api_key_name".into(), comparison: Comparison::Equal, value: Value::Text(name) });
     }
     let answered = if summary { summarise(&query) } else { rows(&query) };
-    answered.unwrap_or_else(|reason| failure(400, "invalid_request", &reason))
+    answered.unwrap_or_else(|reason| Failure::invalid(reason).reply())
 }
 
 fn scope(request: &HttpRequest) -> Option<Scope> {
@@ -138,7 +142,7 @@ fn summarise(query: &Query) -> Result<Reply, String> {
         }
         return Ok(csv(text, None));
     }
-    Ok(success(&json!({"by": query.by, "groups": rows})))
+    Ok(wrapped::reply(200, &wrapped::data(&json!({"by": query.by, "groups": rows}))))
 }
 
 fn summed(group: &Group, columns: &[(&str, &str)]) -> Map<String, Json> {
@@ -209,13 +213,4 @@ fn csv(text: String, cursor: Option<String>) -> Reply {
     let mut headers = vec![Header { name: "content-type".into(), value: "text/csv; charset=utf-8; header=present".into() }];
     headers.extend(cursor.map(|value| Header { name: "x-next-cursor".into(), value }));
     Reply { status: 200, headers, body: text.into_bytes() }
-}
-
-fn success(data: &Json) -> Reply {
-    Reply::json(200, json!({"success": true, "data": data}).to_string().into_bytes())
-}
-
-fn failure(status: u16, code: &str, message: &str) -> Reply {
-    let document = json!({"success": false, "error": {"code": code, "message": message}});
-    Reply::json(status, document.to_string().into_bytes())
 }

@@ -6,18 +6,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use futures_util::{StreamExt as _, stream};
+use futures_util::{Stream, StreamExt as _, stream};
 use http::request::Parts;
 use llm_codec::hub::{ChatAnswer, ChatError, ChatRequest, ErrorClass, StreamEvent, Usage};
 
 use super::relay::Events;
 use super::{Completion, Context, Exchange, Ready, Stop, Trace};
-use crate::extensions::Stats;
 use crate::extensions::bindings::exports::wasmgate::extension::dialect::GenerateHead;
 use crate::extensions::bindings::exports::wasmgate::extension::judge::{Candidate, Score};
 use crate::extensions::bindings::wasmgate::extension::generate::GenerateOptions;
 use crate::extensions::bindings::wasmgate::extension::request::{Edit, Target};
 use crate::extensions::limits::Limits;
+use crate::extensions::services::Services;
 
 /// How many of `many` are under way at once.
 const AT_ONCE: usize = 16;
@@ -139,19 +139,16 @@ pub struct Generated {
     pub took: Duration,
 }
 
-/// Who asks, and what bounds it.
-pub struct Asking<'a> {
+/// Who asks.
+#[derive(Clone)]
+pub struct Asking {
     /// In whose name.
     pub caller: Caller,
-    /// The extension that asks.
-    pub name: &'a str,
-    /// Limits of the extension that asks.
-    pub limits: &'a Limits,
-    /// Where limits that were hit are counted.
-    pub stats: &'a Stats,
+    /// The extension that asks, with the limits that bound it.
+    pub services: Arc<Services>,
 }
 
-impl Asking<'_> {
+impl Asking {
     /// Asks, and waits for the whole answer.
     pub async fn unary(&self, chat: ChatRequest, options: GenerateOptions) -> Result<Generated, ChatError> {
         let patience = self.patience(&options);
@@ -176,6 +173,15 @@ impl Asking<'_> {
     /// Asks many at once. One result for each, in their order.
     pub async fn many(&self, jobs: Vec<(ChatRequest, GenerateOptions)>) -> Vec<Result<Generated, ChatError>> {
         stream::iter(jobs).map(|(chat, options)| self.unary(chat, options)).buffered(AT_ONCE).collect().await
+    }
+
+    /// Asks many at once. Each with its place in the list, in whichever order they end.
+    pub fn each(self, jobs: Vec<(ChatRequest, GenerateOptions)>) -> impl Stream<Item = (usize, Result<Generated, ChatError>)> + Send {
+        let ask = move |(number, (chat, options))| {
+            let asking = self.clone();
+            async move { (number, asking.unary(chat, options).await) }
+        };
+        stream::iter(jobs).enumerate().map(ask).buffer_unordered(AT_ONCE)
     }
 
     /// Asks, and gives the answer as it comes.
@@ -215,7 +221,7 @@ impl Asking<'_> {
     /// Asks the judge of the gateway what it thinks of answers. Whoever asks knows already what it thinks itself.
     pub async fn judge(&self, chat: ChatRequest, candidates: &[Candidate]) -> Result<Vec<Score>, ChatError> {
         let judges = &self.caller.context().generation.judges;
-        let Some(judge) = judges.iter().find(|judge| judge.name() != self.name).cloned() else {
+        let Some(judge) = judges.iter().find(|judge| judge.name() != self.services.name).cloned() else {
             return Err(ChatError::new(ErrorClass::NotFound, "The gateway has no judge: no other loaded extension exports `judge`."));
         };
         let exchange = self.exchange(chat, false)?;
@@ -237,10 +243,10 @@ impl Asking<'_> {
 
     /// The number of one more request, if there may be one.
     pub fn number(&self) -> Result<u32, ChatError> {
-        if self.caller.depth() >= self.limits.generate_depth {
+        if self.caller.depth() >= self.services.limits.generate_depth {
             return Err(self.refuse("generate_depth", format!("Requests of extensions are nested {} deep already.", self.caller.depth())));
         }
-        self.caller.budget().take(self.limits).map_err(|limit| {
+        self.caller.budget().take(&self.services.limits).map_err(|limit| {
             self.refuse(limit, "Extensions made as many requests for this one, or took as many tokens, as they may.".into())
         })
     }
@@ -253,19 +259,19 @@ impl Asking<'_> {
     }
 
     fn refuse(&self, limit: &'static str, message: String) -> ChatError {
-        self.stats.refused(limit);
+        self.services.stats.refused(limit);
         tracing::warn!(request_id = self.caller.id(), limit, "a request of an extension was refused");
         ChatError { code: Some(limit.into()), ..ChatError::new(ErrorClass::RateLimited, message) }
     }
 
     fn patience(&self, options: &GenerateOptions) -> Duration {
-        options.timeout_ms.map_or(self.limits.generate, |ms| Duration::from_millis(ms).min(self.limits.generate))
+        options.timeout_ms.map_or(self.services.limits.generate, |ms| Duration::from_millis(ms).min(self.services.limits.generate))
     }
 
     /// The error of a request that took too long.
     pub fn late(&self, patience: Duration) -> ChatError {
-        if patience == self.limits.generate {
-            self.stats.refused("generate_ms");
+        if patience == self.services.limits.generate {
+            self.services.stats.refused("generate_ms");
         }
         ChatError::new(ErrorClass::Timeout, format!("There was no answer within {} ms.", patience.as_millis()))
     }

@@ -40,7 +40,7 @@ impl Caller {
     }
 }
 
-impl Asking<'_> {
+impl Asking {
     /// Asks a path, and waits for the whole answer.
     pub async fn route(&self, method: &str, target: &str, body: Vec<u8>) -> Result<Reply, ChatError> {
         let number = self.number()?;
@@ -77,7 +77,7 @@ impl Asking<'_> {
             let headers = head.headers.iter().filter_map(|(name, value)| Some(Header { name: name.to_string(), value: text(value)? }));
             Ok(Reply { status: head.status.as_u16(), headers: headers.collect(), body: body.to_bytes().into() })
         };
-        let patience = self.limits.generate;
+        let patience = self.services.limits.generate;
         tokio::time::timeout(patience, answered).await.unwrap_or_else(|_| Err(self.late(patience)))
     }
 }

@@ -1,6 +1,7 @@
 //! A host for tests: an extension's logic runs natively against it.
 
 pub mod records;
+mod sent;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -8,12 +9,14 @@ use std::collections::{BTreeMap, VecDeque};
 use llm_codec::hub::{self, ChatAnswer, ChatError, ChatRequest, FinishReason, Message, Params, PartKind, StreamEvent, Tool, Usage};
 
 use crate::bindings::wasi::logging::logging::Level;
-use crate::bindings::wasmgate::extension::generate::Score;
+use crate::bindings::wasmgate::extension::generate::{Generated, News, Score, Settled};
 use crate::bindings::wasmgate::extension::http::{Header, JsonKind, Member, Reply};
 use crate::bindings::wasmgate::extension::providers::ProviderInfo;
 use crate::bindings::wasmgate::extension::records::Row;
 use crate::bindings::wasmgate::extension::request::{CallInfo, Estimate, Note, Target};
 use crate::host::outbound;
+
+pub use sent::Sent;
 
 thread_local! {
     static HOST: RefCell<FakeHost> = RefCell::default();
@@ -298,6 +301,26 @@ impl AnswerStream {
     /// Who answers.
     pub fn served_by(&self) -> Option<Target> {
         None
+    }
+}
+
+/// Stands for many answers on their way: the last one is over first, and before each it says once that nothing came yet.
+#[derive(Debug)]
+pub struct Batch(RefCell<VecDeque<News>>);
+
+impl Batch {
+    pub(crate) fn of(outcomes: Vec<Result<Generated, ChatError>>) -> Self {
+        let settled = |(number, outcome)| [News::Waiting, News::Settled(Settled { number: number as u32, outcome })];
+        Self(RefCell::new(outcomes.into_iter().enumerate().rev().flat_map(settled).collect()))
+    }
+
+    /// The next one that is over. Nothing waits here: that none came is only told where a time is given.
+    pub fn next(&self, within_ms: Option<u64>) -> News {
+        let next = || self.0.borrow_mut().pop_front().unwrap_or(News::Done);
+        match next() {
+            News::Waiting if within_ms.is_none() => next(),
+            news => news,
+        }
     }
 }
 

@@ -51,6 +51,7 @@ pub mod fake;
 pub mod format;
 pub mod host;
 pub mod pattern;
+pub mod wrapped;
 
 pub use host::{clock, generate, kv, limiter, log, metrics, outbound, providers, random, records, routes, secrets, settings};
 pub use llm_codec as codec;
@@ -237,6 +238,14 @@ pub trait Outgoing {
 
     /// Sends a piece of the body at once. False when nobody reads any more.
     fn write(&mut self, bytes: &[u8]) -> bool;
+
+    /// Begins a stream of server-sent events, with more header fields if there are any.
+    fn begin_events(&mut self, more: &[Header]) {
+        // The last one tells nginx to pass events on as they come.
+        let fields = [("content-type", "text/event-stream"), ("cache-control", "no-cache"), ("x-accel-buffering", "no")];
+        let fields = fields.map(|(name, value)| Header { name: name.into(), value: value.into() });
+        self.head(200, &[&fields[..], more].concat());
+    }
 
     /// Sends a whole answer.
     fn reply(&mut self, reply: &Reply) {

@@ -310,8 +310,11 @@ async function best({ ctx, key, signal }, place, name, turns, { system, temperat
   const asked = body(name, turns, { system, temperature, maxTokens }, false);
   asked.num_candidates = filled(count) ?? 3;
   if (method) asked.synthesis_method = method;
+  asked.stream = true;
   const foot = h("p", { class: "faint", role: "status" }, `Asked for ${asked.num_candidates} candidates…`);
-  append(place, foot);
+  const came = h("ul", { class: "steps small" });
+  append(place, foot, came);
+  const away = () => [foot, came].forEach((part) => part.remove());
   const started = performance.now();
   try {
     // Behind the password, the other fields of keys are where the password may be.
@@ -322,15 +325,33 @@ async function best({ ctx, key, signal }, place, name, turns, { system, temperat
       return "";
     }
     if (!response.ok) throw explained(await failed(response), response, key);
-    const { data } = await response.json();
-    foot.remove();
+    const data = await candidates(response, asked.num_candidates, foot, came);
+    away();
     append(place, await result(ctx, data, performance.now() - started));
     return data.content;
   } catch (error) {
-    foot.remove();
+    away();
     append(place, error.name === "AbortError" || signal.aborted ? h("p", null, badge("stopped", "warn")) : failure(error));
     return "";
   }
+}
+
+/** Shows candidates as they come. Gives what the gateway made of them. */
+async function candidates(response, wanted, foot, came) {
+  let count = 0;
+  for await (const { event, data } of events(response)) {
+    const told = JSON.parse(data);
+    if (event === "done") return told.data;
+    if (event === "error") throw new ApiError(response.status, told.error.code, told.error.message, response.headers.get("x-request-id"), told.error.details ?? null);
+    if (event === "judging") foot.textContent = `${count} of ${wanted} candidates came; they are compared…`;
+    if (event === "candidate") {
+      count += 1;
+      foot.textContent = `${count} of ${wanted} candidates came…`;
+      const said = told.error ? [badge("failed", "bad"), ` ${told.error.message}`] : [badge("came", "good"), ` after ${duration(told.latency_ms)}, ${number(told.usage?.completion_tokens)} tokens`];
+      append(came, h("li", null, `Candidate ${told.number}, ${told.provider ?? "?"}/${told.model}: `, said));
+    }
+  }
+  throw new ApiError(response.status, "broken_off", "The answer broke off before the candidates were compared.", response.headers.get("x-request-id"), null);
 }
 
 async function result(ctx, data, took) {

@@ -1,18 +1,22 @@
 //! `wasmgate:extension/generate`: requests that the extension makes itself.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
 use llm_codec::hub::{ChatError, ChatRequest, ErrorClass, StreamEvent};
-use wasmtime::component::Resource;
+use wasmtime::component::{Resource, ResourceTableError};
 
 use crate::extensions::bindings::exports::wasmgate::extension::judge::Candidate;
-use crate::extensions::bindings::wasmgate::extension::generate::{Entry, GenerateOptions, Generated, Host, HostAnswerStream, Job, Score};
+use crate::extensions::bindings::wasmgate::extension::generate::{
+    Entry, GenerateOptions, Generated, Host, HostAnswerStream, HostBatch, Job, News, Score, Settled,
+};
 use crate::extensions::bindings::wasmgate::extension::request::Target;
 use crate::extensions::clock::CallClock;
-use crate::extensions::services::Services;
 use crate::extensions::state::StoreState;
 use crate::extensions::tape::{Function, taped};
-use crate::pipeline::{self, Asking, Caller, answer_size, batch_size};
+use crate::pipeline::{self, Asking, answer_size, batch_size};
 
 /// An answer on its way to the guest.
 pub struct AnswerStream {
@@ -21,10 +25,15 @@ pub struct AnswerStream {
     served_by: Option<Target>,
 }
 
+/// Many answers on their way to the guest.
+pub struct Batch {
+    /// None in a replay: the recording answers.
+    live: Option<BoxStream<'static, (usize, Result<pipeline::Generated, ChatError>)>>,
+}
+
 /// Whose call this is, taken out of the instance so that it may wait.
 struct Asker {
-    caller: Caller,
-    services: Arc<Services>,
+    asking: Asking,
     clock: Arc<CallClock>,
 }
 
@@ -40,7 +49,14 @@ impl StoreState {
                 "There is no request in whose name this extension could make one: that is possible in hooks, not while it is configured.";
             return Err(ChatError::new(ErrorClass::InvalidRequest, message));
         };
-        Ok(Asker { caller, services: Arc::clone(&self.services), clock: self.clock() })
+        Ok(Asker { asking: Asking { caller, services: Arc::clone(&self.services) }, clock: self.clock() })
+    }
+
+    /// The handle of what holds a request until the guest lets go of it.
+    fn held<T>(&mut self, pushed: Result<Result<Resource<T>, ResourceTableError>, ChatError>) -> Result<Resource<T>, ChatError> {
+        let handle = pushed.and_then(|handle| handle.map_err(|_| ChatError::new(ErrorClass::Internal, "Too many open handles.")));
+        self.open_answers += usize::from(handle.is_ok());
+        handle
     }
 
     fn generated(&mut self, generated: pipeline::Generated) -> Generated {
@@ -56,10 +72,8 @@ impl StoreState {
 
 impl Asker {
     /// What is asked takes as long as its own limit allows; the call's clock stands still.
-    async fn ask<'a, F: Future>(&'a self, ask: impl FnOnce(Asking<'a>) -> F) -> F::Output {
-        let Services { name, limits, stats, .. } = &*self.services;
-        let asking = Asking { caller: self.caller.clone(), name, limits, stats };
-        self.clock.excuse(ask(asking)).await
+    async fn ask<'a, F: Future>(&'a self, ask: impl FnOnce(&'a Asking) -> F) -> F::Output {
+        self.clock.excuse(ask(&self.asking)).await
     }
 }
 
@@ -89,6 +103,18 @@ impl Host for &mut StoreState {
         }))
     }
 
+    fn begin(&mut self, jobs: Vec<Job>) -> wasmtime::Result<Result<Resource<Batch>, ChatError>> {
+        let mut live = None;
+        let begun = taped!(self, Function::generation("generate.begin"), (&jobs,), {
+            self.asker().map(|asker| {
+                let jobs = jobs.into_iter().map(|job| (job.request, job.options)).collect();
+                live = Some(asker.asking.each(jobs).boxed());
+            })
+        });
+        let pushed = begun.map(|()| self.table.push(Batch { live }));
+        Ok(self.held(pushed))
+    }
+
     async fn open(
         &mut self,
         request: ChatRequest,
@@ -106,9 +132,7 @@ impl Host for &mut StoreState {
             }
         });
         let pushed = opened.map(|served_by| self.table.push(AnswerStream { live, served_by }));
-        let handle = pushed.and_then(|handle| handle.map_err(|_| ChatError::new(ErrorClass::Internal, "Too many open handles.")));
-        self.open_answers += usize::from(handle.is_ok());
-        Ok(handle)
+        Ok(self.held(pushed))
     }
 
     async fn judge(&mut self, request: ChatRequest, entries: Vec<Entry>) -> wasmtime::Result<Result<Vec<Score>, ChatError>> {
@@ -123,6 +147,30 @@ impl Host for &mut StoreState {
                 Err(e) => Err(e),
             }
         }))
+    }
+}
+
+impl HostBatch for &mut StoreState {
+    async fn next(&mut self, batch: Resource<Batch>, within_ms: Option<u64>) -> wasmtime::Result<News> {
+        Ok(taped!(self, Function::content("batch.next"), (&within_ms,), {
+            let clock = self.clock();
+            let live = self.table.get_mut(&batch)?.live.as_mut();
+            let live = live.ok_or_else(|| wasmtime::Error::msg("the recording answers for this batch"))?;
+            let patience = within_ms.map_or(Duration::MAX, Duration::from_millis);
+            match clock.excuse(tokio::time::timeout(patience, live.next())).await {
+                Ok(Some((number, outcome))) => {
+                    News::Settled(Settled { number: number as u32, outcome: outcome.map(|g| self.generated(g)) })
+                }
+                Ok(None) => News::Done,
+                Err(_) => News::Waiting,
+            }
+        }))
+    }
+
+    fn drop(&mut self, batch: Resource<Batch>) -> wasmtime::Result<()> {
+        self.table.delete(batch)?;
+        self.open_answers -= 1;
+        Ok(())
     }
 }
 

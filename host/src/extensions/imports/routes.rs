@@ -22,9 +22,8 @@ impl Host for &mut StoreState {
         let reply = taped!(self, Function::generation("routes.ask"), (&method, &path, Content(&body)), {
             match self.caller.clone() {
                 Some(caller) => {
-                    let (services, clock) = (Arc::clone(&self.services), self.clock());
-                    let asking = Asking { caller, name: &services.name, limits: &services.limits, stats: &services.stats };
-                    clock.excuse(asking.route(&method, &path, body)).await
+                    let asking = Asking { caller, services: Arc::clone(&self.services) };
+                    self.clock().excuse(asking.route(&method, &path, body)).await
                 }
                 None => Err(ChatError::new(
                     ErrorClass::InvalidRequest,

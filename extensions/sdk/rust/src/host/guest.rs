@@ -10,7 +10,7 @@ use crate::bindings::wasmgate::extension::{generate, limiter, metrics, records, 
 use crate::hub::{ChatError, ChatRequest};
 
 pub use super::guest_outbound::send;
-pub use crate::bindings::wasmgate::extension::generate::AnswerStream;
+pub use crate::bindings::wasmgate::extension::generate::{AnswerStream, Batch};
 pub use crate::bindings::wasmgate::extension::http::Incoming;
 pub use crate::bindings::wasmgate::extension::request::{Answer, Request};
 pub use crate::bindings::wasmgate::extension::secrets::Secret;
@@ -91,6 +91,10 @@ pub fn generate(request: &ChatRequest, options: &generate::GenerateOptions) -> R
 
 pub fn generate_many(jobs: &[generate::Job]) -> Vec<Result<generate::Generated, ChatError>> {
     generate::many(jobs)
+}
+
+pub fn generate_batch(jobs: &[generate::Job]) -> Result<Batch, ChatError> {
+    generate::begin(jobs)
 }
 
 pub fn generate_stream(request: &ChatRequest, options: &generate::GenerateOptions) -> Result<AnswerStream, ChatError> {

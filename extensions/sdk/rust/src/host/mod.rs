@@ -172,8 +172,8 @@ pub mod records {
 /// Requests of the extension's own, in the name of the caller whose request it is looking at. Capability `generate`.
 pub mod generate {
     use super::imports;
-    pub use super::imports::AnswerStream;
-    pub use crate::bindings::wasmgate::extension::generate::{Entry, GenerateOptions, Generated, Job, Score};
+    pub use super::imports::{AnswerStream, Batch};
+    pub use crate::bindings::wasmgate::extension::generate::{Entry, GenerateOptions, Generated, Job, News, Score, Settled};
     use crate::hub::{ChatError, ChatRequest};
 
     /// Asks, and waits for the complete answer.
@@ -184,6 +184,11 @@ pub mod generate {
     /// Asks many at once. One result for each, in their order.
     pub fn many(jobs: &[Job]) -> Vec<Result<Generated, ChatError>> {
         imports::generate_many(jobs)
+    }
+
+    /// Asks many at once: `next` tells of each as soon as it is over, in whichever order they end. Dropping the batch cancels the others.
+    pub fn begin(jobs: &[Job]) -> Result<Batch, ChatError> {
+        imports::generate_batch(jobs)
     }
 
     /// Asks, and reads the answer as it comes: `next` gives events, and none at the end.

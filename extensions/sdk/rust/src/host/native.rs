@@ -10,7 +10,7 @@ use crate::bindings::wasmgate::extension::records::{Group, Page, Row, Selection}
 use crate::fake::{Asked, LogLine, records, with_host};
 use crate::hub::{ChatError, ChatRequest, ErrorClass};
 
-pub use crate::fake::{Answer, AnswerStream, Incoming, Request, Secret};
+pub use crate::fake::{Answer, AnswerStream, Batch, Incoming, Request, Secret};
 
 pub fn log(level: Level, context: &str, message: &str) {
     with_host(|h| h.log.push(LogLine { level, context: context.into(), message: message.into() }));
@@ -82,6 +82,10 @@ pub fn generate(request: &ChatRequest, options: &GenerateOptions) -> Result<Gene
 
 pub fn generate_many(jobs: &[Job]) -> Vec<Result<Generated, ChatError>> {
     jobs.iter().map(|job| generate(&job.request, &job.options)).collect()
+}
+
+pub fn generate_batch(jobs: &[Job]) -> Result<Batch, ChatError> {
+    Ok(Batch::of(generate_many(jobs)))
 }
 
 pub fn generate_stream(request: &ChatRequest, options: &GenerateOptions) -> Result<AnswerStream, ChatError> {
