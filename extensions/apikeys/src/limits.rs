@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 use time::{Date, Month, OffsetDateTime};
-use wasmgate_sdk::limiter::{self, Rule, SlidingWindow};
+use wasmgate_sdk::limiter::{self, Granted, Refused, Rule, Settlement, SlidingWindow, Wish};
 use wasmgate_sdk::{ChatError, ErrorClass, Header, kv};
 
 use crate::key::Rules;
@@ -110,13 +110,76 @@ pub struct Refusal {
 pub fn reserve(scopes: &[Scope<'_>], inner: bool, estimate: Estimate, now_ms: u64) -> Result<(Hold, Shown), Box<Refusal>> {
     let mut hold = Hold::default();
     let mut shown = Shown::default();
-    for scope in scopes {
-        if let Err(error) = hold.take(scope, inner, estimate, now_ms, &mut shown) {
-            hold.settle(Used::default(), now_ms);
-            return Err(Box::new(Refusal { error, shown }));
-        }
+    let rates = hold.take_rates(scopes, inner, estimate, &mut shown);
+    let taken = rates.and_then(|()| scopes.iter().try_for_each(|scope| hold.take_budgets(scope, estimate, now_ms)));
+    if let Err(error) = taken {
+        hold.settle(Used::default(), now_ms);
+        return Err(Box::new(Refusal { error, shown }));
     }
     Ok((hold, shown))
+}
+
+/// A rate that a request counts for.
+struct Rate<'a> {
+    /// Whose.
+    scope: &'a str,
+    kind: Kind,
+    limit: u64,
+    amount: u64,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    /// Requests that run at the same time.
+    Parallel,
+    /// Requests a minute.
+    Requests,
+    /// Tokens a minute.
+    Tokens,
+}
+
+/// The rates of a scope, in the order in which they are told of.
+fn rates_of<'a>(scope: &'a Scope<'_>, inner: bool, estimate: Estimate) -> impl Iterator<Item = Rate<'a>> {
+    let Scope { name, rules } = scope;
+    let parallel = rules.max_parallel_requests.filter(|_| !inner).map(|limit| (Kind::Parallel, limit, 1));
+    let requests = rules.rate_limit_rpm.filter(|_| !inner).map(|limit| (Kind::Requests, limit, 1));
+    let tokens = rules.rate_limit_tpm.map(|limit| {
+        // What may be less than the limit is let in when everything is there; what cannot be less is not.
+        let whole = estimate.input.saturating_add(estimate.output).max(1);
+        (Kind::Tokens, limit, if estimate.input > limit { estimate.input } else { whole.min(limit.max(1)) })
+    });
+    [parallel, requests, tokens].into_iter().flatten().map(|(kind, limit, amount)| Rate { scope: name, kind, limit, amount })
+}
+
+impl Rate<'_> {
+    fn wish(&self) -> Wish {
+        let (what, window_ms) = match self.kind {
+            Kind::Parallel => ("parallel", HOUR_MS),
+            Kind::Requests => ("rpm", MINUTE_MS),
+            Kind::Tokens => ("tpm", MINUTE_MS),
+        };
+        let rule = Rule::SlidingWindow(SlidingWindow { limit: self.limit, window_ms });
+        Wish { key: format!("{what}/{}", self.scope), rule, amount: self.amount }
+    }
+
+    fn refusal(&self, refused: &Refused) -> ChatError {
+        let Self { scope, limit, amount, .. } = self;
+        let whose = whose(scope);
+        match self.kind {
+            Kind::Parallel => {
+                let message = format!("Too many requests at once: {limit} of them may run for {whose}.");
+                limited("parallel_limit_exceeded", message, (*limit > 0).then_some(PARALLEL_RETRY_MS))
+            }
+            Kind::Requests => {
+                let message = format!("Rate limit reached: {limit} requests a minute for {whose}.");
+                limited("rate_limit_exceeded", message, refused.retry_after_ms)
+            }
+            Kind::Tokens => {
+                let message = format!("Rate limit reached: {limit} tokens a minute for {whose}, and this request may take {amount}.");
+                limited("rate_limit_exceeded", message, refused.retry_after_ms)
+            }
+        }
+    }
 }
 
 impl Hold {
@@ -125,47 +188,31 @@ impl Hold {
         *self == Self::default()
     }
 
-    fn take(&mut self, scope: &Scope<'_>, inner: bool, estimate: Estimate, now: u64, shown: &mut Shown) -> Result<(), ChatError> {
+    /// All of them in one call: where replicas share limits, each call is a way to Redis.
+    fn take_rates(&mut self, scopes: &[Scope<'_>], inner: bool, estimate: Estimate, shown: &mut Shown) -> Result<(), ChatError> {
+        let rates: Vec<Rate<'_>> = scopes.iter().flat_map(|scope| rates_of(scope, inner, estimate)).collect();
+        if rates.is_empty() {
+            return Ok(());
+        }
+        let wishes: Vec<Wish> = rates.iter().map(Rate::wish).collect();
+        for (rate, reserved) in rates.iter().zip(limiter::reserve_all(&wishes)) {
+            match rate.kind {
+                Kind::Parallel => {}
+                Kind::Requests => lower(&mut shown.requests, left(rate.limit, &reserved)),
+                Kind::Tokens => lower(&mut shown.tokens, left(rate.limit, &reserved)),
+            }
+            let Granted { reservation, .. } = reserved.map_err(|refused| rate.refusal(&refused))?;
+            match rate.kind {
+                Kind::Parallel => self.parallel.push(reservation),
+                Kind::Requests => self.requests.push(reservation),
+                Kind::Tokens => self.tokens.push((reservation, rate.amount)),
+            }
+        }
+        Ok(())
+    }
+
+    fn take_budgets(&mut self, scope: &Scope<'_>, estimate: Estimate, now: u64) -> Result<(), ChatError> {
         let Scope { name, rules } = scope;
-        let window = |limit, window_ms| Rule::SlidingWindow(SlidingWindow { limit, window_ms });
-        if let Some(limit) = rules.max_parallel_requests.filter(|_| !inner) {
-            match limiter::reserve(&format!("parallel/{name}"), window(limit, HOUR_MS), 1) {
-                Ok(granted) => self.parallel.push(granted.reservation),
-                Err(_) => {
-                    let message = format!("Too many requests at once: {} of them may run for {}.", limit, whose(name));
-                    let retry = (limit > 0).then_some(PARALLEL_RETRY_MS);
-                    return Err(limited("parallel_limit_exceeded", message, retry));
-                }
-            }
-        }
-        if let Some(limit) = rules.rate_limit_rpm.filter(|_| !inner) {
-            let reserved = limiter::reserve(&format!("rpm/{name}"), window(limit, MINUTE_MS), 1);
-            let (left, retry) = left(limit, &reserved);
-            lower(&mut shown.requests, left);
-            match reserved {
-                Ok(granted) => self.requests.push(granted.reservation),
-                Err(_) => {
-                    let message = format!("Rate limit reached: {limit} requests a minute for {}.", whose(name));
-                    return Err(limited("rate_limit_exceeded", message, retry));
-                }
-            }
-        }
-        if let Some(limit) = rules.rate_limit_tpm {
-            // What may be less than the limit is let in when everything is there; what cannot be less is not.
-            let whole = estimate.input.saturating_add(estimate.output).max(1);
-            let amount = if estimate.input > limit { estimate.input } else { whole.min(limit.max(1)) };
-            let reserved = limiter::reserve(&format!("tpm/{name}"), window(limit, MINUTE_MS), amount);
-            let (left, retry) = left(limit, &reserved);
-            lower(&mut shown.tokens, left);
-            match reserved {
-                Ok(granted) => self.tokens.push((granted.reservation, amount)),
-                Err(_) => {
-                    let message =
-                        format!("Rate limit reached: {limit} tokens a minute for {}, and this request may take {amount}.", whose(name));
-                    return Err(limited("rate_limit_exceeded", message, retry));
-                }
-            }
-        }
         let tokens = amount(estimate.input.saturating_add(estimate.output));
         let (day, month) = periods(now);
         for (limit, period, money, what) in [
@@ -193,16 +240,23 @@ impl Hold {
 
     /// The request is over.
     pub fn settle(&self, used: Used, now_ms: u64) {
-        for reservation in &self.parallel {
-            limiter::settle(*reservation, 0);
-        }
         // A request that was refused by another limit was none.
-        let counted = u64::from(used.answered || used.tokens.is_some());
-        for reservation in &self.requests {
-            limiter::settle(*reservation, counted);
-        }
-        for (reservation, amount) in &self.tokens {
-            limiter::settle(*reservation, used.tokens.unwrap_or(if used.answered { *amount } else { 0 }));
+        self.settle_as(u64::from(used.answered || used.tokens.is_some()), used, now_ms);
+    }
+
+    /// The same for a request that was let in: it counts as one, whatever came of it.
+    pub fn settle_request(&self, used: Used, now_ms: u64) {
+        self.settle_as(1, used, now_ms);
+    }
+
+    fn settle_as(&self, requests: u64, used: Used, now_ms: u64) {
+        let settled = |reservation: &u64, used| Settlement { reservation: *reservation, used };
+        let parallel = self.parallel.iter().map(|r| settled(r, 0));
+        let counted = self.requests.iter().map(|r| settled(r, requests));
+        let tokens = self.tokens.iter().map(|(r, amount)| settled(r, used.tokens.unwrap_or(if used.answered { *amount } else { 0 })));
+        let settlements: Vec<Settlement> = parallel.chain(counted).chain(tokens).collect();
+        if !settlements.is_empty() {
+            limiter::settle_all(&settlements);
         }
         for budget in &self.budgets {
             let known = if budget.money { used.usd.map(|usd| micros(usd).min(MOST)) } else { used.tokens.map(amount) };
@@ -215,14 +269,6 @@ impl Hold {
         if !self.budgets.is_empty() {
             sweep(now_ms);
         }
-    }
-
-    /// The same for a request that was let in: it counts as one, whatever came of it.
-    pub fn settle_request(&self, used: Used, now_ms: u64) {
-        for reservation in &self.requests {
-            limiter::settle(*reservation, 1);
-        }
-        Self { requests: Vec::new(), ..self.clone() }.settle(used, now_ms);
     }
 }
 
@@ -242,12 +288,12 @@ impl Shown {
     }
 }
 
-fn left(limit: u64, reserved: &Result<limiter::Granted, limiter::Refused>) -> (Left, Option<u64>) {
-    let (remaining, reset_ms, retry) = match reserved {
-        Ok(granted) => (granted.remaining, granted.reset_ms, None),
-        Err(refused) => (refused.remaining, refused.reset_ms, refused.retry_after_ms),
+fn left(limit: u64, reserved: &Result<Granted, Refused>) -> Left {
+    let (remaining, reset_ms) = match reserved {
+        Ok(granted) => (granted.remaining, granted.reset_ms),
+        Err(refused) => (refused.remaining, refused.reset_ms),
     };
-    (Left { limit, remaining, reset_ms }, retry)
+    Left { limit, remaining, reset_ms }
 }
 
 fn lower(shown: &mut Option<Left>, left: Left) {

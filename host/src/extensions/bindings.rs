@@ -25,6 +25,8 @@ wasmtime::component::bindgen!({
         "wasmgate:extension/routes.ask": async | trappable,
         "wasmgate:extension/limiter.reserve": async | trappable,
         "wasmgate:extension/limiter.settle": async | trappable,
+        "wasmgate:extension/limiter.reserve-all": async | trappable,
+        "wasmgate:extension/limiter.settle-all": async | trappable,
         "wasmgate:extension/records.query": async | trappable,
         "wasmgate:extension/records.summarise": async | trappable,
     },

@@ -3,10 +3,10 @@
 //! Pure but for a lock: the time comes in as an argument. What an idle key needs is forgotten.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Granted, Refused, Rule};
+use super::{Granted, Refused, Rule, Wish};
 
 /// Pieces of a sliding window.
 pub const SLOTS: u64 = 60;
@@ -76,27 +76,26 @@ impl Limiter {
     }
 
     /// Reserves an amount at a time, which is counted from anywhere but never runs backwards.
-    pub fn reserve(&self, namespace: &str, key: String, rule: Rule, amount: u64, now: Duration) -> Result<Granted, Refused> {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.sweep(now);
-        let key = (namespace.to_owned(), key);
-        let counter = inner.counters.entry(key.clone()).or_insert_with(|| Counter::new(rule, now));
-        counter.turn_to(rule, now);
-        let remaining = counter.remaining(now);
-        if remaining < amount {
-            return Err(Refused { remaining, retry_after: counter.wait_for(amount, now), reset: counter.reset(now) });
+    pub fn reserve(&self, namespace: &str, wish: Wish, now: Duration) -> Result<Granted, Refused> {
+        self.inner().reserve(namespace, wish, now)
+    }
+
+    /// Reserves one after the other, until one is refused.
+    pub fn reserve_all(&self, namespace: &str, wishes: Vec<Wish>, now: Duration) -> Vec<Result<Granted, Refused>> {
+        let mut inner = self.inner();
+        let mut answers = Vec::with_capacity(wishes.len());
+        for wish in wishes {
+            answers.push(inner.reserve(namespace, wish, now));
+            if answers.last().is_some_and(Result::is_err) {
+                break;
+            }
         }
-        counter.take(amount, now);
-        let (remaining, reset) = (counter.remaining(now), counter.reset(now));
-        inner.last_reservation += 1;
-        let reservation = inner.last_reservation;
-        inner.reservations.insert(reservation, Reservation { key, amount, at: now });
-        Ok(Granted { reservation, remaining, reset })
+        answers
     }
 
     /// Says what was really used. False when the namespace has no such reservation.
     pub fn settle(&self, namespace: &str, reservation: u64, used: u64, now: Duration) -> bool {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.inner();
         let Some(Reservation { key, amount, at }) = inner.reservations.remove(&reservation) else { return false };
         if key.0 != namespace {
             // Somebody else's: it stays.
@@ -108,9 +107,31 @@ impl Limiter {
         }
         true
     }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Inner {
+    fn reserve(&mut self, namespace: &str, wish: Wish, now: Duration) -> Result<Granted, Refused> {
+        self.sweep(now);
+        let Wish { key, rule, amount } = wish;
+        let key = (namespace.to_owned(), key);
+        let counter = self.counters.entry(key.clone()).or_insert_with(|| Counter::new(rule, now));
+        counter.turn_to(rule, now);
+        let remaining = counter.remaining(now);
+        if remaining < amount {
+            return Err(Refused { remaining, retry_after: counter.wait_for(amount, now), reset: counter.reset(now) });
+        }
+        counter.take(amount, now);
+        let (remaining, reset) = (counter.remaining(now), counter.reset(now));
+        self.last_reservation += 1;
+        let reservation = self.last_reservation;
+        self.reservations.insert(reservation, Reservation { key, amount, at: now });
+        Ok(Granted { reservation, remaining, reset })
+    }
+
     /// Forgets what no longer counts, each time that the number of counters has doubled.
     fn sweep(&mut self, now: Duration) {
         if self.counters.len() + self.reservations.len() < self.sweep_at {
@@ -274,6 +295,10 @@ fn window_taken(slots: &[(u64, u64)], window: Duration, now: Duration) -> u64 {
 mod tests {
     use super::*;
 
+    fn wish(key: &str, rule: Rule, amount: u64) -> Wish {
+        Wish { key: key.into(), rule, amount }
+    }
+
     const MINUTE: Duration = Duration::from_secs(60);
 
     fn at(seconds: u64) -> Duration {
@@ -290,7 +315,7 @@ mod tests {
 
     /// Reserves, and tells what is left or how many seconds to wait.
     fn ask(limiter: &Limiter, rule: Rule, amount: u64, seconds: u64) -> Result<u64, Option<u64>> {
-        let asked = limiter.reserve("n", "k".into(), rule, amount, at(seconds));
+        let asked = limiter.reserve("n", wish("k", rule, amount), at(seconds));
         asked.map(|g| g.remaining).map_err(|r| r.retry_after.map(|d| d.as_secs_f64().ceil() as u64))
     }
 
@@ -320,13 +345,13 @@ mod tests {
     fn what_was_not_used_comes_back_and_what_was_used_more_is_taken() {
         for rule in [window(100), bucket(100)] {
             let limiter = Limiter::default();
-            let first = limiter.reserve("n", "k".into(), rule, 80, at(0)).unwrap();
+            let first = limiter.reserve("n", wish("k", rule, 80), at(0)).unwrap();
             assert_eq!(ask(&limiter, rule, 30, 0).map_err(|_| ()), Err(()));
             assert!(!limiter.settle("other", first.reservation, 0, at(0)));
             assert!(limiter.settle("n", first.reservation, 10, at(0)));
             assert!(!limiter.settle("n", first.reservation, 10, at(0)), "settled once");
             assert_eq!(ask(&limiter, rule, 30, 0), Ok(60));
-            let third = limiter.reserve("n", "k".into(), rule, 10, at(0)).unwrap();
+            let third = limiter.reserve("n", wish("k", rule, 10), at(0)).unwrap();
             assert!(limiter.settle("n", third.reservation, 60, at(0)));
             assert_eq!(ask(&limiter, rule, 1, 0).map_err(|_| ()), Err(()));
         }
@@ -336,9 +361,9 @@ mod tests {
     fn keys_and_namespaces_are_apart() {
         let limiter = Limiter::default();
         assert_eq!(ask(&limiter, window(1), 1, 0), Ok(0));
-        assert!(limiter.reserve("n", "other".into(), window(1), 1, at(0)).is_ok());
-        assert!(limiter.reserve("m", "k".into(), window(1), 1, at(0)).is_ok());
-        assert!(limiter.reserve("n", "k".into(), window(1), 1, at(0)).is_err());
+        assert!(limiter.reserve("n", wish("other", window(1), 1), at(0)).is_ok());
+        assert!(limiter.reserve("m", wish("k", window(1), 1), at(0)).is_ok());
+        assert!(limiter.reserve("n", wish("k", window(1), 1), at(0)).is_err());
     }
 
     #[test]
@@ -355,9 +380,9 @@ mod tests {
     fn idle_keys_are_forgotten() {
         let limiter = Limiter::default();
         for n in 0..SWEEP_FROM {
-            let _ = limiter.reserve("n", n.to_string(), window(5), 1, at(0));
+            let _ = limiter.reserve("n", wish(&n.to_string(), window(5), 1), at(0));
         }
-        let _ = limiter.reserve("n", "late".into(), window(5), 1, at(4000));
+        let _ = limiter.reserve("n", wish("late", window(5), 1), at(4000));
         let inner = limiter.inner.lock().unwrap();
         assert_eq!((inner.counters.len(), inner.reservations.len()), (1, 1));
     }

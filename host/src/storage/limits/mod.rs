@@ -30,6 +30,17 @@ pub enum Rule {
     },
 }
 
+/// What is to be reserved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wish {
+    /// The key.
+    pub key: String,
+    /// Its rule.
+    pub rule: Rule,
+    /// How much.
+    pub amount: u64,
+}
+
 /// What was reserved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Granted {
@@ -78,10 +89,18 @@ pub struct Health {
 
 impl Limits {
     /// Reserves an amount.
-    pub async fn reserve(&self, namespace: &str, key: String, rule: Rule, amount: u64) -> Result<Granted, Refused> {
+    pub async fn reserve(&self, namespace: &str, wish: Wish) -> Result<Granted, Refused> {
         match self {
-            Self::Memory(limiter) => limiter.reserve(namespace, key, rule, amount, limiter.now()),
-            Self::Redis(limits) => limits.reserve(namespace, key, rule, amount).await,
+            Self::Memory(limiter) => limiter.reserve(namespace, wish, limiter.now()),
+            Self::Redis(limits) => limits.reserve(namespace, wish).await,
+        }
+    }
+
+    /// Reserves one after the other, until one is refused; nobody comes in between. As many answers as were tried.
+    pub async fn reserve_all(&self, namespace: &str, wishes: Vec<Wish>) -> Vec<Result<Granted, Refused>> {
+        match self {
+            Self::Memory(limiter) => limiter.reserve_all(namespace, wishes, limiter.now()),
+            Self::Redis(limits) => limits.reserve_all(namespace, wishes).await,
         }
     }
 
@@ -90,6 +109,17 @@ impl Limits {
         match self {
             Self::Memory(limiter) => limiter.settle(namespace, reservation, used, limiter.now()),
             Self::Redis(limits) => limits.settle(namespace, reservation, used).await,
+        }
+    }
+
+    /// Says of several what was really used: reservation and amount. One answer for each.
+    pub async fn settle_all(&self, namespace: &str, settlements: &[(u64, u64)]) -> Vec<bool> {
+        match self {
+            Self::Memory(limiter) => {
+                let now = limiter.now();
+                settlements.iter().map(|(reservation, used)| limiter.settle(namespace, *reservation, *used, now)).collect()
+            }
+            Self::Redis(limits) => limits.settle_all(namespace, settlements).await,
         }
     }
 

@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use super::memory::FORGOTTEN_AFTER;
-use super::{Granted, Health, Limiter, Refused, Rule};
+use super::{Granted, Health, Limiter, Refused, Rule, Wish};
 use crate::config::WhenAway;
 
 /// Reservations with this bit are not in Redis.
@@ -118,44 +118,71 @@ impl RedisLimits {
     }
 
     /// Reserves an amount.
-    pub async fn reserve(&self, namespace: &str, key: String, rule: Rule, amount: u64) -> Result<Granted, Refused> {
-        match self.call(&self.scripts.reservation(namespace, &key, rule, amount, None)).await {
-            Some(answer) => reserved(answer),
-            None => self.reserve_without(namespace, key, rule, amount),
+    pub async fn reserve(&self, namespace: &str, wish: Wish) -> Result<Granted, Refused> {
+        let mut answers = self.reserve_all(namespace, vec![wish]).await;
+        answers.pop().unwrap_or_else(|| Err(refused_for_now()))
+    }
+
+    /// Reserves one after the other, until one is refused.
+    pub async fn reserve_all(&self, namespace: &str, wishes: Vec<Wish>) -> Vec<Result<Granted, Refused>> {
+        if wishes.is_empty() {
+            return Vec::new();
+        }
+        match self.call::<Vec<Reserved>>(&self.scripts.reservations(namespace, &wishes, None)).await {
+            Some(answers) => answers.into_iter().map(reserved).collect(),
+            None => self.reserve_without(namespace, wishes),
         }
     }
 
-    fn reserve_without(&self, namespace: &str, key: String, rule: Rule, amount: u64) -> Result<Granted, Refused> {
-        self.without.fetch_add(1, Ordering::Relaxed);
+    fn reserve_without(&self, namespace: &str, wishes: Vec<Wish>) -> Vec<Result<Granted, Refused>> {
+        self.without.fetch_add(wishes.len() as u64, Ordering::Relaxed);
         match self.when_away {
             WhenAway::Local => {
-                let granted = self.local.reserve(namespace, key, rule, amount, self.local.now())?;
-                Ok(Granted { reservation: granted.reservation | LOCAL, ..granted })
+                let mark = |granted: Granted| Granted { reservation: granted.reservation | LOCAL, ..granted };
+                self.local.reserve_all(namespace, wishes, self.local.now()).into_iter().map(|answer| answer.map(mark)).collect()
             }
             WhenAway::FailOpen => {
-                let (Rule::TokenBucket { capacity: most, .. } | Rule::SlidingWindow { limit: most, .. }) = rule;
-                Ok(Granted { reservation: LOCAL, remaining: most.saturating_sub(amount), reset: Duration::ZERO })
+                let open = |wish: Wish| {
+                    let (Rule::TokenBucket { capacity: most, .. } | Rule::SlidingWindow { limit: most, .. }) = wish.rule;
+                    Ok(Granted { reservation: LOCAL, remaining: most.saturating_sub(wish.amount), reset: Duration::ZERO })
+                };
+                wishes.into_iter().map(open).collect()
             }
-            WhenAway::FailClosed => Err(Refused { remaining: 0, retry_after: Some(COME_AGAIN), reset: COME_AGAIN }),
+            WhenAway::FailClosed => vec![Err(refused_for_now())],
         }
     }
 
     /// Says what was really used. Redis is told later if it is away. False when the namespace has no such reservation.
     pub async fn settle(&self, namespace: &str, reservation: u64, used: u64) -> bool {
-        if reservation & LOCAL != 0 {
-            return reservation == LOCAL || self.local.settle(namespace, reservation & !LOCAL, used, self.local.now());
+        self.settle_all(namespace, &[(reservation, used)]).await == [true]
+    }
+
+    /// The same of several.
+    pub async fn settle_all(&self, namespace: &str, settlements: &[(u64, u64)]) -> Vec<bool> {
+        let here = |reservation: u64| reservation & LOCAL != 0;
+        let there: Vec<(u64, u64)> = settlements.iter().copied().filter(|(reservation, _)| !here(*reservation)).collect();
+        let mut known = if there.is_empty() { Vec::new() } else { self.settle_there(namespace, &there).await }.into_iter();
+        let settle = |(reservation, used): &(u64, u64)| match *reservation {
+            LOCAL => true,
+            reservation if here(reservation) => self.local.settle(namespace, reservation & !LOCAL, *used, self.local.now()),
+            _ => known.next().unwrap_or(false),
+        };
+        settlements.iter().map(settle).collect()
+    }
+
+    async fn settle_there(&self, namespace: &str, settlements: &[(u64, u64)]) -> Vec<bool> {
+        if let Some(known) = self.call::<Vec<u8>>(&self.scripts.settlements(namespace, settlements, None)).await {
+            return known.into_iter().map(|known| known == 1).collect();
         }
-        let known: Option<u8> = self.call(&self.scripts.settlement(namespace, reservation, used, None)).await;
-        if let Some(known) = known {
-            return known == 1;
-        }
-        self.without.fetch_add(1, Ordering::Relaxed);
+        self.without.fetch_add(settlements.len() as u64, Ordering::Relaxed);
         let mut link = self.link();
-        if link.unsettled.len() == UNSETTLED {
-            link.unsettled.pop_front();
+        for (reservation, used) in settlements {
+            if link.unsettled.len() == UNSETTLED {
+                link.unsettled.pop_front();
+            }
+            link.unsettled.push_back(Settlement { namespace: namespace.to_owned(), reservation: *reservation, used: *used });
         }
-        link.unsettled.push_back(Settlement { namespace: namespace.to_owned(), reservation, used });
-        true
+        vec![true; settlements.len()]
     }
 
     /// How it goes.
@@ -232,8 +259,8 @@ impl RedisLimits {
     async fn catch_up(&self) {
         loop {
             let Some(next) = self.link().unsettled.pop_front() else { return };
-            let settlement = self.scripts.settlement(&next.namespace, next.reservation, next.used, None);
-            if self.call::<u8>(&settlement).await.is_none() {
+            let settlement = self.scripts.settlements(&next.namespace, &[(next.reservation, next.used)], None);
+            if self.call::<Vec<u8>>(&settlement).await.is_none() {
                 self.link().unsettled.push_front(next);
                 return;
             }
@@ -279,30 +306,43 @@ fn why(error: &RedisError) -> String {
 
 impl Scripts {
     /// `now`, in microseconds, is for tests.
-    pub(super) fn reservation(&self, namespace: &str, key: &str, rule: Rule, amount: u64, now: Option<u64>) -> ScriptInvocation<'_> {
+    pub(super) fn reservations(&self, namespace: &str, wishes: &[Wish], now: Option<u64>) -> ScriptInvocation<'_> {
         let micros = |d: Duration| u64::try_from(d.as_micros()).unwrap_or(u64::MAX).min(LARGEST);
-        let (kind, most, refill, per) = match rule {
-            Rule::TokenBucket { capacity, refill, per } => ("bucket", capacity, refill, per),
-            Rule::SlidingWindow { limit, window } => ("window", limit, 0, window),
-        };
         let mut script = self.reserve.prepare_invoke();
         // What is in braces decides where a cluster keeps a key: all of an extension in one place.
-        script.key(format!("wasmgate:{{{namespace}}}:limit:{key}"));
         script.key(format!("wasmgate:{{{namespace}}}:last-reservation"));
         script.key(reservations(namespace));
-        script.arg(kind).arg(most.min(LARGEST)).arg(refill.min(LARGEST)).arg(micros(per)).arg(amount.min(LARGEST));
         script.arg(FORGOTTEN_AFTER.as_millis() as u64).arg(now.map_or_else(String::new, |n| n.to_string()));
+        for Wish { key, rule, amount } in wishes {
+            let (kind, most, refill, per) = match *rule {
+                Rule::TokenBucket { capacity, refill, per } => ("bucket", capacity, refill, per),
+                Rule::SlidingWindow { limit, window } => ("window", limit, 0, window),
+            };
+            script.key(format!("wasmgate:{{{namespace}}}:limit:{key}"));
+            script.arg(kind).arg(most.min(LARGEST)).arg(refill.min(LARGEST)).arg(micros(per)).arg((*amount).min(LARGEST));
+        }
         script
     }
 
     /// `now`, in microseconds, is for tests.
-    pub(super) fn settlement(&self, namespace: &str, reservation: u64, used: u64, now: Option<u64>) -> ScriptInvocation<'_> {
+    pub(super) fn settlements(&self, namespace: &str, settlements: &[(u64, u64)], now: Option<u64>) -> ScriptInvocation<'_> {
         let mut script = self.settle.prepare_invoke();
-        script.key(format!("{}{reservation}", reservations(namespace)));
-        script.arg(used.min(LARGEST)).arg(now.map_or_else(String::new, |n| n.to_string()));
+        script.arg(now.map_or_else(String::new, |n| n.to_string()));
+        for (reservation, used) in settlements {
+            script.key(format!("{}{reservation}", reservations(namespace)));
+            script.arg((*used).min(LARGEST));
+        }
         script
     }
 }
+
+/// What is told when nothing may be let in without Redis.
+fn refused_for_now() -> Refused {
+    Refused { remaining: 0, retry_after: Some(COME_AGAIN), reset: COME_AGAIN }
+}
+
+/// One answer of the script.
+pub(super) type Reserved = (u8, i64, i64, i64);
 
 /// How the names of reservations begin.
 fn reservations(namespace: &str) -> String {
@@ -310,7 +350,7 @@ fn reservations(namespace: &str) -> String {
 }
 
 /// What the script's numbers mean.
-pub(super) fn reserved(answer: (u8, i64, i64, i64)) -> Result<Granted, Refused> {
+pub(super) fn reserved(answer: Reserved) -> Result<Granted, Refused> {
     let number = |n: i64| u64::try_from(n).unwrap_or(0);
     let time = |n: i64| Duration::from_micros(number(n));
     match answer {

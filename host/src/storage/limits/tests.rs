@@ -14,8 +14,8 @@ use crate::config::WhenAway;
 /// Nothing here is about how fast a machine is.
 const PATIENT: Duration = Duration::from_secs(30);
 
-fn window(limit: u64) -> Rule {
-    Rule::SlidingWindow { limit, window: Duration::from_secs(3600) }
+fn wish(key: &str, limit: u64, amount: u64) -> Wish {
+    Wish { key: key.into(), rule: Rule::SlidingWindow { limit, window: Duration::from_secs(3600) }, amount }
 }
 
 async fn open(redis: &Redis, timeout: Duration, when_away: WhenAway) -> Arc<RedisLimits> {
@@ -40,6 +40,10 @@ enum Step {
     Reserve(u8, u64),
     /// One of the reservations so far, and what was used of it.
     Settle(u8, u64),
+    /// As many reservations in one step.
+    Several(Vec<u64>),
+    /// The older half of the reservations, in one step.
+    SettleAll(u64),
     /// Quarters of a second pass.
     Wait(u64),
     Rule(Rule),
@@ -60,6 +64,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (0u8..2, 0u64..6).prop_map(|(key, amount)| Step::Reserve(key, amount)),
         3 => (any::<u8>(), 0u64..9).prop_map(|(which, used)| Step::Settle(which, used)),
+        3 => proptest::collection::vec(0u64..5, 1..6).prop_map(Step::Several),
+        1 => (0u64..9).prop_map(Step::SettleAll),
         3 => prop_oneof![0u64..8, 0u64..400].prop_map(Step::Wait),
         1 => rule().prop_map(Step::Rule),
     ]
@@ -100,20 +106,46 @@ fn redis_counts_as_memory_does() {
                 Step::Wait(quarters) => now += Duration::from_millis(quarters * 250),
                 Step::Rule(new) => rule = new,
                 Step::Reserve(key, amount) => {
-                    let key = format!("k{key}");
-                    let script = scripts.reservation(&namespace, &key, rule, amount, micros);
-                    let there = reserved(script.invoke(&mut **connection.borrow_mut()).unwrap());
-                    let here = memory.reserve(&namespace, key, rule, amount, now);
+                    let wish = Wish { key: format!("k{key}"), rule, amount };
+                    let script = scripts.reservations(&namespace, std::slice::from_ref(&wish), micros);
+                    let there: Vec<_> = script.invoke(&mut **connection.borrow_mut()).unwrap();
+                    let there = reserved(there[0]);
+                    let here = memory.reserve(&namespace, wish, now);
                     prop_assert_eq!(shown(&there), shown(&here), "{:?} of {:?}", amount, rule);
                     if let (Ok(there), Ok(here)) = (there, here) {
                         reservations.push((there.reservation, here.reservation));
                     }
                 }
+                Step::Several(amounts) => {
+                    // Two keys in turn, so that one is refused in the middle of others at times.
+                    let wish = |(n, amount): (usize, &u64)| Wish { key: format!("k{}", n % 2), rule, amount: *amount };
+                    let wishes: Vec<Wish> = amounts.iter().enumerate().map(wish).collect();
+                    let script = scripts.reservations(&namespace, &wishes, micros);
+                    let there: Vec<_> = script.invoke(&mut **connection.borrow_mut()).unwrap();
+                    let there: Vec<_> = there.into_iter().map(reserved).collect();
+                    let here = memory.reserve_all(&namespace, wishes, now);
+                    let all = |answers: &[Result<Granted, Refused>]| answers.iter().map(shown).collect::<Vec<_>>();
+                    prop_assert_eq!(all(&there), all(&here), "{:?} of {:?}", &amounts, rule);
+                    let last = here.len() - 1;
+                    prop_assert!(here.len() == amounts.len() || here[last].is_err());
+                    prop_assert!(here[..last].iter().all(Result::is_ok));
+                    let granted =
+                        there.into_iter().zip(here).filter_map(|(there, here)| Some((there.ok()?.reservation, here.ok()?.reservation)));
+                    reservations.extend(granted);
+                }
+                Step::SettleAll(used) => {
+                    let several: Vec<(u64, u64)> = reservations.drain(..reservations.len() / 2).collect();
+                    let script_of: Vec<(u64, u64)> = several.iter().map(|(there, _)| (*there, used)).collect();
+                    let script = scripts.settlements(&namespace, &script_of, micros);
+                    let known: Vec<u8> = script.invoke(&mut **connection.borrow_mut()).unwrap();
+                    let here: Vec<u8> = several.iter().map(|(_, here)| u8::from(memory.settle(&namespace, *here, used, now))).collect();
+                    prop_assert_eq!(known, here);
+                }
                 Step::Settle(which, used) => {
                     let Some((there, here)) = reservations.get(which as usize % reservations.len().max(1)) else { continue };
-                    let script = scripts.settlement(&namespace, *there, used, micros);
-                    let known: u8 = script.invoke(&mut **connection.borrow_mut()).unwrap();
-                    prop_assert_eq!(known == 1, memory.settle(&namespace, *here, used, now));
+                    let script = scripts.settlements(&namespace, &[(*there, used)], micros);
+                    let known: Vec<u8> = script.invoke(&mut **connection.borrow_mut()).unwrap();
+                    prop_assert_eq!(known == [1], memory.settle(&namespace, *here, used, now));
                 }
             }
         }
@@ -131,7 +163,7 @@ async fn redis_keeps_one_limit_for_two_gateways() {
     let mut asked = tokio::task::JoinSet::new();
     for n in 0..400 {
         let limits = Arc::clone(&gateways[n % 2]);
-        asked.spawn(async move { limits.reserve("keys", "one".into(), window(100), 1).await });
+        asked.spawn(async move { limits.reserve("keys", wish("one", 100, 1)).await });
     }
     let answers = asked.join_all().await;
     let granted: Vec<u64> = answers.iter().filter_map(|a| a.as_ref().ok()).map(|g| g.reservation).collect();
@@ -142,7 +174,7 @@ async fn redis_keeps_one_limit_for_two_gateways() {
     assert!(!gateways[1].settle("others", granted[0], 0).await);
     assert!(gateways[1].settle("keys", granted[0], 0).await);
     assert!(!gateways[0].settle("keys", granted[0], 0).await);
-    let again = gateways[0].reserve("keys", "one".into(), window(100), 1).await.unwrap();
+    let again = gateways[0].reserve("keys", wish("one", 100, 1)).await.unwrap();
     assert_eq!(again.remaining, 0);
     assert_eq!(gateways[0].health(), Health::default());
 }
@@ -150,7 +182,7 @@ async fn redis_keeps_one_limit_for_two_gateways() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_may_be_away() {
     let Some(mut redis) = Redis::start() else { return };
-    let ask = |limits: Arc<RedisLimits>, limit| async move { limits.reserve("n", "k".into(), window(limit), 1).await };
+    let ask = |limits: Arc<RedisLimits>, limit| async move { limits.reserve("n", wish("k", limit, 1)).await };
     let local = open(&redis, PATIENT, WhenAway::Local).await;
     let open_ = open(&redis, PATIENT, WhenAway::FailOpen).await;
     let closed = open(&redis, PATIENT, WhenAway::FailClosed).await;
@@ -186,12 +218,12 @@ async fn redis_that_hangs_costs_one_timeout_and_learns_later_what_it_missed() {
     let Some(redis) = Redis::start() else { return };
     // Long enough for any machine while Redis answers; then the one wait is this long.
     let limits = open(&redis, Duration::from_secs(2), WhenAway::FailOpen).await;
-    let held = limits.reserve("n", "k".into(), window(10), 8).await.unwrap();
+    let held = limits.reserve("n", wish("k", 10, 8)).await.unwrap();
     assert_eq!(held.remaining, 2);
     redis.pause();
     let began = std::time::Instant::now();
     for _ in 0..1000 {
-        limits.reserve("n", "other".into(), window(10), 1).await.unwrap();
+        limits.reserve("n", wish("other", 10, 1)).await.unwrap();
     }
     assert!(began.elapsed() < Duration::from_secs(30), "only the first one waits");
     assert!(limits.settle("n", held.reservation, 3).await, "it will be told");
@@ -200,7 +232,7 @@ async fn redis_that_hangs_costs_one_timeout_and_learns_later_what_it_missed() {
     // The settlement is told before long; until then 2 are left, afterwards 7.
     let told = async {
         loop {
-            let seen = limits.reserve("n", "k".into(), window(10), 0).await.unwrap();
+            let seen = limits.reserve("n", wish("k", 10, 0)).await.unwrap();
             if seen.remaining == 7 {
                 return;
             }

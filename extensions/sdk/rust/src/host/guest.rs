@@ -133,6 +133,14 @@ pub fn settle(reservation: u64, used: u64) -> bool {
     limiter::settle(reservation, used)
 }
 
+pub fn reserve_all(wishes: &[limiter::Wish]) -> Vec<Result<limiter::Granted, limiter::Refused>> {
+    limiter::reserve_all(wishes)
+}
+
+pub fn settle_all(settlements: &[limiter::Settlement]) -> Vec<bool> {
+    limiter::settle_all(settlements)
+}
+
 pub fn has_route(method: &str, path: &str) -> bool {
     routes::has(method, path)
 }

@@ -99,7 +99,7 @@ pub mod kv {
 /// Limits on rates, counted by the host for all instances. Capability `limiter`.
 pub mod limiter {
     use super::imports;
-    pub use crate::bindings::wasmgate::extension::limiter::{Granted, Refused, Rule, SlidingWindow, TokenBucket};
+    pub use crate::bindings::wasmgate::extension::limiter::{Granted, Refused, Rule, Settlement, SlidingWindow, TokenBucket, Wish};
 
     /// Reserves an amount under a key, before the work is done.
     pub fn reserve(key: &str, rule: Rule, amount: u64) -> Result<Granted, Refused> {
@@ -109,6 +109,17 @@ pub mod limiter {
     /// Says what was really used; the rest comes back. False when the reservation is not known.
     pub fn settle(reservation: u64, used: u64) -> bool {
         imports::settle(reservation, used)
+    }
+
+    /// Reserves one after the other, until one is refused; what was reserved before it stays. As many answers as were tried. Where limits are
+    /// shared by several gateways it is one way there. At most 64.
+    pub fn reserve_all(wishes: &[Wish]) -> Vec<Result<Granted, Refused>> {
+        imports::reserve_all(wishes)
+    }
+
+    /// Settles several, at most 64. One answer for each.
+    pub fn settle_all(settlements: &[Settlement]) -> Vec<bool> {
+        imports::settle_all(settlements)
     }
 }
 

@@ -4,7 +4,7 @@ use super::outbound;
 use crate::Reply;
 use crate::bindings::wasi::logging::logging::Level;
 use crate::bindings::wasmgate::extension::generate::{Entry, GenerateOptions, Generated, Job, Score};
-use crate::bindings::wasmgate::extension::limiter::{Granted, Refused, Rule};
+use crate::bindings::wasmgate::extension::limiter::{Granted, Refused, Rule, Settlement, Wish};
 use crate::bindings::wasmgate::extension::providers::ProviderInfo;
 use crate::bindings::wasmgate::extension::records::{Group, Page, Row, Selection};
 use crate::fake::{Asked, LogLine, records, with_host};
@@ -162,6 +162,21 @@ pub fn settle(reservation: u64, used: u64) -> bool {
         *reserved = u64::MAX;
         true
     })
+}
+
+pub fn reserve_all(wishes: &[Wish]) -> Vec<Result<Granted, Refused>> {
+    let mut answers = Vec::new();
+    for Wish { key, rule, amount } in wishes {
+        answers.push(reserve(key, *rule, *amount));
+        if answers.last().is_some_and(Result::is_err) {
+            break;
+        }
+    }
+    answers
+}
+
+pub fn settle_all(settlements: &[Settlement]) -> Vec<bool> {
+    settlements.iter().map(|s| settle(s.reservation, s.used)).collect()
 }
 
 /// Whether the test put an answer there.
