@@ -36,6 +36,10 @@ test("blocks are told apart", () => {
 
 test("code that is still being written is code, and a longer fence holds a shorter one", () => {
   assert.deepEqual(blocks("```py\na = 1"), [{ kind: "code", language: "py", text: "a = 1", line: 2, open: true }]);
+  for (const [written, words] of [["# a #", "a"], ["## a#", "a#"], ["# a ## b ##", "a ## b"], ["# ##", ""], ["#  a \t#\t", "a"]]) {
+    const [{ kind, parts }] = blocks(written);
+    assert.deepEqual([kind, parts.map((p) => p.text).join("")], ["heading", words], written);
+  }
   assert.deepEqual(blocks("````\n```\n# no heading\n```\n````"), [{ kind: "code", language: "", text: "```\n# no heading\n```", line: 2, open: false }]);
   assert.deepEqual(blocks("~~~\na\n```\n~~~")[0].text, "a\n```");
 });

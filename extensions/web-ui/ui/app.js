@@ -106,7 +106,7 @@ function go(path) {
 
 async function route() {
   if (main === null) return;
-  const [path, ...rest] = decodeURI(location.hash.replace(/^#\/?/, "")).split("/");
+  const [path, ...rest] = location.hash.replace(/^#\/?/, "").split("/");
   const found = pages.find(({ page }) => page.path === path) ?? pages[0];
   leave?.abort();
   leave = new AbortController();

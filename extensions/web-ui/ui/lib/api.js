@@ -135,17 +135,10 @@ export async function* lines(response) {
   }
 }
 
-async function* stream(path, body, options = {}) {
-  const response = await raw("POST", path, { ...options, body, headers: { accept: "text/event-stream", ...options.headers } });
-  if (!response.ok) throw await failed(response);
-  yield* events(response);
-}
-
 export const api = {
   get: (path, options) => call("GET", path, options),
   post: (path, body, options) => call("POST", path, { ...options, body }),
   put: (path, body, options) => call("PUT", path, { ...options, body }),
   delete: (path, options) => call("DELETE", path, options),
   raw,
-  stream,
 };

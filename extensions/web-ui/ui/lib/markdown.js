@@ -11,11 +11,19 @@ const AHEAD = 1000;
 /** How deep pieces may be inside of each other. */
 const DEPTH = 6;
 
-const FENCE = /^ {0,3}(`{3,}|~{3,})[ \t]*([^`\n]*)$/;
-const HEADING = /^ {0,3}(#{1,6})[ \t]+(.*?)(?:[ \t]+#+)?[ \t]*$/;
+const FENCE = /^ {0,3}(`{3,}|~{3,})([^`\n]*)$/;
+const HEADING = /^ {0,3}(#{1,6})[ \t]+(.*)$/;
 const ITEM = /^( *)(?:([-*+])|(\d{1,9})[.)])[ \t]+(.*)$/;
 const RULE = /^ {0,3}(?:(?:-[ \t]*){3,}|(?:\*[ \t]*){3,}|(?:_[ \t]*){3,})$/;
 const QUOTE = /^ {0,3}> ?(.*)$/;
+
+/** The words of a heading, without the marks that may close it. A pattern would try each space of many. */
+function unclosed(words) {
+  const whole = words.trimEnd();
+  let end = whole.length;
+  while (end > 0 && whole[end - 1] === "#") end--;
+  return end === 0 || " \t".includes(whole[end - 1]) ? whole.slice(0, end).trimEnd() : whole;
+}
 
 /**
  * Blocks: `{kind: "heading", level, parts}`, `{kind: "text", parts}`, `{kind: "code", language, text, line, open}`,
@@ -43,7 +51,7 @@ export function blocks(text, depth = 0) {
     const heading = HEADING.exec(line);
     if (heading) {
       finish();
-      found.push({ kind: "heading", level: heading[1].length, parts: inline(heading[2]) });
+      found.push({ kind: "heading", level: heading[1].length, parts: inline(unclosed(heading[2])) });
       continue;
     }
     if (RULE.test(line)) {

@@ -137,14 +137,19 @@ export function select(options, value, onchange) {
   return h("select", { onchange: (e) => onchange?.(e.target.value) }, items.map(([v, text]) => h("option", { value: v, selected: v === value }, text)));
 }
 
+/** What was asked for last, by where it is shown: answers may come in another order. */
+const asked = new WeakMap();
+
 /** Something that is fetched and shown, with its states. */
 export async function shown(place, fetched, show) {
+  const own = {};
+  asked.set(place, own);
   fill(place, loading());
   try {
     const data = await fetched();
-    fill(place, show(data));
+    if (asked.get(place) === own) fill(place, show(data));
   } catch (error) {
-    if (error.name === "AbortError") return;
+    if (error.name === "AbortError" || asked.get(place) !== own) return;
     fill(place, failure(error, () => shown(place, fetched, show)));
   }
 }

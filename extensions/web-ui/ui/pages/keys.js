@@ -123,7 +123,10 @@ function detail(ctx, key, again) {
 
 /** A window in which a key is made (`key` is `null`) or changed. */
 function form({ api }, key, again) {
-  const inputs = FIELDS.map((f) => ({ ...f, input: input(f, key?.[f.name]) }));
+  const inputs = FIELDS.map((f) => {
+    const element = input(f, key?.[f.name]);
+    return { ...f, input: element, shown: element.value };
+  });
   const enabled = h("input", { type: "checkbox", checked: key?.enabled !== false });
   const tracked = h("input", { type: "checkbox", checked: key?.track_usage !== false });
   const told = h("div", { "aria-live": "polite" });
@@ -144,11 +147,14 @@ function form({ api }, key, again) {
         // What is empty is left out.
         secret(await api.post("/api/keys", Object.fromEntries(Object.entries(said).filter(([, v]) => v !== null))));
       } else {
-        // A list that allows nothing is not made one that allows everything because its field is empty.
-        for (const f of inputs) if (f.kind === "list" && said[f.name] === null && Array.isArray(key[f.name]) && key[f.name].length === 0) delete said[f.name];
+        // What nobody touched stays as it is: somebody else may have changed it, and a field may show less than there is.
+        for (const f of inputs) if (f.input.value === f.shown) delete said[f.name];
+        if (enabled.checked === (key.enabled !== false)) delete said.enabled;
+        if (tracked.checked === (key.track_usage !== false)) delete said.track_usage;
+        if (Object.keys(said).length === 0) return true;
         const response = await api.raw("PATCH", `/api/keys/${encodeURIComponent(key.id)}`, { body: said });
         if (!response.ok) throw await failed(response);
-        toast(`${said.name} is changed.`);
+        toast(`${said.name ?? key.name} is changed.`);
       }
       again();
       return true;

@@ -34,7 +34,7 @@ export async function show(root, { api, signal, go }) {
       tiles,
       tile("Requests", number(totals.requests), points.length > 0 ? `${number(points.at(-1).requests)} a second` : "since the start"),
       tile("Errors", number(totals.errors), totals.requests > 0 ? `${((totals.errors / totals.requests) * 100).toFixed(1)} %` : "none"),
-      tile("Latency, p95", duration(totals.p95), `p50 ${duration(totals.p50)}`),
+      tile("Latency, p95", latency(totals.p95), `p50 ${latency(totals.p50)}${totals.of ? `, of ${totals.of}` : ""}`),
       tile("First token, p95", duration(totals.ttft), "of streams"),
       tile("Tokens", number(totals.input + totals.output), `${number(totals.input)} in, ${number(totals.output)} out`),
       tile("Running now", number(system.requests_in_flight), `${number(system.streams_open)} streams`),
@@ -59,8 +59,8 @@ export async function show(root, { api, signal, go }) {
             { title: "Provider", key: "name" },
             { title: "Requests", key: "requests", numeric: true, render: (r) => number(r.requests) },
             { title: "Failed tries", numeric: true, render: (r) => (r.attempts.failed > 0 ? badge(number(r.attempts.failed), "bad") : "0") },
-            { title: "p50", numeric: true, render: (r) => duration(r.duration_ms?.p50) },
-            { title: "p95", numeric: true, render: (r) => duration(r.duration_ms?.p95) },
+            { title: "p50", numeric: true, render: (r) => latency(r.duration_ms?.p50) },
+            { title: "p95", numeric: true, render: (r) => latency(r.duration_ms?.p95) },
             { title: "First token", numeric: true, render: (r) => duration(r.time_to_first_token_ms?.p50) },
             { title: "Tokens in", numeric: true, render: (r) => number(r.tokens.input ?? 0) },
             { title: "Tokens out", numeric: true, render: (r) => number(r.tokens.output ?? 0) },
@@ -115,9 +115,14 @@ function groups(rows, name) {
   return items.length === 0 ? empty("No request yet.") : bars({ items, title: `By ${name}` });
 }
 
+/** A quantile of a histogram. Its first bucket ends at 10 ms, and says nothing of where in it a request was. */
+function latency(ms) {
+  return typeof ms === "number" && ms < 10 ? "under 10 ms" : duration(ms);
+}
+
 /** Sums over providers. Quantiles are those of the busiest one: they cannot be added. */
 function sum(served) {
-  const total = { requests: 0, errors: 0, input: 0, output: 0, p50: null, p95: null, ttft: null };
+  const total = { requests: 0, errors: 0, input: 0, output: 0, of: null, p50: null, p95: null, ttft: null };
   let most = -1;
   for (const p of served) {
     total.requests += p.requests;
@@ -126,6 +131,7 @@ function sum(served) {
     total.output += p.tokens.output ?? 0;
     if (p.requests > most && p.duration_ms) {
       most = p.requests;
+      total.of = served.length > 1 ? p.name : null;
       total.p50 = p.duration_ms.p50;
       total.p95 = p.duration_ms.p95;
       total.ttft = p.time_to_first_token_ms?.p95 ?? null;

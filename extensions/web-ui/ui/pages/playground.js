@@ -358,7 +358,7 @@ async function result(ctx, data, took) {
   const text = h("div", { class: "text" }, answer(data.content));
   marked(ctx, data.content, text);
   const facts = h("dl", { class: "facts small" }, [
-    fact("Chosen", data.merged?.length > 0 ? `${data.chosen} of ${data.wanted}, merged with ${data.merged.join(", ")}` : `${data.chosen} of ${data.wanted}`),
+    fact("Chosen", data.merged?.length > 0 ? `${data.chosen} of ${data.wanted}, merged with ${data.merged.map((m) => `${m.function} of ${m.from}`).join(", ")}` : `${data.chosen} of ${data.wanted}`),
     fact("By", data.method),
     fact("Provider", data.provider),
     fact("Model", data.model),
