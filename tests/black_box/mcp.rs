@@ -19,6 +19,9 @@ const GRANT: &str = "grant: [clock, generate, kv, random, routes, wasi]";
 /// A good file, as a model writes it.
 pub const FILE: &str = "```python\ndef double(x):\n    return x * 2\n```\n";
 
+/// A file that has blocks of its own.
+pub const README: &str = "# How\n```bash\nmake\n```\nThat is all.\n";
+
 /// Extensions of these configurations, besides those that all have.
 pub fn extensions(config: &str) -> String {
     format!(
@@ -35,6 +38,18 @@ pub fn script(request: &wasmgate_tests::Received) -> Reply {
         "file" => Says::text(FILE).reply(format, request),
         "broken" => Says::text("```python\ndef double(x:\n    return\n```\n").reply(format, request),
         "fails" => Reply::json(503, &json!({"error": {"message": "busy", "type": "server_error", "param": null, "code": null}})),
+        "ignores" => Says::text("```\n*.log\n```\n").reply(format, request),
+        "readme" => Says::text("```markdown\n# How\n```bash\nmake\n```\nThat is all.\n```\n").reply(format, request),
+        "declines" => Reply::json(
+            200,
+            &json!({
+                "id": "chatcmpl-scripted", "object": "chat.completion", "created": 1_750_000_000, "model": "declines",
+                "choices": [{
+                    "index": 0, "logprobs": null, "finish_reason": "content_filter",
+                    "message": {"role": "assistant", "content": "```\n# Nothing\n```\n", "refusal": null},
+                }],
+            }),
+        ),
         "silent" => Reply::silence(),
         _ => Says::text(TEXT).reply(format, request),
     }
@@ -43,7 +58,7 @@ pub fn script(request: &wasmgate_tests::Received) -> Reply {
 /// The configuration of a gateway with the server in it.
 pub fn config(upstream: &Upstream, own: &str, more: &str) -> String {
     let provider = format!(
-        "  up: {{type: openai, base_url: \"{}/v1\", api_key: {}, models: [text, file, broken, fails, silent]}}\n",
+        "  up: {{type: openai, base_url: \"{}/v1\", api_key: {}, models: [text, file, broken, ignores, readme, declines, fails, silent]}}\n",
         upstream.url(),
         setup::PROVIDER_KEY
     );
@@ -88,11 +103,18 @@ async fn call(client: &Client, tool: &str, arguments: Value, more: &[(&str, &str
     last(&answer)["result"].clone()
 }
 
-async fn begin(client: &Client) -> String {
+/// A session.
+pub async fn begin(client: &Client) -> String {
     let params = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
     let answer = client.send(request(client, &[], &json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}))).await;
     assert_eq!((answer.status, &answer.json()["result"]["protocolVersion"]), (200, &json!("2025-11-25")), "{}", answer.text());
     answer.header("mcp-session-id").to_owned()
+}
+
+/// The status of a call in a session.
+pub async fn status_in(client: &Client, session: &str) -> u16 {
+    let ping = json!({"jsonrpc": "2.0", "id": 2, "method": "ping"});
+    client.send(request(client, &[("mcp-session-id", session)], &ping)).await.status
 }
 
 #[tokio::test]

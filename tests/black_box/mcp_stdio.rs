@@ -7,7 +7,8 @@ use std::sync::mpsc;
 
 use serde_json::{Value, json};
 use wasmgate_tests::cli::{self, ConfigFile};
-use wasmgate_tests::{DEADLINE, Upstream, repo};
+use wasmgate_tests::databases::Postgres;
+use wasmgate_tests::{Client, DEADLINE, Gateway, Upstream, repo, soon};
 
 use crate::{mcp, setup};
 
@@ -23,8 +24,8 @@ struct Server {
 }
 
 impl Server {
-    fn start(upstream: &Upstream, more: &str) -> Self {
-        let config = ConfigFile::new(&mcp::config(upstream, "", more));
+    fn start(upstream: &Upstream, own: &str, more: &str) -> Self {
+        let config = ConfigFile::new(&mcp::config(upstream, own, more));
         let files = tempfile::tempdir().expect("a temporary folder");
         let mut command = Command::new(repo::program());
         for (name, _) in std::env::vars_os() {
@@ -92,7 +93,7 @@ impl Drop for Server {
 #[tokio::test(flavor = "multi_thread")]
 async fn mcp_files_are_written_kept_and_restored() {
     let upstream = Upstream::start(mcp::script).await;
-    let mut server = Server::start(&upstream, "");
+    let mut server = Server::start(&upstream, "", "");
     std::fs::write(server.files.path().join("a.py"), "def double(x):\n    return x + x\n").expect("a file");
     std::fs::write(server.files.path().join("notes.md"), "Doubling is multiplication.\n").expect("a file");
     let tools = server.ask("tools/list", json!({}))["result"]["tools"].clone();
@@ -124,13 +125,29 @@ async fn mcp_files_are_written_kept_and_restored() {
     assert_eq!(server.write(json!({"path": "new/b.py", "prompt": "Double.", "model": "file"}))["structuredContent"]["written"], true);
     assert_eq!(server.write(json!({"path": "new/b.py", "restore_previous": true}))["structuredContent"]["content"], Value::Null);
     assert_eq!(server.file("new/b.py"), None);
+    // The folder of backups has a file of the same name, for itself.
+    let result = server.write(json!({"path": ".gitignore", "prompt": "Leave logs out.", "model": "ignores"}));
+    assert_eq!(
+        (&result["structuredContent"]["written"], server.file(".gitignore").as_deref()),
+        (&json!(true), Some("*.log\n")),
+        "{result}"
+    );
+    let result = server.write(json!({"path": ".gitignore", "restore_previous": true}));
+    assert_eq!((&result["structuredContent"]["restored"], server.file(".gitignore")), (&json!(true), None), "{result}");
+    // A file with blocks of its own is whole, and what is no file is not written.
+    let result = server.write(json!({"path": "README.md", "prompt": "Say how.", "model": "readme"}));
+    assert_eq!(server.file("README.md").as_deref(), Some(mcp::README), "{result}");
+    for model in ["text", "declines"] {
+        let result = server.write(json!({"path": "README.md", "prompt": "Again.", "model": model}));
+        assert_eq!((&result["isError"], server.file("README.md").as_deref()), (&json!(true), Some(mcp::README)), "{model}: {result}");
+    }
     assert!(server.end().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn mcp_files_outside_are_out_of_reach() {
     let upstream = Upstream::start(mcp::script).await;
-    let mut server = Server::start(&upstream, "");
+    let mut server = Server::start(&upstream, "", "");
     let outside = tempfile::tempdir().expect("a temporary folder");
     std::fs::write(outside.path().join("secret"), "nobody's").expect("a file");
     std::os::unix::fs::symlink(outside.path(), server.files.path().join("link")).expect("a link");
@@ -166,7 +183,7 @@ async fn mcp_files_outside_are_out_of_reach() {
 #[tokio::test(flavor = "multi_thread")]
 async fn mcp_on_standard_input_older_clients_are_understood_and_calls_cancelled() {
     let upstream = Upstream::start(mcp::script).await;
-    let mut server = Server::start(&upstream, "");
+    let mut server = Server::start(&upstream, "", "");
     let params = json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
     server.say(&json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}).to_string());
     assert_eq!(server.next()["result"]["protocolVersion"], "2025-06-18");
@@ -180,6 +197,15 @@ async fn mcp_on_standard_input_older_clients_are_understood_and_calls_cancelled(
     let call = json!({"name": "generate", "arguments": {"prompt": "x", "model": "silent"}});
     server.say(&json!({"jsonrpc": "2.0", "id": 4, "method": "tools/call", "params": call}).to_string());
     let received = upstream.request(0).await;
+    // An id stands for one call, and what is refused unread is the answer to one too.
+    server.say(r#"{"jsonrpc":"2.0","id":4,"method":"ping"}"#);
+    let refused = server.next();
+    assert_eq!((&refused["id"], &refused["error"]["code"]), (&json!(4), &json!(-32600)), "{refused}");
+    let long = json!({"name": "generate", "arguments": {"prompt": "x".repeat(2 << 20), "model": "text"}});
+    server.say(&json!({"jsonrpc": "2.0", "id": 9, "method": "tools/call", "params": long}).to_string());
+    let refused = server.next();
+    assert_eq!(refused["id"], 9, "{refused}");
+    assert!(refused["error"]["message"].as_str().is_some_and(|m| m.contains("max_message_bytes")), "{refused}");
     let told = std::time::Instant::now();
     server.say(r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":4}}"#);
     received.closed_after(told).await;
@@ -187,6 +213,34 @@ async fn mcp_on_standard_input_older_clients_are_understood_and_calls_cancelled(
     server.say(r#"{"jsonrpc":"2.0","id":5,"method":"ping"}"#);
     let rest = server.end();
     assert_eq!(rest, [r#"{"jsonrpc":"2.0","id":5,"result":{}}"#]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mcp_a_session_that_ended_is_begun_again_for_a_client_that_knows_of_none() {
+    let Some(postgres) = Postgres::start() else { return };
+    let upstream = Upstream::start(mcp::script).await;
+    // Two gateways have their sessions together, and there can be one: each that begins ends the other.
+    let own = "max_sessions: 1";
+    let shared = format!("storage: {{keys: {{type: postgres, url: \"{}\", refresh: 100ms}}}}\n", postgres.database("sessions"));
+    let gateway = Gateway::start(&mcp::config(&upstream, own, &shared)).await;
+    let client = Client::new(&gateway);
+    let mut server = Server::start(&upstream, own, &shared);
+    let params = json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
+    server.say(&json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}).to_string());
+    assert!(server.next()["result"].is_object());
+    // What one writes the other knows after a while, so it is tried until it is so.
+    let ended = async {
+        loop {
+            let session = mcp::begin(&client).await;
+            server.say(r#"{"jsonrpc":"2.0","id":2,"method":"tools/list"}"#);
+            let listed = server.next();
+            assert!(listed["result"]["tools"].is_array(), "{listed}");
+            if mcp::status_in(&client, &session).await == 404 {
+                return;
+            }
+        }
+    };
+    soon("another session of the client on standard input", ended).await;
 }
 
 #[test]

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use clap::Args;
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use self::bridge::Bridge;
 use self::files::Files;
@@ -93,28 +93,31 @@ async fn serve(sources: Sources, checked: Checked, path: String, key: Option<Str
     tracing::info!(path, "speaking on standard input and output");
     let mut lines = reader();
     loop {
-        let line = tokio::select! {
-            line = lines.recv() => line,
-            _ = interrupt.recv() => break,
-            _ = terminate.recv() => break,
-        };
-        match line {
-            Some(Line::Text(text)) => bridge.take(&text).await,
-            Some(Line::TooLong) => bridge.refuse_line(MAX_LINE).await,
-            None => {
-                // The client has said all; what it asked for is still answered.
-                tokio::select! {
-                    _ = tokio::time::timeout(patience, bridge.idle()) => {}
-                    _ = interrupt.recv() => {}
-                    _ = terminate.recv() => {}
+        let next = async {
+            match lines.recv().await {
+                Some(Line::Text(text)) => bridge.take(&text).await,
+                Some(Line::TooLong) => bridge.refuse_line(MAX_LINE).await,
+                None => {
+                    // The client has said all; what it asked for is still answered.
+                    let _ = tokio::time::timeout(patience, bridge.idle()).await;
+                    return false;
                 }
-                break;
             }
+            true
+        };
+        // A client that reads nothing keeps a message from being taken, and must not keep the process from ending.
+        let goes_on = tokio::select! {
+            goes_on = next => goes_on,
+            _ = interrupt.recv() => false,
+            _ = terminate.recv() => false,
+        };
+        if !goes_on {
+            break;
         }
     }
     bridge.stop();
     drop(bridge);
-    let _ = written.await;
+    let _ = tokio::time::timeout(patience, written).await;
     gateway.shut_down().await;
     Ok(())
 }
@@ -142,16 +145,18 @@ fn reader() -> mpsc::Receiver<Line> {
     lines
 }
 
-/// A thread that writes messages, each in a line. It ends when nobody has any more, or nobody reads.
-fn writer() -> (mpsc::Sender<Value>, tokio::task::JoinHandle<()>) {
+/// A thread that writes messages, each in a line. It ends when nobody has any more, or nobody reads. A write cannot be given up either.
+fn writer() -> (mpsc::Sender<Value>, oneshot::Receiver<()>) {
     let (write, mut messages) = mpsc::channel::<Value>(WAITING);
-    let written = tokio::task::spawn_blocking(move || {
+    let (ended, written) = oneshot::channel();
+    std::thread::spawn(move || {
         let mut out = std::io::stdout().lock();
         while let Some(message) = messages.blocking_recv() {
             if writeln!(out, "{message}").and_then(|()| out.flush()).is_err() {
-                return;
+                break;
             }
         }
+        let _ = ended.send(());
     });
     (write, written)
 }

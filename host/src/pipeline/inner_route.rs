@@ -1,5 +1,5 @@
-//! Paths that an extension asks of another one, in the name of a caller. It is the caller who asks: with their key, and with no more rights
-//! than they have at the door.
+//! Paths that an extension asks of another one, in the name of a caller. It is the caller who asks, with their key. What the operators' password
+//! keeps closed at the door and an extension lets callers use (`access = "caller"`), a caller may use here too, because who asks is known.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -82,9 +82,15 @@ pub struct Answered {
 }
 
 impl Answered {
-    /// Whether the limit of tokens ended it.
-    pub fn is_cut(&self) -> bool {
-        self.finish() == Some("length")
+    /// An answer that came to its own end; otherwise why it did not.
+    pub fn is_whole(&self) -> Result<(), Failed> {
+        let why = match self.finish() {
+            None | Some("stop" | "other") => return Ok(()),
+            Some("length") => "The answer ended at its limit of tokens, so the file would be cut off; ask with a larger `max_tokens`.",
+            Some("content_filter" | "refusal") => "The model, or its provider, declined to write the file.",
+            Some(_) => "The answer was not the end of it, so the file would be cut off.",
+        };
+        Err(Failed::Told(why.into()))
     }
 
     fn finish(&self) -> Option<&'static str> {

@@ -27,7 +27,7 @@ const CONTEXT: usize = 3;
 const DIFF: usize = 1_000_000;
 
 const SYSTEM: &str = "You write one file. Answer with its whole new content in one fenced code block and nothing else: no explanation, \
-                      no part left out, no placeholder. Keep what you are not asked to change.";
+                      no part left out, no placeholder. The block's fence is longer than any in the file. Keep what you are not asked to change.";
 
 pub fn describe() -> Value {
     json!({
@@ -91,17 +91,20 @@ pub fn run(settings: &Settings, given: &Map<String, Value>, report: &mut Report<
     let messages = vec![json!({"role": "system", "content": SYSTEM}), json!({"role": "user", "content": asked})];
     let request = generate::request(settings, &args, messages, None)?;
     let answered = generate::ask(&request, report)?;
-    let content = unfenced(&answered.content);
-    if answered.is_cut() {
-        return Err(Failed::Told(
-            "The answer ended at its limit of tokens, so the file would be cut off; ask with a larger `max_tokens`.".into(),
-        ));
-    }
+    answered.is_whole()?;
+    let block = block(&answered.content, language.is_some());
+    let is_fenced = block.is_some();
+    let content = block.unwrap_or_else(|| ended(answered.content.trim().to_owned()));
     if content.trim().is_empty() {
         return Err(Failed::Told("The model gave no content for the file.".into()));
     }
     let validation =
         if validate { validated(settings, &content, language) } else { json!({"result": "unchecked", "reason": "`validate` is false"}) };
+    // Whoever declines, or asks back, does so without a block. All is YAML, so that says nothing.
+    if !is_fenced && (validation["result"] != "valid" || language == Some("yaml")) {
+        let said: String = answered.content.trim().chars().take(200).collect();
+        return Err(Failed::Told(format!("The answer has no code block, so it may be no file at all. The model said: {said}")));
+    }
     let changed = original != Some(content.as_str());
     let diff = diff(path, original, &content);
     let (model, provider, usage) = answered.source();
@@ -133,30 +136,53 @@ fn fenced(content: &str) -> String {
     format!("{fence}\n{content}{}{fence}\n", if content.ends_with('\n') { "" } else { "\n" })
 }
 
-/// The content of the longest block that is fenced, or all of it where none is. It ends with a line break, as files do.
-fn unfenced(answer: &str) -> String {
+/// The fence that a line begins with, and whether there is nothing else in the line.
+fn fence(line: &str) -> Option<(&str, bool)> {
+    let bare = line.trim();
+    let ticks = &bare[..bare.len() - bare.trim_start_matches('`').len()];
+    (ticks.len() >= 3).then_some((ticks, ticks == bare))
+}
+
+/// The block of an answer that is the file; none where no block is. `parsed` says that a parser sees whether it is whole. Where there is none, as
+/// for Markdown, which has blocks itself, all is taken from the first fence to the last one that can close it.
+fn block(answer: &str, parsed: bool) -> Option<String> {
+    if parsed { longest(answer) } else { outermost(answer) }
+}
+
+fn outermost(answer: &str) -> Option<String> {
+    let lines: Vec<&str> = answer.split_inclusive('\n').collect();
+    let (first, opening) = lines.iter().enumerate().find_map(|(n, line)| Some((n, fence(line)?.0)))?;
+    let closes = |line: &&str| fence(line).is_some_and(|(ticks, bare)| bare && ticks.len() >= opening.len());
+    let inside = &lines[first + 1..];
+    let last = inside.iter().rposition(closes).unwrap_or(inside.len());
+    Some(ended(inside[..last].concat()))
+}
+
+fn longest(answer: &str) -> Option<String> {
     let (mut best, mut open): (Option<String>, Option<(&str, String)>) = (None, None);
     for line in answer.split_inclusive('\n') {
-        let bare = line.trim();
-        let ticks = &bare[..bare.len() - bare.trim_start_matches('`').len()];
-        open = match open {
-            Some((fence, content)) if ticks.len() >= fence.len() && ticks == bare => {
+        open = match (open, fence(line)) {
+            (Some((opening, content)), Some((ticks, true))) if ticks.len() >= opening.len() => {
                 if best.as_ref().is_none_or(|b| content.len() > b.len()) {
                     best = Some(content);
                 }
                 None
             }
-            Some((fence, mut content)) => {
+            (Some((opening, mut content)), _) => {
                 content.push_str(line);
-                Some((fence, content))
+                Some((opening, content))
             }
-            None if ticks.len() >= 3 => Some((ticks, String::new())),
-            None => None,
+            (None, Some((ticks, _))) => Some((ticks, String::new())),
+            (None, None) => None,
         };
     }
     // A last block that was never closed may be the file.
     let last = open.map(|(_, content)| content).filter(|c| best.as_ref().is_none_or(|b| c.len() > b.len()));
-    let mut content = last.or(best).unwrap_or_else(|| answer.trim().to_owned());
+    last.or(best).map(ended)
+}
+
+/// Files end with a line break.
+fn ended(mut content: String) -> String {
     if !content.is_empty() && !content.ends_with('\n') {
         content.push('\n');
     }
@@ -229,17 +255,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_file_is_the_longest_block() {
+    fn the_file_is_the_longest_block_where_a_parser_looks_at_it() {
         for (answer, expect) in [
-            ("```python\na = 1\n```\n", "a = 1\n"),
-            ("Here:\n```\na\n```\nand\n```go\npackage a\n\nvar b int\n```\nDone.", "package a\n\nvar b int\n"),
-            ("````md\n# A\n```\ncode\n```\n````\n", "# A\n```\ncode\n```\n"),
-            ("```\nnever closed", "never closed\n"),
-            ("plain\n", "plain\n"),
-            ("", ""),
+            ("```python\na = 1\n```\n", Some("a = 1\n")),
+            ("Here:\n```\na\n```\nand\n```go\npackage a\n\nvar b int\n```\nDone.", Some("package a\n\nvar b int\n")),
+            ("````js\na\n```\nb\n```\n````\n", Some("a\n```\nb\n```\n")),
+            ("```\nnever closed", Some("never closed\n")),
+            ("plain\n", None),
+            ("", None),
         ] {
-            assert_eq!(unfenced(answer), expect, "{answer}");
+            assert_eq!(block(answer, true).as_deref(), expect, "{answer}");
         }
+    }
+
+    #[test]
+    fn a_file_with_blocks_of_its_own_is_whole() {
+        let readme = "# A\n```bash\nls\n```\nand\n```\ncode\n```\nThe end.\n";
+        for fence in ["```", "````"] {
+            for around in ["", "Here it is:\n\n"] {
+                let answer = format!("{around}{fence}markdown\n{readme}{fence}\n");
+                assert_eq!(block(&answer, false).as_deref(), Some(readme), "{answer}");
+            }
+        }
+        assert_eq!(block("```\nnever closed", false).as_deref(), Some("never closed\n"));
+        assert_eq!(block("I'm sorry.", false), None);
     }
 
     #[test]

@@ -6,13 +6,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use axum::response::Response;
 use base64::Engine as _;
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::AbortHandle;
 use tokio_util::task::TaskTracker;
 
@@ -43,9 +44,19 @@ pub struct Bridge {
     key: Option<HeaderValue>,
     files: Arc<Files>,
     write: mpsc::Sender<Value>,
-    session: Mutex<Option<HeaderValue>>,
+    session: Mutex<Session>,
+    /// Lets one at a time begin another session.
+    renewing: Semaphore,
     calls: Mutex<HashMap<String, AbortHandle>>,
     tasks: TaskTracker,
+}
+
+/// The session of the revisions that have some.
+#[derive(Default)]
+struct Session {
+    id: Option<HeaderValue>,
+    /// What began it. A session ends after some hours, and on standard input there is no client that knows of sessions.
+    begun_by: Option<(Bytes, Value)>,
 }
 
 impl Bridge {
@@ -62,6 +73,7 @@ impl Bridge {
             files: Arc::new(files),
             write,
             session: Mutex::default(),
+            renewing: Semaphore::new(1),
             calls: Mutex::default(),
             tasks: TaskTracker::new(),
         }
@@ -95,19 +107,29 @@ impl Bridge {
             self.carry(Some(&id), Bytes::copy_from_slice(line), &message, None).await;
             return;
         }
-        if self.calls().len() >= AT_ONCE {
-            self.say(fault(Some(&id), INTERNAL, &format!("{AT_ONCE} calls are under way; wait for one of them."))).await;
-            return;
+        if let Err(refused) = self.spawn(&id, Bytes::copy_from_slice(line), message) {
+            self.say(refused).await;
         }
-        let (bridge, line, key) = (Arc::clone(self), Bytes::copy_from_slice(line), id.to_string());
+    }
+
+    /// Lets a call run beside the others. The error is its answer.
+    fn spawn(self: &Arc<Self>, id: &Value, line: Bytes, message: Value) -> Result<(), Value> {
         // It is in the table before it can take itself out of it.
         let mut calls = self.calls();
-        let own = key.clone();
+        let key = id.to_string();
+        if calls.contains_key(&key) {
+            return Err(fault(Some(id), INVALID_REQUEST, "A call with this `id` is under way; each needs one of its own."));
+        }
+        if calls.len() >= AT_ONCE {
+            return Err(fault(Some(id), INTERNAL, &format!("{AT_ONCE} calls are under way; wait for one of them.")));
+        }
+        let (bridge, id, own) = (Arc::clone(self), id.clone(), key.clone());
         let task = self.tasks.spawn(async move {
             bridge.call(&id, line, message).await;
             bridge.calls().remove(&own);
         });
         calls.insert(key, task.abort_handle());
+        Ok(())
     }
 
     /// A line was too long to be read.
@@ -159,24 +181,24 @@ impl Bridge {
 
     /// Carries one message there, and what comes of it back.
     async fn carry(&self, id: Option<&Value>, line: Bytes, message: &Value, mut writing: Option<Writing>) {
-        let live = self.gateway.deploy.live();
-        let generation = Arc::clone(&live.stable);
-        let Match::Found(route, params) = generation.routes.find(&Method::POST, &self.path) else {
+        let in_session = message["method"] != "initialize" && message.pointer(META_REVISION).is_none();
+        let session = self.session().id.clone().filter(|_| in_session);
+        let mut answer = self.ask(line.clone(), message, session.as_ref()).await;
+        if answer.as_ref().is_some_and(|answer| answer.status() == StatusCode::NOT_FOUND)
+            && let Some(ended) = &session
+            && let Some(next) = self.another(ended).await
+        {
+            answer = self.ask(line.clone(), message, Some(&next)).await;
+        }
+        let Some(response) = answer else {
             let gone = "The extension that was the server is gone from the configuration.";
             return self.say(fault(id, INTERNAL, gone)).await;
         };
-        let mut request = Request::new(());
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.path.parse().unwrap_or_default();
-        *request.headers_mut() = self.headers(message);
-        let incoming = Incoming::opaque(request.into_parts().0, params, Instant::now(), line);
-        let context = Context { gateway: Arc::clone(&self.gateway), generation: Arc::clone(&generation), debug: false };
-        // Whoever starts the program has its configuration, and may do what an operator may.
-        let response =
-            pipeline::serve_guest_http(context, uuid::Uuid::now_v7().simple().to_string(), route.extension, incoming, true).await;
         let (head, mut body) = response.into_parts();
-        if let Some(session) = head.headers.get(&SESSION) {
-            *self.session.lock().unwrap_or_else(PoisonError::into_inner) = Some(session.clone());
+        if message["method"] == "initialize"
+            && let Some(session) = head.headers.get(&SESSION)
+        {
+            *self.session() = Session { id: Some(session.clone()), begun_by: Some((line, message.clone())) };
         }
         let is_stream = head.headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
         let (mut unread, mut answered) = (Vec::new(), false);
@@ -195,9 +217,15 @@ impl Bridge {
         if is_stream && !answered {
             self.say(fault(id, INTERNAL, "The answer broke off.")).await;
         } else if !is_stream && !unread.is_empty() {
-            let reply: Value = serde_json::from_slice(&unread).unwrap_or_default();
+            let mut reply: Value = serde_json::from_slice(&unread).unwrap_or_default();
             match reply.get("jsonrpc") {
-                Some(_) => self.back(reply, &mut writing).await,
+                Some(_) => {
+                    // What is refused before it is read has no id of its own, and a client would wait for one.
+                    if let Some(id) = id.filter(|_| reply.get("id").is_none_or(Value::is_null)) {
+                        reply["id"] = id.clone();
+                    }
+                    self.back(reply, &mut writing).await;
+                }
                 // An error of the gateway's own, for example of a key that it does not know.
                 None => {
                     let reason = reply.pointer("/error/message").and_then(Value::as_str).unwrap_or("The gateway gave no answer.");
@@ -207,6 +235,44 @@ impl Bridge {
         } else if !is_stream && let Some(id) = id {
             self.say(fault(Some(id), INTERNAL, "The gateway gave no answer.")).await;
         }
+    }
+
+    /// Asks the extension; none when there is none any more.
+    async fn ask(&self, line: Bytes, message: &Value, session: Option<&HeaderValue>) -> Option<Response> {
+        let live = self.gateway.deploy.live();
+        let generation = Arc::clone(&live.stable);
+        let Match::Found(route, params) = generation.routes.find(&Method::POST, &self.path) else { return None };
+        let mut request = Request::new(());
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.path.parse().unwrap_or_default();
+        *request.headers_mut() = self.headers(message, session);
+        let incoming = Incoming::opaque(request.into_parts().0, params, Instant::now(), line);
+        let context = Context { gateway: Arc::clone(&self.gateway), generation: Arc::clone(&generation), debug: false };
+        let id = uuid::Uuid::now_v7().simple().to_string();
+        // Whoever starts the program has its configuration, and may do what an operator may.
+        Some(pipeline::serve_guest_http(context, id, route.extension, incoming, true).await)
+    }
+
+    /// Another session in the place of one that ended; none when none can be begun.
+    async fn another(&self, ended: &HeaderValue) -> Option<HeaderValue> {
+        let _one_at_a_time = self.renewing.acquire().await.ok()?;
+        let (line, message) = {
+            let session = self.session();
+            if session.id.as_ref() != Some(ended) {
+                return session.id.clone();
+            }
+            session.begun_by.clone()?
+        };
+        let answer = self.ask(line, &message, None).await?;
+        let next = answer.headers().get(&SESSION).cloned();
+        // Its answer is that of the first one, which the client has.
+        let _ = answer.into_body().collect().await;
+        self.session().id.clone_from(&next);
+        next
+    }
+
+    fn session(&self) -> std::sync::MutexGuard<'_, Session> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What the extension sent goes to the client, with what has to do with files put in.
@@ -222,7 +288,7 @@ impl Bridge {
         self.say(message).await;
     }
 
-    fn headers(&self, message: &Value) -> HeaderMap {
+    fn headers(&self, message: &Value, session: Option<&HeaderValue>) -> HeaderMap {
         let mut headers = HeaderMap::new();
         headers.insert(HOST, HeaderValue::from_static("localhost"));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -242,8 +308,8 @@ impl Bridge {
             put(METHOD, text(&message["method"]));
             let named = message.pointer("/params/name").or(message.pointer("/params/uri"));
             put(NAME, named.and_then(text));
-        } else if let Some(session) = self.session.lock().unwrap_or_else(PoisonError::into_inner).clone() {
-            headers.insert(SESSION, session);
+        } else if let Some(session) = session {
+            headers.insert(SESSION, session.clone());
         }
         headers
     }

@@ -15,6 +15,9 @@ pub const MAX_FILE: u64 = 1 << 20;
 /// Where backups are, in the folder.
 const BACKUPS: &str = ".wasmgate-backups";
 
+/// Where they are in there: files of our own are beside it.
+const BACKUPS_OF: &str = "files";
+
 /// How many there are of a file.
 const KEPT: usize = 20;
 
@@ -133,15 +136,15 @@ impl Files {
         Ok(Some((file, Some(content))))
     }
 
-    /// Takes a backup away: what was in it is in the file again.
+    /// Takes a backup away: what was in it is in the file again, or there are too many.
     pub fn forget(&self, backup: &Path) {
         if let Err(error) = fs::remove_file(backup) {
-            tracing::warn!(%error, "a backup that was restored could not be removed");
+            tracing::warn!(%error, "a backup that is of no use any more could not be removed");
         }
     }
 
     fn folder(&self, path: &Inside) -> PathBuf {
-        self.root.join(BACKUPS).join(&path.relative)
+        self.root.join(BACKUPS).join(BACKUPS_OF).join(&path.relative)
     }
 
     /// The oldest first.
@@ -169,7 +172,11 @@ impl Files {
             Ok(about) if about.is_symlink() => return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a link")),
             Ok(_) => {}
             Err(_) => {
-                fs::create_dir(&backups)?;
+                match fs::create_dir(&backups) {
+                    // Another call was first.
+                    Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+                    _ => {}
+                }
                 // They are nobody's source.
                 fs::write(backups.join(".gitignore"), "*\n")?;
             }

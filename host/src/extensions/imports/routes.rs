@@ -31,7 +31,7 @@ impl Host for &mut StoreState {
                 )),
             }
         });
-        self.given(reply.as_ref().map_or(0, |r| r.body.len()));
+        self.given_more(reply.as_ref().map_or(0, |r| r.body.len()));
         Ok(reply)
     }
 }
