@@ -411,3 +411,23 @@ fn a_configuration_that_makes_no_sense_is_refused() {
         assert!(finished.code != 0 && finished.stderr.contains(expect), "{settings}: {finished:?}");
     }
 }
+
+#[tokio::test]
+async fn as_many_entries_as_are_allowed_can_be_changed_within_the_usual_limits() {
+    let entries = |kind: &str, count: usize, entry: &dyn Fn(usize) -> String| {
+        format!("{kind}: {{{}}}", (0..count).map(entry).collect::<Vec<_>>().join(", "))
+    };
+    let aliases = entries("aliases", 400, &|n| format!("alias-{n}: model-{n}"));
+    let models = entries("models", 450, &|n| {
+        if n % 10 == 0 { format!("\"family-{n}-*\": {{max: {{max_tokens: 100}}}}") } else { format!("model-{n}: {{to: other-{n}}}") }
+    });
+    let tenants =
+        entries("tenants", 20, &|n| format!("\"team:t{n}\": {{aliases: {{mine-a: alias-{n}, mine-b: alias-{n}, mine-c: mine-a}}}}"));
+    let place = Place::new(&format!("{aliases}, {models}, {tenants}"), "").await;
+    put(&place.client, "/providers/other", json!({"active": false, "instead": "up"})).await;
+    assert_eq!(place.reached("other/m").await, "up/m");
+    remove(&place.client, "/providers/other").await;
+    assert_eq!(place.reached("alias-7").await, "up/other-7");
+    let stats = place.client.extension("dynamic").await;
+    assert_eq!((&stats["stats"]["traps"], &stats["stats"]["limits"]), (&json!(0), &json!({})), "{stats}");
+}

@@ -84,7 +84,7 @@ fn place(path: &str) -> Result<Place, Failure> {
         Some(rest) => {
             let (tenant, rest) = rest.split_once('/').map_or((rest, None), |(tenant, rest)| (tenant, Some(rest)));
             let tenant = format::percent_decoded(tenant);
-            check_tenant(&tenant).map_err(Failure::invalid)?;
+            check_tenant(&tenant).map_err(invalid)?;
             let Some(rest) = rest else { return Ok(Place::Tenant(tenant)) };
             (Some(tenant), rest)
         }
@@ -137,7 +137,7 @@ fn put(dynamic: &Dynamic, place: &Place, request: &HttpRequest) -> Done {
             Some(tenant) => changes.tenants.entry(tenant.clone()).or_default(),
             None => &mut changes.general,
         };
-        rules.put(&tenant.as_ref().map_or_else(String::new, |t| format!("tenants.{t}")), *kind, name, &body).map_err(Failure::invalid)?;
+        rules.put(&tenant.as_ref().map_or_else(String::new, |t| format!("tenants.{t}")), *kind, name, &body).map_err(invalid)?;
         checked(dynamic, changes)
     })?;
     let data = entry(dynamic, &stored, tenant.as_deref(), *kind, name).ok_or_else(|| absent(*kind, name))?;
@@ -180,8 +180,8 @@ fn remove(dynamic: &Dynamic, place: &Place, request: &HttpRequest) -> Done {
 /// What may be written.
 fn checked(dynamic: &Dynamic, changes: Document) -> Result<Document, Failure> {
     let whole = dynamic.configured.overlaid(&changes);
-    changes.check_size().and_then(|()| whole.check_size()).map_err(Failure::invalid)?;
-    view::check(&whole, &dynamic.routing).map_err(Failure::invalid)?;
+    changes.check_size().and_then(|()| whole.check_size()).map_err(invalid)?;
+    view::check(&whole, &dynamic.routing).map_err(invalid)?;
     Ok(changes)
 }
 

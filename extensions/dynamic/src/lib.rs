@@ -229,7 +229,7 @@ fn outside(view: &View<'_>, outer: &str, attempt: &AttemptInfo) -> Reaction {
     let Some(target) = led.and_then(|led| view::target(&led.name)) else {
         return Reaction::Fail(refusal(&Stopped::Provider(outer.to_owned())));
     };
-    if attempt.target.provider == target.provider {
+    if (&attempt.target.provider, &attempt.target.model) == (&target.provider, &target.model) {
         Reaction::Keep
     } else if attempt.number == 0 && providers::find(&target.provider).is_some_and(|p| !view::is_virtual(&p.kind)) {
         Reaction::Other(target)

@@ -1,10 +1,11 @@
 //! What can be said of aliases, providers and models: in the configuration, in the store, and in the body of a `PUT`. All three are read here, so
 //! that the same mistake is told the same way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
+use wasmgate_sdk::pattern;
 
 use crate::params::{EFFORTS, Values};
 
@@ -26,6 +27,17 @@ pub struct Rules {
     pub providers: BTreeMap<String, Switch>,
     /// Models by pattern.
     pub models: BTreeMap<String, Model>,
+    #[serde(skip)]
+    patterns: Patterns,
+}
+
+/// The patterns of models, so that a name finds its own without a look at each. Capitals do not matter, because they do not to some providers.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Patterns {
+    /// In small letters, with how they are written.
+    exact: BTreeMap<String, BTreeSet<String>>,
+    /// The same of those that have a `*`.
+    wide: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// A name that stands for another one.
@@ -162,7 +174,11 @@ impl Rules {
         match kind {
             Kind::Aliases => drop(self.aliases.insert(checked(name, &at, false)?, Alias::read(&at, value)?)),
             Kind::Providers => drop(self.providers.insert(checked(name, &at, false)?, Switch::read(&at, value)?)),
-            Kind::Models => drop(self.models.insert(checked(name, &at, true)?, Model::read(&at, value)?)),
+            Kind::Models => {
+                let (name, model) = (checked(name, &at, true)?, Model::read(&at, value)?);
+                self.patterns.add(&name);
+                self.models.insert(name, model);
+            }
         }
         Ok(())
     }
@@ -172,7 +188,10 @@ impl Rules {
         match kind {
             Kind::Aliases => self.aliases.remove(name).is_some(),
             Kind::Providers => self.providers.remove(name).is_some(),
-            Kind::Models => self.models.remove(name).is_some(),
+            Kind::Models => {
+                self.patterns.remove(name);
+                self.models.remove(name).is_some()
+            }
         }
     }
 
@@ -207,7 +226,53 @@ impl Rules {
         self.aliases.extend(top.aliases.clone());
         self.providers.extend(top.providers.clone());
         self.models.extend(top.models.clone());
+        top.models.keys().for_each(|pattern| self.patterns.add(pattern));
     }
+
+    /// What is said of a model, with the pattern that says so: the one with most letters. A name with its provider, or with whatever is before a
+    /// slash, is the same model.
+    pub fn model(&self, name: &str) -> Option<(&str, &Model)> {
+        let (pattern, model) = self.models.get_key_value(self.patterns.find(&name.to_ascii_lowercase())?)?;
+        Some((pattern, model))
+    }
+}
+
+impl Patterns {
+    fn of(&mut self, pattern: &str) -> &mut BTreeMap<String, BTreeSet<String>> {
+        if pattern.contains('*') { &mut self.wide } else { &mut self.exact }
+    }
+
+    fn add(&mut self, pattern: &str) {
+        self.of(pattern).entry(pattern.to_ascii_lowercase()).or_default().insert(pattern.to_owned());
+    }
+
+    fn remove(&mut self, pattern: &str) {
+        let small = pattern.to_ascii_lowercase();
+        let patterns = self.of(pattern);
+        if let Some(written) = patterns.get_mut(&small) {
+            written.remove(pattern);
+            if written.is_empty() {
+                patterns.remove(&small);
+            }
+        }
+    }
+
+    /// The best one for a name in small letters, as it is written.
+    fn find(&self, name: &str) -> Option<&str> {
+        let exact = || ends(name).find_map(|end| self.exact.get(end));
+        let wide = || self.wide.iter().filter(|(pattern, _)| fits(pattern, name)).max_by_key(|(pattern, _)| pattern.len()).map(|(_, w)| w);
+        exact().or_else(wide)?.last().map(String::as_str)
+    }
+}
+
+/// A name, and what is behind each slash in it.
+fn ends(name: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(name), |rest| rest.split_once('/').map(|(_, rest)| rest))
+}
+
+/// Whether a pattern fits a name, both in small letters, as it is or behind any slash in it.
+pub fn fits(pattern: &str, name: &str) -> bool {
+    ends(name).any(|name| pattern::matches(pattern, name))
 }
 
 impl Alias {

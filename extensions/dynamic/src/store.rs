@@ -79,8 +79,7 @@ pub fn load() -> Result<Stored, String> {
     Stored::read(kv::value(BUCKET, DOCUMENT)?.as_deref())
 }
 
-/// Changes what is stored. `change` may be asked several times, each time with what somebody else made of it meanwhile; nothing is written
-/// when it refuses.
+/// Changes what is stored. `change` is asked again when somebody else made something of it meanwhile; where it refuses, what is stored stays.
 pub fn update<E: From<String>>(change: impl Fn(&Stored) -> Result<Document, E>) -> Result<Stored, E> {
     let attempt = |old: Option<&[u8]>| {
         let old = Stored::read(old)?;
@@ -89,11 +88,12 @@ pub fn update<E: From<String>>(change: impl Fn(&Stored) -> Result<Document, E>) 
         let tag = format!("{}-{:08x}", number.saturating_add(1), random::number() as u32);
         Ok::<Stored, E>(Stored { tag, changes })
     };
-    // Most refusals are found before anything is touched.
-    attempt(kv::value(BUCKET, DOCUMENT)?.as_deref())?;
+    // Nothing is touched for what is refused, and to look at all of it twice would take twice as long.
+    let before = kv::value(BUCKET, DOCUMENT)?;
+    let mut first = Some(attempt(before.as_deref())?);
     let mut done = None;
     kv::update(BUCKET, DOCUMENT, |old| {
-        let made = attempt(old);
+        let made = first.take().filter(|_| old == before.as_deref()).map_or_else(|| attempt(old), Ok);
         let bytes = match &made {
             Ok(stored) => stored.written(),
             Err(_) => old.map_or_else(|| Stored::default().written(), <[u8]>::to_vec),

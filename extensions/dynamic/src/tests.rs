@@ -205,6 +205,45 @@ fn a_virtual_provider_that_is_off_asks_no_member() {
     assert_eq!(reacts(&dynamic, Some("race"), "openai/m", 0), "!provider_inactive");
     let dynamic = configure(json!({"providers": {"race": {"active": false, "instead": "azure"}}})).unwrap();
     check(&dynamic, "race/gpt-4o", "azure/gpt-4o");
+    // Another model of a member's provider is not that member.
+    let dynamic = configure(json!({"providers": {"race": {"active": false, "instead": "openai/gpt-4o-mini"}}})).unwrap();
+    for (target, number, expect) in [
+        ("openai/m", 0, "openai/gpt-4o-mini"),
+        ("openai/m", 1, "next"),
+        ("openai/gpt-4o-mini", 0, "keep"),
+        ("azure/m", 0, "openai/gpt-4o-mini"),
+    ] {
+        assert_eq!(reacts(&dynamic, Some("race"), target, number), expect, "{target} {number}");
+    }
+}
+
+#[test]
+fn a_model_is_found_by_the_pattern_with_most_letters_whatever_its_capitals() {
+    host().install();
+    let models = json!({
+        "*": {"to": "azure/any"}, "GPT-4*": {"to": "azure/four"}, "gpt-4o": {"to": "azure/exact"}, "Org/gpt-4o": {"to": "azure/org"},
+        "*-mini": {"to": "azure/mini"},
+    });
+    let dynamic = configure(json!({"models": models})).unwrap();
+    for (name, expect) in [
+        ("gpt-4o", "azure/exact"),
+        ("GPT-4O", "azure/exact"),
+        ("x/gpt-4o", "azure/exact"),
+        ("org/gpt-4o", "azure/org"),
+        ("a/org/gpt-4o", "azure/org"),
+        ("gpt-4-turbo", "azure/four"),
+        ("gpt-4-mini", "azure/mini"),
+        ("o3-mini", "azure/mini"),
+        ("other", "azure/any"),
+    ] {
+        check(&dynamic, name, expect);
+    }
+    ask(&dynamic, "DELETE", "/api/dynamic/models/gpt-4o", "", None);
+    check(&dynamic, "gpt-4o", "azure/exact");
+    put(&dynamic, "models/late-*", json!({"to": "azure/late"}));
+    check(&dynamic, "late-model", "azure/late");
+    ask(&dynamic, "DELETE", "/api/dynamic/models/late-*", "", None);
+    check(&dynamic, "late-model", "azure/any");
 }
 
 #[test]

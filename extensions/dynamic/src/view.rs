@@ -6,9 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use wasmgate_sdk::prelude::*;
-use wasmgate_sdk::{pattern, providers};
+use wasmgate_sdk::providers;
 
-use crate::rules::{Document, Kind, Model, Rules, Switch};
+use crate::rules::{Document, Kind, Model, Rules, Switch, fits};
 
 /// Most names that one leads over. Circles are refused when they are written; this is for what two changes make together.
 const MAX_STEPS: usize = 32;
@@ -151,14 +151,9 @@ impl<'a> View<'a> {
         self.layers.iter().find_map(|rules| rules.providers.get(name))
     }
 
-    /// What holds for a model, with the pattern that says so: of the first layer that has one, the one with most letters. A name with its
-    /// provider, or with whatever is before a slash, is the same model; capitals do not matter, because they do not to some providers.
+    /// What holds for a model, with the pattern that says so: of the first layer that has one.
     pub fn model(&self, name: &str) -> Option<(&'a str, &'a Model)> {
-        let name = name.to_ascii_lowercase();
-        self.layers.iter().find_map(|rules| {
-            let fitting = rules.models.iter().filter(|(pattern, _)| fits(pattern, &name));
-            fitting.max_by_key(|(pattern, _)| (!pattern.contains('*'), pattern.len())).map(|(pattern, rule)| (pattern.as_str(), rule))
-        })
+        self.layers.iter().find_map(|rules| rules.model(name))
     }
 
     /// All aliases, each once.
@@ -188,7 +183,7 @@ pub fn check(document: &Document, routing: &BTreeMap<String, String>) -> Result<
         let Some(to) = model.to.as_ref().filter(|to| to.contains('*')) else { continue };
         // It may be asked again of what it gave, where a target was chosen.
         let (once, twice) = (filled(to, "x"), filled(to, &filled(to, "x")));
-        if once != twice && fits(pattern, &once.to_ascii_lowercase()) {
+        if once != twice && fits(&pattern.to_ascii_lowercase(), &once.to_ascii_lowercase()) {
             return Err(format!(
                 "`models.{pattern}.to` is `{to}`, which makes a name that `{pattern}` fits again; write a name, or `PROVIDER/*`"
             ));
@@ -237,13 +232,6 @@ pub fn filled(to: &str, name: &str) -> String {
     }
     let bare = !to.contains('/') && providers::find(to).is_some_and(|p| p.default_model.is_none() && !is_virtual(&p.kind));
     if bare { format!("{to}/{}", model()) } else { to.to_owned() }
-}
-
-/// Whether a pattern fits a name in small letters, as it is or behind any slash in it.
-fn fits(pattern: &str, name: &str) -> bool {
-    let pattern = pattern.to_ascii_lowercase();
-    let mut ends = std::iter::successors(Some(name), |rest| rest.split_once('/').map(|(_, rest)| rest));
-    ends.any(|name| pattern::matches(&pattern, name))
 }
 
 /// Where a name is the model of a target.
