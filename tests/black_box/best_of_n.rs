@@ -171,7 +171,8 @@ async fn a_client_that_leaves_cancels_all_candidates() {
     for (n, (id, path, body, recorded)) in cases.into_iter().enumerate() {
         let request = client.request(Method::POST, path).header("x-request-id", id).header("content-type", "application/json");
         // Of events the head comes at once, and then nothing.
-        let waiting = tokio::spawn(async { request.body(body.to_string()).send().await?.bytes().await });
+        let asked = request.body(body.to_string());
+        let waiting = tokio::spawn(async { asked.send().await?.bytes().await });
         upstream.request(n * 3 + 2).await;
         let left = Instant::now();
         waiting.abort();

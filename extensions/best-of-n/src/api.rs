@@ -124,6 +124,8 @@ fn task(settings: &Settings, body: &[u8]) -> Result<(Task, bool), ChatError> {
         let shown: String = wrong.chars().take(60).collect();
         return Err(invalid("targets", &format!("`{shown}` is no model that candidates could be of")));
     }
+    // Nobody asks the others.
+    names.truncate(wish.count as usize);
     let task = Task { request: conversation(members)?, targets: names.iter().map(|n| Asked::of(n)).collect(), wish };
     Ok((task, stream))
 }

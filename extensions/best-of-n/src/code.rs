@@ -266,14 +266,17 @@ fn python<'a>(source: &'a str, tokens: &[Token]) -> Vec<Function<'a>> {
     found
 }
 
-/// Whether a body is nothing but the place for one.
+/// Code of a body beside which a comment that something is to do says that all of it is.
+const LITTLE: usize = 6;
+
+/// Whether a body is the place for one: nothing, a word that something is to do, or dots for what was left out.
 fn is_stub(language: Language, source: &str, body: &[Token]) -> bool {
     let text = |t: &Token| &source[t.start..t.end];
-    let to_do = |t: &&Token| {
-        let said = text(t).trim_start_matches(['/', '*', '#', ' ']);
-        said.starts_with("TODO") || said.starts_with("...")
+    let comment_says = |what: &str| {
+        let comments = body.iter().filter(|t| t.kind == Kind::Comment);
+        comments.map(|t| text(t).trim_start_matches(['/', '*', '#', ' '])).any(|said| said.starts_with(what))
     };
-    if body.iter().filter(|t| t.kind == Kind::Comment).any(|t| to_do(&t)) {
+    if comment_says("...") {
         return true;
     }
     let mut code: Vec<&Token> = body.iter().filter(|t| t.kind != Kind::Comment).collect();
@@ -284,6 +287,9 @@ fn is_stub(language: Language, source: &str, body: &[Token]) -> bool {
         && code.get(first + 1).is_none_or(|t| t.kind == Kind::Line);
     code.drain(..(first + usize::from(describes)).min(code.len()));
     code.retain(|t| t.kind != Kind::Line && t.kind != Kind::Mark(b';'));
+    if code.len() <= LITTLE && comment_says("TODO") {
+        return true;
+    }
     let says_so = |t: &Token| {
         let said = text(t).to_ascii_lowercase();
         t.kind == Kind::Text && ["not implemented", "unimplemented", "todo"].iter().any(|sign| said.contains(sign))
@@ -294,7 +300,7 @@ fn is_stub(language: Language, source: &str, body: &[Token]) -> bool {
             let nothing = code.len() == 1 && words(&["pass"]) || code.len() == 3 && words(&[".", ".", "."]);
             nothing || describes && code.is_empty() || words(&["raise", "NotImplementedError"])
         }
-        Language::Rust => code.windows(2).any(|p| matches!(text(p[0]), "todo" | "unimplemented") && p[1].kind == Kind::Mark(b'!')),
+        Language::Rust => words(&["todo", "!"]) || words(&["unimplemented", "!"]),
         Language::Go => words(&["panic", "("]) && code.get(2).is_some_and(|t| says_so(t)),
         _ => words(&["throw"]) && code.iter().take(6).any(|t| says_so(t)),
     }
@@ -385,6 +391,9 @@ mod tests {
         check(Python, "    # TODO: all of it\n    return x", true);
         check(Rust, concat!("    todo", "!()"), true);
         check(Rust, "    let a = \"todo!\";\n    b(a)", false);
+        check(Rust, concat!("    match a {\n        1 => b(),\n        _ => todo", "!(),\n    }"), false);
+        check(Python, "    # TODO: keep what was found\n    for y in x:\n        if y > 1:\n            return y\n    return None", false);
+        check(Python, "    a = x\n    # ... the rest as it was\n    b = y\n    return a + b + x(y)", true);
         check(Go, "\tpanic(\"not implemented\")", true);
         check(Go, "\tif a {\n\t\tpanic(\"not implemented\")\n\t}", false);
         check(JavaScript, "  throw new Error('Not implemented');", true);

@@ -23,10 +23,10 @@ mod score;
 use serde::Deserialize;
 use wasmgate_sdk::format;
 use wasmgate_sdk::prelude::*;
-use wasmgate_sdk::{Candidate, HttpRequest, HttpStream, Judge, Outgoing, Score as Said, metrics};
+use wasmgate_sdk::{Candidate, HttpRequest, HttpStream, Judge, Outgoing, Score as Said};
 
 use asked::{HEADER, PREFIX, Wish};
-use run::{Asked, Done, Task};
+use run::{Asked, Task};
 use score::{Budget, Looked, Score};
 
 /// The note with the scores, as JSON.
@@ -123,8 +123,10 @@ fn max_candidates() -> u32 {
     8
 }
 
+/// Less than a request of an extension may take (`limits.generate_ms`): whoever asks for candidates by way of another extension gets those that
+/// came in time.
 fn budget_ms() -> u64 {
-    120_000
+    100_000
 }
 
 fn one() -> u32 {
@@ -202,7 +204,7 @@ impl Extension for BestOfN {
             return Err(format!("`enough` is {{count: {}, score: {}}}; `count` is 1 or more and `score` from 0 to 1", e.count, e.score));
         }
         if budget_ms == 0 {
-            return Err("`budget_ms` is 0, which leaves no time for an answer; it is in milliseconds, for example 120000".into());
+            return Err("`budget_ms` is 0, which leaves no time for an answer; it is in milliseconds, for example 100000".into());
         }
         if config.max_bytes == 0 {
             return Err("`max_bytes` is 0, so no code would be parsed; leave it out, or set for example 32768".into());
@@ -250,7 +252,6 @@ impl Extension for BestOfN {
         };
         match run::run(&self.settings, task, &mut |_| ()) {
             Ok(done) => {
-                count(&done);
                 request.response_header(&Header { name: HEADER.into(), value: done.line() });
                 request.add_note(&Note { key: NOTE.into(), value: done.report(false).to_string() });
                 Decision::Respond(done.answer)
@@ -312,21 +313,6 @@ impl HttpStream for BestOfN {
 fn nested(model: &str) -> ChatError {
     let shown: String = model.chars().take(60).collect();
     asked::invalid("model", &format!("`{shown}` asks for candidates, and this is a request of an extension already; name a model"))
-}
-
-/// For the operator's monitoring.
-fn count(done: &Done) {
-    let merged = if done.taken.is_empty() { "no" } else { "yes" };
-    // An instance has no use for the error: it says that there are too many series, and there are eight.
-    let _ = metrics::count("answers_total", &[("method", done.method.name()), ("merged", merged)], 1.0);
-    for candidate in &done.candidates {
-        let outcome = match &candidate.score {
-            Some(score) if score.valid => "valid",
-            Some(_) => "invalid",
-            None => "failed",
-        };
-        let _ = metrics::count("candidates_total", &[("outcome", outcome)], 1.0);
-    }
 }
 
 wasmgate_sdk::export!(BestOfN: before_generate, judge, http_stream);

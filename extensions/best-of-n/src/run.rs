@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use wasmgate_sdk::generate::{self, GenerateOptions, Generated, Job, News, Settled};
 use wasmgate_sdk::hub::{PartKind, Usage};
 use wasmgate_sdk::prelude::*;
-use wasmgate_sdk::{clock, providers, wrapped};
+use wasmgate_sdk::{clock, metrics, providers, wrapped};
 
 use crate::asked::Wish;
 use crate::score::{self, Budget, Looked, Score};
@@ -137,7 +137,23 @@ pub fn run(settings: &Settings, task: Task, listener: Listener) -> Result<Done, 
         done.merge(&request, budget);
     }
     done.answer.usage = used;
+    count(&done);
     Ok(done)
+}
+
+/// For the operator's monitoring.
+fn count(done: &Done) {
+    let merged = if done.taken.is_empty() { "no" } else { "yes" };
+    // An instance has no use for the error: it says that there are too many series, and there are eight.
+    let _ = metrics::count("answers_total", &[("method", done.method.name()), ("merged", merged)], 1.0);
+    for candidate in &done.candidates {
+        let outcome = match &candidate.score {
+            Some(score) if score.valid => "valid",
+            Some(_) => "invalid",
+            None => "failed",
+        };
+        let _ = metrics::count("candidates_total", &[("outcome", outcome)], 1.0);
+    }
 }
 
 fn answer_of(candidate: &Candidate) -> Option<ChatAnswer> {
