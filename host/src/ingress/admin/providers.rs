@@ -1,5 +1,6 @@
 //! `/api/providers`: what requests can be sent to, how it is, and whether it answers. No answer has a secret in it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::StatusCode;
@@ -175,13 +176,23 @@ fn virtual_row(providers: &Directory, node: &Node) -> Value {
 
 /// In one word, as [`Entry::state`]. A virtual provider is as well as its members are together.
 pub fn state(providers: &Directory, name: &str) -> &'static str {
+    state_of(providers, name, &mut BTreeMap::new())
+}
+
+/// `known` are the virtual ones that were looked at: many ways may lead to one.
+fn state_of<'a>(providers: &'a Directory, name: &str, known: &mut BTreeMap<&'a str, &'static str>) -> &'static str {
     let Some(node) = providers.virtuals().find(name) else {
         return providers.find(name).map_or("down", Entry::state);
     };
-    let states: Vec<_> = node.members.iter().map(|m| state(providers, &m.name)).collect();
-    match () {
+    if let Some(state) = known.get(node.name.as_str()) {
+        return state;
+    }
+    let states: Vec<_> = node.members.iter().map(|m| state_of(providers, &m.name, known)).collect();
+    let state = match () {
         () if states.iter().all(|s| *s == "ok") => "ok",
         () if states.iter().all(|s| *s == "down") => "down",
         () => "degraded",
-    }
+    };
+    known.insert(&node.name, state);
+    state
 }
