@@ -517,6 +517,7 @@ fn settings_that_cannot_work_are_told() {
         ("    oauth: {client_id: me, issuer: \"https://l.example\", auth_params: {state: x}}\n", "the gateway makes `state` itself"),
         ("    oauth: {client_id: me, issuer: \"https://l.example\", scopes: [\"a b\"]}\n", "`a b` is no scope"),
         ("    oauth: {client_id: me, issuer: \"https://l.example\"}\n    api_key: k\n", "there is an API key too"),
+        ("    oauth: {client_id: me, issuer: \"https://l.example\", timeout: 0s}\n", "`0s` is no time for an answer"),
         ("    oauth: {client_id: me, issuer: \"https://l.example\", client_auth: jwt}\n", "expected `basic` or `post`"),
         ("    oauth: {client_id: me, isuer: \"https://l.example\"}\n", "Did you mean `issuer`?"),
     ] {

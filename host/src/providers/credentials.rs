@@ -191,7 +191,7 @@ impl Credentials {
         }
         let first = self.next.fetch_add(1, Ordering::Relaxed);
         let order = (0..keys.len()).map(|n| &keys[first.wrapping_add(n) % keys.len()]);
-        for key in order.filter(|k| !tried.contains(&k.position) && !k.is_aside()) {
+        for key in order.filter(|k| !tried.contains(&k.position) && !k.is_aside(now)) {
             let mut state = key.lock();
             if keys.len() == 1 || state.resting(model, now).is_none() {
                 state.used += 1;
@@ -230,7 +230,7 @@ impl Credentials {
             return Ok(());
         }
         let mut all = Resting { used_up: false, wait: Duration::MAX, logged_out: true };
-        for key in keys.iter().filter(|k| !k.is_aside()) {
+        for key in keys.iter().filter(|k| !k.is_aside(now)) {
             let rest = key.lock().resting(model, now).filter(|_| keys.len() > 1);
             let Some(rest) = rest else { return Ok(()) };
             all.logged_out = false;
@@ -310,7 +310,7 @@ impl Credentials {
             let models = state.models.iter().filter(|(_, r)| r.until > now);
             json!({
                 "key": key.position + 1,
-                "state": if key.is_aside() { "set_aside" } else if rest.is_some() { "resting" } else { "ready" },
+                "state": if key.is_aside(now) { "set_aside" } else if rest.is_some() { "resting" } else { "ready" },
                 "reason": rest.map(|r| r.class.name()),
                 "rests_s": rest.map(|r| seconds(r.until)),
                 "resting_models": models.map(|(m, r)| (m.clone(), json!(seconds(r.until)))).collect::<serde_json::Map<_, _>>(),
@@ -326,7 +326,7 @@ impl Credentials {
     pub fn counts(&self, now: Instant) -> Vec<(usize, u64, u64, bool)> {
         let counts = |key: &Arc<Key>| {
             let state = key.lock();
-            let rests = key.is_aside() || state.rest.iter().chain(state.models.values()).any(|r| r.until > now);
+            let rests = key.is_aside(now) || state.rest.iter().chain(state.models.values()).any(|r| r.until > now);
             (key.position, state.used, state.refused, rests)
         };
         self.keys().iter().map(counts).collect()
@@ -352,8 +352,8 @@ impl fmt::Debug for Key {
 
 impl Key {
     /// Whether somebody has to log in before it is of use again.
-    fn is_aside(&self) -> bool {
-        matches!(&self.kind, Kind::Login(credential) if credential.is_aside())
+    fn is_aside(&self, now: Instant) -> bool {
+        matches!(&self.kind, Kind::Login(credential) if credential.is_aside(now))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -339,7 +339,7 @@ impl Client {
         if error.class == ErrorClass::Authentication {
             tracing::error!(provider = self.provider, "the provider refuses the gateway's credentials");
             let what = if self.credentials.login().is_some() {
-                "refused the gateway's credentials; the operator must log in again"
+                "refused the gateway's credentials; if it goes on doing so the operator must log in again"
             } else {
                 "refused the gateway's credentials; the operator must check its `api_key`"
             };
