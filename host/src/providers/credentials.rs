@@ -26,6 +26,7 @@ use tokio::time::Instant;
 use super::oauth::{Access, Credential, Login};
 use super::presets::KeyHeader;
 use crate::config::{ProviderConfig, Secret};
+use crate::storage::Closed;
 
 /// Models for which one key may rest. Callers may invent names.
 const MAX_MODELS: usize = 64;
@@ -38,6 +39,9 @@ const USED_UP: (Duration, Duration) = (Duration::from_secs(1), Duration::from_se
 
 /// The same of one that is wrong, is not allowed, or has no money.
 const UNUSABLE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(600));
+
+/// When a request may come again that needs a login, while nobody knows who is logged in.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
 
 /// A value that is shorter is no secret, and masking it would make texts unreadable.
 const MIN_SECRET: usize = 6;
@@ -113,6 +117,8 @@ pub struct Resting {
     pub wait: Duration,
     /// Whether none is back before somebody logs in.
     pub logged_out: bool,
+    /// Nobody knows who is logged in.
+    pub closed: Option<Closed>,
 }
 
 impl Credentials {
@@ -185,6 +191,7 @@ impl Credentials {
 
     /// The next key that does not rest and was not tried. That of a login must be prepared before it is sent.
     pub fn lease(&self, model: &str, tried: &[usize], now: Instant) -> Result<Lease, Resting> {
+        self.known()?;
         let keys = self.keys();
         if keys.is_empty() && self.login.is_none() {
             return Ok(Lease { position: None, key: None, field: None, version: 0 });
@@ -202,7 +209,7 @@ impl Credentials {
                 return Ok(Lease { position: Some(key.position), key: Some(Arc::clone(key)), field, version: 0 });
             }
         }
-        let unknown = Resting { used_up: true, wait: Duration::ZERO, logged_out: false };
+        let unknown = Resting { used_up: true, wait: Duration::ZERO, logged_out: false, closed: None };
         Err(self.available(model, now).err().unwrap_or(unknown))
     }
 
@@ -223,13 +230,20 @@ impl Credentials {
         Some(lease)
     }
 
+    /// Whether it is known which logins there are.
+    fn known(&self) -> Result<(), Resting> {
+        let known = self.login.as_ref().map_or(Ok(()), |login| login.known());
+        known.map_err(|closed| Resting { used_up: false, wait: ASK_AGAIN, logged_out: false, closed: Some(closed) })
+    }
+
     /// Whether a request for a model would find a key.
     pub fn available(&self, model: &str, now: Instant) -> Result<(), Resting> {
+        self.known()?;
         let keys = self.keys();
         if keys.len() <= 1 && self.login.is_none() {
             return Ok(());
         }
-        let mut all = Resting { used_up: false, wait: Duration::MAX, logged_out: true };
+        let mut all = Resting { used_up: false, wait: Duration::MAX, logged_out: true, closed: None };
         for key in keys.iter().filter(|k| !k.is_aside(now)) {
             let rest = key.lock().resting(model, now).filter(|_| keys.len() > 1);
             let Some(rest) = rest else { return Ok(()) };
@@ -437,7 +451,7 @@ mod tests {
             let lease = credentials.lease("m", &[1 - n], start).expect("a key");
             credentials.refused(&lease, "m", &error(class, wait), start);
         }
-        let resting = Resting { used_up: true, wait: Duration::from_secs(4), logged_out: false };
+        let resting = Resting { used_up: true, wait: Duration::from_secs(4), logged_out: false, closed: None };
         assert_eq!(credentials.lease("m", &[], start).err(), Some(resting));
         assert_eq!(credentials.available("m", start), Err(resting));
         assert_eq!(credentials.available("other", start), Ok(()));
@@ -445,7 +459,7 @@ mod tests {
         credentials.refused(&lease, "other", &error(ErrorClass::Authentication, None), start);
         assert_eq!(
             credentials.available("other", start),
-            Err(Resting { used_up: false, wait: Duration::from_secs(10), logged_out: false })
+            Err(Resting { used_up: false, wait: Duration::from_secs(10), logged_out: false, closed: None })
         );
     }
 

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use super::extensions::whole;
+use super::oauth::logins_unread;
 use super::{provider, to_its_end};
 use crate::config::ProviderConfig;
 use crate::config::virtual_providers::is_virtual;
@@ -131,8 +132,12 @@ pub async fn test(deploy: &Deploy, name: &str, head: &Parts) -> Wrapped {
         return Wrapped::error(StatusCode::CONFLICT, "virtual", &message);
     }
     let Some(entry) = providers.find(name) else { return provider(None, name) };
-    let logged_out = |c: &Credentials| c.login().is_some() && c.available("", Instant::now()).is_err_and(|r| r.logged_out);
-    if entry.provider.credentials().is_some_and(logged_out) {
+    let resting = |c: &Credentials| c.login().and_then(|_| c.available("", Instant::now()).err());
+    let resting = entry.provider.credentials().and_then(resting);
+    if let Some(closed) = resting.and_then(|r| r.closed) {
+        return logins_unread(closed);
+    }
+    if resting.is_some_and(|r| r.logged_out) {
         let message = format!("No login of `{name}` could be used; log in with `GET /api/oauth/{name}/initiate`.");
         return Wrapped::error(StatusCode::CONFLICT, "not_logged_in", &message);
     }

@@ -129,7 +129,7 @@ pub async fn keep_fresh(login: Arc<Login>) {
                 let _ = login.exchange(&credential, credential.access().version, false).await;
             }
         }
-        let latest = Instant::now() + LOOK_AGAIN;
+        let latest = Instant::now() + if login.known().is_ok() { LOOK_AGAIN } else { PAUSE };
         // Tokens that live for less than they may be used ahead are always due: their server is not asked without a pause.
         let earliest = Instant::now() + PAUSE;
         let until = login.next_due().map_or(latest, |due| due.min(latest)).max(earliest);

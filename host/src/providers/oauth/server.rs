@@ -27,6 +27,7 @@ use super::mask_all;
 use crate::config::oauth::ClientAuth;
 use crate::config::{OAuthConfig, Secret};
 use crate::providers::transport;
+use crate::storage::Closed;
 
 /// Longest answer.
 const MAX_ANSWER: usize = 1 << 20;
@@ -52,6 +53,9 @@ pub enum Failure {
     /// The settings do not let it be asked.
     #[error("{0}")]
     Impossible(String),
+    /// Nobody could keep what it gives.
+    #[error("is not asked, because what is kept of logins {0}")]
+    Closed(Closed),
 }
 
 /// An authorization server.

@@ -11,7 +11,7 @@ use super::*;
 use crate::config::{ProviderConfig, Storage};
 use crate::providers::Credentials;
 use crate::providers::presets::KeyHeader;
-use crate::storage::{Kv, MemoryKv};
+use crate::storage::{Closed, Kv, Late, MemoryKv};
 
 /// What the scripted server does with an exchange.
 #[derive(Clone, Copy, PartialEq)]
@@ -96,7 +96,7 @@ fn login(kv: &Arc<dyn Kv>, script: &Arc<Script>) -> Arc<Login> {
         ..OAuthConfig::default()
     };
     let logins = Arc::new(Logins::new(vault(kv)));
-    let held = Arc::new(logins.read("p"));
+    let held = Arc::default();
     Arc::new(Login { provider: "p".into(), server: Server::with(&config, script.call()), config, held, logins })
 }
 
@@ -327,7 +327,7 @@ async fn an_authorization_server_that_hangs_is_waited_for_no_longer_than_its_set
     // Whoever waits for a token is told, and those who come next are not kept waiting as long as the server is left alone.
     let config = OAuthConfig { refresh_margin: Duration::from_secs(10), ..token() };
     let logins = Arc::new(Logins::new(vault(&memory())));
-    let held = Arc::new(logins.read("p"));
+    let held = Arc::default();
     let login = Arc::new(Login { provider: "p".into(), server: hangs(config.clone(), "/give"), config, held, logins });
     let credential = logged_in(&login).await;
     after(101).await;
@@ -336,6 +336,37 @@ async fn an_authorization_server_that_hangs_is_waited_for_no_longer_than_its_set
     assert!(reason.contains("`tokens.example`") && began.elapsed() == Duration::from_secs(5), "{reason}");
     assert!(login.access(&credential).await.is_err() && began.elapsed() == Duration::from_secs(5), "nobody waits for it now");
     assert!(login.shown()["credentials"][0]["reason"].as_str().is_some_and(|r| r.contains("`oauth.timeout`")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_logged_out_because_the_store_does_not_answer() {
+    let (late, script) = (Arc::new(Late::default()), Script::new());
+    let kv: Arc<dyn Kv> = Arc::clone(&late) as _;
+    late.answers();
+    logged_in(&login(&kv, &script)).await;
+    late.is_away();
+
+    let login = login(&kv, &script);
+    let ahead = tokio::spawn(keep_fresh(Arc::clone(&login)));
+    let credentials =
+        Credentials::new("p", &ProviderConfig::default(), KeyHeader::Plain("x-api-key"), Some(Arc::clone(&login))).expect("credentials");
+    let closed = |r: &crate::providers::credentials::Resting| (r.closed, r.logged_out);
+    let unread = Some((Some(Closed::Unread), false));
+    assert_eq!(credentials.lease("m", &[], Instant::now()).err().as_ref().map(closed), unread);
+    assert_eq!(credentials.available("m", Instant::now()).err().as_ref().map(closed), unread);
+    assert!(login.shown()["unread"].as_str().is_some_and(|r| r.contains("not known yet")), "{}", login.shown());
+    // Nobody can log in on top of what is there.
+    assert_eq!(login.begin_login(Flow::Code, None).await.err(), Some(Failure::Closed(Closed::Unread)));
+    assert_eq!(login.add(tokens(9, true), None).await, Err(Failure::Closed(Closed::Unread)));
+    after(30).await;
+    late.answers();
+    let lease = credentials.prepare(credentials.lease("m", &[], Instant::now()).expect("the login")).await.expect("a token");
+    assert_eq!(lease.field().map(|(_, v)| v), Some("Bearer access-1".parse().unwrap()));
+    assert_eq!((login.shown()["unread"].clone(), login.credentials().len()), (Value::Null, 1));
+    // And it is exchanged in time again, though nobody asks.
+    after(95).await;
+    assert_eq!(script.used(), ["refresh-1"]);
+    ahead.abort();
 }
 
 #[tokio::test(start_paused = true)]
