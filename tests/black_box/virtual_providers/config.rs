@@ -213,7 +213,7 @@ async fn many_layers_boot_are_shown_and_answer() {
     let upstream = good(0, Dialect::OpenAi).await;
     let (_gateway, client) = gateway(&[(Dialect::OpenAi, &upstream)], &(0..30).map(layer).collect::<String>()).await;
     let status = client.get("/status").await.json();
-    assert_eq!(status["providers"]["l00-0"]["status"], "ok", "{status}");
+    assert_eq!(status["data"]["providers"]["l00-0"]["status"], "ok", "{status}");
     let listed = client.get("/api/providers").await.json();
     assert_eq!(listed["data"].as_array().map(Vec::len), Some(91), "{listed}");
     let answer = ask(&client, Dialect::OpenAi, "l00-0/m", false).await;
