@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use wasmgate_tests::answers::{Says, TEXT, error};
 use wasmgate_tests::authorization::{AuthorizationServer, Browser, Page};
 use wasmgate_tests::cli::{self, ConfigFile};
+use wasmgate_tests::databases::Postgres;
 use wasmgate_tests::{Answer, Client, Dialect, Gateway, Reply, Upstream, repo, soon};
 
 use crate::setup;
@@ -505,6 +506,84 @@ async fn another_key_is_told_at_the_start_and_loses_nothing() {
     assert_eq!(status(&Client::new(&gateway)).await["credentials"], json!([]));
 }
 
+/// An authorization server and a provider in one: it gives one token, and takes that.
+async fn gives_and_takes() -> Upstream {
+    Upstream::start(|r| match (r.path.as_str(), bearer(r.header("authorization"))) {
+        ("/token", _) => Reply::json(200, &json!({"access_token": "token-1", "token_type": "Bearer", "expires_in": 3600})),
+        (_, "token-1") => Says::text(TEXT).reply(OPENAI, r),
+        _ => Reply::json(401, &error(OPENAI, "invalid_request_error", "no")),
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_at_the_start_logs_nobody_out() {
+    let Some(mut postgres) = Postgres::start() else { return };
+    let upstream = gives_and_takes().await;
+    let url = upstream.url();
+    let provider = format!(
+        "  api:\n    type: openai\n    base_url: \"{url}/v1\"\n    oauth: {{client_id: gateway, auth_url: \"{url}/auth\", token_url: \"{url}/token\"}}\n"
+    );
+    let keys = format!("keys: {{type: postgres, url: \"{}\", refresh: 100ms}}", postgres.database("keys"));
+    let config = setup::config(
+        &provider,
+        &format!("default_provider: api\nstorage: {{token_key: \"${{TOKEN_KEY}}\", flush_interval: 10ms, {keys}}}\n"),
+    );
+    let start = async |key: &str| {
+        let gateway = Gateway::builder(&config).env("TOKEN_KEY", key).start().await;
+        let client = Client::new(&gateway);
+        (gateway, client)
+    };
+    let (gateway, client) = start(TOKEN_KEY).await;
+    let begun = client.get("/api/oauth/api/initiate").await.json();
+    let state = query(begun["data"]["authorization_url"].as_str().expect("an address"))["state"].clone();
+    assert_eq!(client.get(&format!("/api/oauth/api/callback?state={state}&code=c")).await.status, 200);
+    assert_served(&ask(&client).await);
+    assert!(gateway.stop().await.0.success());
+
+    postgres.end();
+    let (gateway, client) = start(TOKEN_KEY).await;
+    let (other, at_other) = start(OTHER_KEY).await;
+    for client in [&client, &at_other] {
+        let answer = ask(client).await;
+        assert_eq!(answer.status, 503, "{}", answer.text());
+        assert!(answer.text().contains("not known yet who is logged in") && !answer.text().contains("log in:"), "{}", answer.text());
+        assert!(!answer.text().to_lowercase().contains("postgres"), "{}", answer.text());
+        let ready = client.get("/health/ready").await;
+        assert_eq!((ready.status, ready.json()), (503, json!({"status": "logins_unread"})));
+        // Nothing can be put in the place of what is there.
+        for (method, path) in [(Method::GET, "initiate"), (Method::POST, "refresh"), (Method::POST, "revoke")] {
+            let answer = client.send(client.request(method, &format!("/api/oauth/api/{path}"))).await;
+            assert_eq!((answer.status, answer.json()["error"]["code"].as_str()), (503, Some("logins_unread")), "{path}: {}", answer.text());
+        }
+        let tested = client.send(client.request(Method::POST, "/api/providers/api/test")).await;
+        assert_eq!((tested.status, tested.json()["error"]["code"].as_str()), (503, Some("logins_unread")), "{}", tested.text());
+        assert!(status(client).await["unread"].as_str().is_some_and(|u| u.contains("has not answered")));
+    }
+    let config_file = gateway.folder().join("gateway.yaml").display().to_string();
+    let components = repo::components().display().to_string();
+    let args = ["oauth", "forget", "--config", &config_file, "--components", &components];
+    let forgotten = cli::run_with(&args, &[("TOKEN_KEY", TOKEN_KEY)]);
+    assert!(forgotten.code != 0 && forgotten.stderr.contains("does not answer, so nothing was removed"), "{forgotten:?}");
+
+    postgres.begin();
+    soon("it is ready", async { while client.get("/health/ready").await.status != 200 {} }).await;
+    assert_served(&ask(&client).await);
+    let known = status(&client).await;
+    assert_eq!((&known["unread"], &known["credentials"][0]["state"]), (&Value::Null, &json!("ready")), "{known}");
+    let tokens = upstream.received().iter().filter(|r| r.path == "/token").count();
+    assert_eq!(tokens, 1, "nobody had to log in again");
+    // With another key that can be told only now, and what is there stays as it is.
+    let look = |line: &Value| line.to_string().contains("is not the key that they were encrypted with");
+    soon("the other key is told", async { while at_other.get("/health/ready").await.status == 503 && other.log_lines(look).is_empty() {} })
+        .await;
+    let answer = ask(&at_other).await;
+    assert!(answer.status == 503 && answer.text().contains("the operator must look into the gateway's log"), "{}", answer.text());
+    assert!(other.stop().await.0.success() && gateway.stop().await.0.success());
+    let (_gateway, client) = start(TOKEN_KEY).await;
+    assert_served(&ask(&client).await);
+}
+
 #[test]
 fn settings_that_cannot_work_are_told() {
     let base = "server: {port: 0}\nstorage: {path: x.redb, token_key: \"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\"}\nproviders:\n  a:\n    type: openai\n";
@@ -517,6 +596,7 @@ fn settings_that_cannot_work_are_told() {
         ("    oauth: {client_id: me, issuer: \"https://l.example\", auth_params: {state: x}}\n", "the gateway makes `state` itself"),
         ("    oauth: {client_id: me, issuer: \"https://l.example\", scopes: [\"a b\"]}\n", "`a b` is no scope"),
         ("    oauth: {client_id: me, issuer: \"https://l.example\"}\n    api_key: k\n", "there is an API key too"),
+        ("    oauth: {client_id: me, issuer: \"https://l.example\", timeout: 0s}\n", "`0s` is no time for an answer"),
         ("    oauth: {client_id: me, issuer: \"https://l.example\", client_auth: jwt}\n", "expected `basic` or `post`"),
         ("    oauth: {client_id: me, isuer: \"https://l.example\"}\n", "Did you mean `issuer`?"),
     ] {

@@ -15,8 +15,8 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use prost::Message as _;
 use serde_json::{Value, json};
-use wasmgate_tests::answers::TEXT;
-use wasmgate_tests::{Answer, Client, Dialect, Gateway, Received, Reply, Upstream, cli, soon};
+use wasmgate_tests::answers::{Says, TEXT};
+use wasmgate_tests::{Answer, Client, Dialect, Gate, Gateway, Received, Reply, Step, Upstream, cli, soon};
 
 use crate::{extensions, setup};
 
@@ -274,6 +274,41 @@ async fn what_was_said_is_there_for_those_who_want_it() {
 }
 
 #[tokio::test]
+async fn what_was_said_is_what_left_the_gateway_and_what_the_caller_got() {
+    let collector = Collector::start().await;
+    let upstream = Upstream::start(|r| Says::text("it is a secret").reply(Dialect::OpenAi, r)).await;
+    // One takes words out of answers, the other one changes conversations and answers, or refuses them.
+    let extensions = format!("{}{}", extensions::fixture("redacts", ""), extensions::fixture("probe", ""));
+    let more = format!("{extensions}{}", collector.section(", content: true"));
+    let gateway = Gateway::start(&setup::config(&setup::provider(Dialect::OpenAi, &upstream), &more)).await;
+    let client = Client::new(&gateway);
+    let mut n = 0;
+    for (model, told) in
+        [("edit", Some("it is a [redacted]")), ("after-replace", Some("[it is a [redacted]]")), ("after-reject", None), ("rejects", None)]
+    {
+        for (dialect, stream) in [(Dialect::OpenAi, false), (Dialect::OpenAi, true), (Dialect::Anthropic, true)] {
+            n += 1;
+            let trace = TRACE.replace("319c", &format!("6{n:03}"));
+            let answer = ask(&client, dialect, model, stream, &parent("01").replace(TRACE, &trace)).await;
+            let all = collector.trace(&trace, 4).await;
+            let attempt = only(&all, &format!("chat {model}"));
+            let about = format!("{model}, {dialect:?}, stream {stream}: {}", answer.text());
+            let input = attempt.attributes["gen_ai.input.messages"].as_str().expect("a text");
+            let sent = upstream.received().last().expect("it was asked").body.clone();
+            let edited = if model == "edit" { "edited by the probe" } else { SECRET };
+            assert!(input.contains(edited) && String::from_utf8_lossy(&sent).contains(edited), "{input} {about}");
+            let text = attempt.attributes.get("gen_ai.output.messages").map(|said| {
+                let said: Value = serde_json::from_str(said.as_str().expect("a text")).expect("JSON");
+                said[0]["parts"].as_array().expect("parts").iter().filter_map(|p| p["content"].as_str()).collect::<String>()
+            });
+            assert_eq!(text.as_deref().filter(|t| !t.is_empty()), told, "{about}");
+            assert!(all.iter().all(|s| !format!("{s:?}").contains("a secret")), "{about}");
+            assert!(model != "edit" || all.iter().all(|s| !format!("{s:?}").contains(SECRET)), "{about}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn each_try_has_a_span_and_its_error() {
     let collector = Collector::start().await;
     let bad = Upstream::start(|_| Reply::json(503, &json!({"error": {"message": SECRET, "type": "server_error"}}))).await;
@@ -445,6 +480,43 @@ async fn a_collector_that_hangs_costs_requests_nothing() {
 }
 
 #[tokio::test]
+async fn what_waits_is_bounded_in_bytes() {
+    let gate = Gate::default();
+    let held = gate.clone();
+    // The first batch waits; everything later is taken at once.
+    let first = std::sync::atomic::AtomicBool::new(true);
+    let collector = Upstream::start(move |_| match first.swap(false, std::sync::atomic::Ordering::Relaxed) {
+        true => Reply::events(vec![Step::Wait(held.clone())]),
+        false => Reply::new(200, "application/x-protobuf", Vec::new()),
+    })
+    .await;
+    let upstream = setup::friendly(Dialect::OpenAi).await;
+    let more = section(&collector.url(), ", content: true, queue_bytes: 1048576, metrics: false").replace("timeout: 2s", "timeout: 600s");
+    let gateway = Gateway::start(&setup::config(&setup::provider(Dialect::OpenAi, &upstream), &more)).await;
+    let client = Client::new(&gateway);
+    let long: Vec<_> = (0..7).map(|_| json!({"role": "user", "content": "x".repeat(16 << 10)})).collect();
+    let ask = async |times: usize| {
+        for _ in 0..times {
+            let body = json!({"model": "m", "messages": long});
+            assert_eq!(client.post(Dialect::OpenAi.path(), &body).await.status, 200);
+        }
+    };
+    ask(1).await;
+    collector.request(0).await;
+    // Each has some 115,000 bytes, so eight find room, with the one that is being sent.
+    ask(30).await;
+    let at_rest = async { while counter(&client, "wasmgate_otlp_dropped_spans_total").await < 22 * 4 {} };
+    soon("spans that found no room", at_rest).await;
+    gate.open();
+    soon("those that wait are sent", async { while counter(&client, "wasmgate_otlp_sent_spans_total").await < 8 * 4 {} }).await;
+    let dropped = counter(&client, "wasmgate_otlp_dropped_spans_total").await;
+    // And there is room again.
+    ask(5).await;
+    soon("the next are sent", async { while counter(&client, "wasmgate_otlp_sent_spans_total").await < 13 * 4 {} }).await;
+    assert_eq!(counter(&client, "wasmgate_otlp_dropped_spans_total").await, dropped);
+}
+
+#[tokio::test]
 async fn a_collector_that_is_away_is_told_once_and_costs_nothing() {
     let upstream = setup::friendly(Dialect::OpenAi).await;
     let nobody = Upstream::start(|_| Reply::closed()).await.url();
@@ -507,6 +579,7 @@ fn wrong_settings_are_told() {
         ("protocol: grpc", vec![], "`http/protobuf`"),
         ("interval: 0s", vec![], "too often"),
         ("queue: 0", vec![], "traces: false"),
+        ("queue_bytes: 1000", vec![], "write `1048576` or more"),
         ("colour: red", vec![], "there is no such setting"),
         ("headers: {\"a b\": c}", vec![], "no name of a header field"),
     ] {

@@ -291,6 +291,42 @@ async fn a_change_outlives_the_process_and_a_reload_of_the_file() {
 }
 
 #[tokio::test]
+async fn what_was_changed_of_a_provider_ends_with_it() {
+    let place = Place::new("").await;
+    let settings = json!({"base_url": place.second_url(), "api_key": "${OTHER_KEY}", "headers": {"x-team": "key-that-was-sent"}});
+    changed(&place.client, "up", &settings).await;
+    let reload = async |place: &Place, name: &str| {
+        let providers = setup::named_provider(name, Dialect::OpenAi, &place.first.url());
+        place.gateway.configure(&setup::config(&providers, &format!("default_provider: {name}\n")));
+        let known = newest(&place.client).await;
+        place.gateway.hang_up();
+        let attempt = next_attempt(&place.client, known, "reload").await;
+        assert_eq!(attempt["outcome"], "published", "{attempt}");
+    };
+    reload(&place, "other").await;
+    assert_eq!(place.client.get("/api/providers/up").await.status, 404);
+    let kept = || std::fs::read_to_string(place.gateway.folder().join("state/published.json")).unwrap();
+    assert!(!kept().contains("OTHER_KEY") && !kept().contains("key-that-was-sent"), "{}", kept());
+
+    // One that is added under its name gets nothing of it, least of all its key.
+    let added = json!({"type": "openai", "base_url": format!("{}/v1", place.first.url()), "api_key": "key-of-another"});
+    changed(&place.client, "up", &added).await;
+    assert_eq!(ask(&place.client, "up/m").await.status, 200);
+    let sent = |place: &Place| (last(&place.first).0, place.first.received().last().unwrap().header("x-team").map(str::to_owned));
+    assert_eq!(sent(&place), ("Bearer key-of-another".into(), None));
+    assert_eq!(provider(&place.client, "up").await["changed"], json!(["type", "base_url", "api_key"]));
+
+    // Nor does one that the file has under its name later, also after a restart.
+    assert_eq!(reset(&place.client, "up").await.status, 200);
+    reload(&place, "up").await;
+    let place = place.again().await;
+    assert_eq!(ask(&place.client, "m").await.status, 200);
+    assert_eq!(sent(&place), (format!("Bearer {}", setup::PROVIDER_KEY), None));
+    assert_eq!(provider(&place.client, "up").await["changed"], json!([]));
+    assert_eq!(place.second.received().len(), 0);
+}
+
+#[tokio::test]
 async fn providers_are_added_switched_off_and_taken_back() {
     let place = Place::new("  spare: {type: echo}\n").await;
     let client = &place.client;

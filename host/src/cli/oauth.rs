@@ -53,5 +53,7 @@ fn forget(storage: &Storage) -> anyhow::Result<usize> {
     ensure!(!local || storage.path.as_ref().is_some_and(|p| p.exists()), "there is no store: `storage.path` names no file that is there");
     // Without the key that would have to be the right one, and without anything else that could change or wait.
     let storage = Storage { token_key: None, retain_records: Duration::ZERO, limits: LimitsStoreConfig::default(), ..storage.clone() };
-    Ok(storage::forget_tokens(&*storage::open(&storage)?.kv))
+    let store = storage::open(&storage)?;
+    ensure!(store.kv.is_read(), "the database of `storage.keys` does not answer, so nothing was removed; try again when it is there");
+    Ok(storage::forget_tokens(&*store.kv))
 }

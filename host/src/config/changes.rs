@@ -32,7 +32,7 @@ pub struct Changes(BTreeMap<String, Change>);
 /// What was changed of one provider.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Change {
-    /// Whether the provider is in the file. When it is there no longer, its changes mean nothing.
+    /// Whether the provider is in the file. When it is there no longer, its changes end.
     in_file: bool,
     /// The settings as they were sent: names of variables, not what is in them.
     settings: Map<String, Value>,
@@ -59,6 +59,10 @@ impl Changes {
     /// With more settings of a provider. A setting that is `null` is changed no longer. `in_file` says whether the provider is in the file.
     pub fn with(&self, provider: &str, in_file: bool, settings: &Map<String, Value>) -> Self {
         let mut changes = self.clone();
+        // What was changed of one that has gone from the file since says nothing of another one with its name.
+        if changes.of(provider).is_some_and(|before| before.in_file && !in_file) {
+            changes.0.remove(provider);
+        }
         let change = changes.0.entry(provider.to_owned()).or_insert_with(|| Change { in_file, settings: Map::new() });
         change.in_file = in_file;
         for (instead, of) in [("api_keys", "api_key"), ("api_key", "api_keys")] {
@@ -233,6 +237,9 @@ mod tests {
         let mut below = settings(json!({"api_keys": ["old"]}));
         one.of("a").unwrap().apply(&mut below, &mut |_, text| Some(text.to_owned()));
         assert_eq!((below.get("api_keys"), &below["api_key"]), (None, &json!("k2")));
+
+        let added = one.with("a", false, &settings(json!({"type": "echo"})));
+        assert_eq!(added.of("a").unwrap().names().collect::<Vec<_>>(), ["type"], "it is another one, and gets no key of the one before");
 
         let none = one.with("a", true, &settings(json!({"api_key": null, "retry": null})));
         assert_eq!(none, Changes::default());

@@ -49,6 +49,8 @@ section! {
         auth_params: BTreeMap<String, String> = BTreeMap::new(),
         /// How long before a token expires another one is fetched, at most half of its life.
         refresh_margin: Duration = Duration::from_secs(60),
+        /// How long the authorization server may take for what it is asked, from finding out where its parts are to the last byte of the answer.
+        timeout: Duration = Duration::from_secs(10),
     }
 }
 
@@ -92,6 +94,11 @@ pub fn check(name: &str, config: &OAuthConfig, at: &mut Cursor<'_>) {
         if let Some(mut at) = at.member("auth_params") {
             at.error(format!("the gateway makes `{field}` itself; leave it out."));
         }
+    }
+    if config.timeout.is_zero()
+        && let Some(mut at) = at.member("timeout")
+    {
+        at.error("`0s` is no time for an answer; leave it out.".into());
     }
     for scope in config.scopes.iter().filter(|s| s.is_empty() || s.contains(char::is_whitespace)) {
         if let Some(mut at) = at.member("scopes") {

@@ -27,7 +27,7 @@ pub struct Source {
     pub problems: Vec<Problem>,
     /// The text of the file.
     pub text: String,
-    /// Changes that lie on top, as far as they mean something.
+    /// Changes that lie on top. Those of a provider that is gone are not among them.
     pub changes: Changes,
     file: String,
     lines: HashMap<String, usize>,
@@ -99,8 +99,10 @@ impl Source {
         Self { value, problems, text: text.into(), changes: Changes::default(), file: file.into(), lines, overrides, secrets }
     }
 
-    /// Lays changes of providers on top.
+    /// Lays changes of providers on top. Those of a provider that is gone end with it: whatever has its name later is another one, which must not
+    /// get its key.
     pub fn lay(&mut self, changes: &Changes, env: &dyn Fn(&str) -> Option<String>) {
+        let mut used = changes.clone();
         for (name, change) in changes.all() {
             let place = place_of_change(name);
             let path = format!("providers.{name}");
@@ -110,8 +112,9 @@ impl Source {
             };
             let providers = self.value.get_mut("providers").filter(|p| p.is_object());
             if change.in_file() && providers.as_ref().is_none_or(|p| p.get(name).is_none()) {
-                let message = "the configuration has no such provider any more, so what was changed of it is not used.".into();
-                self.problems.push(Problem { severity: Severity::Warning, ..problem(path, message) });
+                let message = "the configuration has no such provider any more, so what was changed of it is not used, and is forgotten as soon as this configuration serves.";
+                self.problems.push(Problem { severity: Severity::Warning, ..problem(path, message.into()) });
+                used = used.without(name);
                 continue;
             }
             let Some(root) = self.value.as_object_mut() else { return };
@@ -145,7 +148,7 @@ impl Source {
             }
             self.overrides.extend(change.names().map(|setting| (format!("{path}.{setting}"), place.clone())));
         }
-        self.changes = changes.clone();
+        self.changes = used;
     }
 
     fn failed(place: String, message: String) -> Self {

@@ -37,10 +37,14 @@ section! {
         traces: bool = true,
         /// Share of the requests that are traced, from 0 to 1. A caller's `traceparent` says it for its request instead.
         sample_ratio: f64 = 1.0,
-        /// Whether spans say what was said: the conversation and the answer, each up to 128 KiB. Whoever can read the traces can read them then.
+        /// Whether spans say what was said: the conversation as it went to the provider and the answer as the caller got it, each up to 128 KiB.
+        /// Whoever can read the traces can read them then.
         content: bool = false,
         /// Requests that may wait to be sent. More are dropped, and counted in `wasmgate_otlp_dropped_spans_total`.
         queue: usize = 2048,
+        /// How many bytes they may have together, as they are sent, with those that are being sent. With `content` a request may have some hundred
+        /// thousand. More are dropped, and counted in the same place.
+        queue_bytes: usize = 64 << 20,
         /// Longest wait until a request's spans are sent.
         interval: Duration = Duration::from_secs(5),
         /// Whether metrics are sent.
@@ -61,6 +65,9 @@ words! {
         HttpProtobuf = "http/protobuf",
     }
 }
+
+/// Least of `queue_bytes`: what one request may have when spans say what was said, and some more.
+const LEAST_QUEUE_BYTES: usize = 1 << 20;
 
 /// What is wrong with these settings.
 pub fn check(config: &Config, at: &mut Cursor<'_>) {
@@ -93,6 +100,11 @@ pub fn check(config: &Config, at: &mut Cursor<'_>) {
         && let Some(mut at) = at.member("queue")
     {
         at.error("without a place for one nothing can be sent; to send no traces, write `traces: false`.".into());
+    }
+    if otlp.queue_bytes < LEAST_QUEUE_BYTES
+        && let Some(mut at) = at.member("queue_bytes")
+    {
+        at.error(format!("one request may have that much; write `{LEAST_QUEUE_BYTES}` or more."));
     }
     let Some(mut at) = at.member("headers") else { return };
     for (name, value) in &otlp.headers {

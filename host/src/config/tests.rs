@@ -193,3 +193,33 @@ fn providers_are_checked_with_lines() {
         &["gateway.yaml:4: error: `providers.a.base_url`: `http://localhost:8080/v1` is"],
     );
 }
+
+#[test]
+fn circles_of_virtual_providers_are_looked_for_once_however_many_ways_there_are() {
+    // Each of a layer uses all four of the next: 4^30 ways lead down.
+    let layer = |n: usize, below: &str| {
+        let one = |k: usize| format!("  l{n:02}-{k}: {{type: fallback, config: {{providers: [{below}]}}}}\n");
+        (0..4).map(one).collect::<String>()
+    };
+    let names = |n: usize| (0..4).map(|k| format!("l{n:02}-{k}")).collect::<Vec<_>>().join(", ");
+    let dense = |last: &str| {
+        let layers = (0..30).map(|n| layer(n, &if n == 29 { last.to_owned() } else { names(n + 1) }));
+        format!("providers:\n  a: {{type: echo}}\n{}", layers.collect::<String>())
+    };
+    check(&dense("a"), &[]);
+    let told = read(&dense("l00-0"), &[]).problems;
+    assert!(!told.is_empty() && told.len() <= 4, "{told:#?}");
+    assert!(told[0].to_string().contains("`providers.l00-0`: virtual providers go in a circle: l00-0 → l01-0 → l02-0 → "), "{}", told[0]);
+
+    // Two that have a part in common, and one apart from them.
+    let text = "providers:\n  a: {type: echo}\n  b: {type: fallback, config: {providers: [c, d]}}\n  c: {type: fallback, config: {providers: [b]}}\n  \
+                d: {type: fallback, config: {providers: [b]}}\n  e: {type: fallback, config: {providers: [a, f]}}\n  f: {type: fallback, config: {providers: [e]}}\n";
+    check(
+        text,
+        &[
+            "`providers.b`: virtual providers go in a circle: b → c → b.",
+            "circle: b → d → b.",
+            "`providers.e`: virtual providers go in a circle: e → f → e.",
+        ],
+    );
+}

@@ -321,40 +321,44 @@ fn leave_out_missing(read: &mut BTreeMap<String, VirtualConfig>, providers: &BTr
     }
 }
 
-/// Each circle is told once, at its first name.
+/// Circles are told at the first of their names. Each provider is looked at once, however many ways lead to it: the ways through nested providers
+/// grow with every layer. So of circles that share a part one is told, and the next when that one is gone.
 fn refuse_circles(read: &BTreeMap<String, VirtualConfig>, at: &mut Cursor<'_>) {
-    for name in read.keys() {
-        let mut way = vec![name.as_str()];
-        if let Some(circle) = circle(read, &mut way)
-            && circle.iter().min() == Some(&name.as_str())
-            && let Some(mut at) = at.member(name)
-        {
-            at.error(format!(
-                "virtual providers go in a circle: {} → {name}. Take one of them out of the other's `config.providers`.",
-                circle.join(" → ")
-            ));
+    // Where each is on the way that is being gone; none when everything that it leads to is known.
+    let mut seen: BTreeMap<&str, Option<usize>> = BTreeMap::new();
+    for first in read.keys() {
+        // Each with the members that are not looked at yet.
+        let mut way = Vec::new();
+        let mut next = Some(first);
+        loop {
+            if let Some((name, config)) = next.take().and_then(|name| read.get_key_value(name)) {
+                match seen.get(name.as_str()) {
+                    Some(Some(begin)) => tell_circle(way[*begin..].iter().map(|(name, _)| *name).collect(), at),
+                    Some(None) => {}
+                    None => {
+                        seen.insert(name, Some(way.len()));
+                        way.push((name.as_str(), config.members().iter()));
+                    }
+                }
+            }
+            let Some((name, members)) = way.last_mut() else { break };
+            next = members.next().map(|member| &member.provider);
+            if next.is_none() {
+                seen.insert(*name, None);
+                way.pop();
+            }
         }
     }
 }
 
-/// The way from the first name back to it, if there is one.
-fn circle<'a>(read: &'a BTreeMap<String, VirtualConfig>, way: &mut Vec<&'a str>) -> Option<Vec<&'a str>> {
-    let last = *way.last()?;
-    for member in read.get(last)?.members() {
-        if member.provider == way[0] {
-            return Some(way.clone());
-        }
-        if way.contains(&member.provider.as_str()) {
-            // A circle that does not go through the first name; it is told at its own.
-            continue;
-        }
-        let Some((next, _)) = read.get_key_value(&member.provider) else { continue };
-        way.push(next);
-        let found = circle(read, way);
-        way.pop();
-        if found.is_some() {
-            return found;
-        }
+fn tell_circle(mut circle: Vec<&str>, at: &mut Cursor<'_>) {
+    let first = circle.iter().enumerate().min_by_key(|(_, name)| **name).map_or(0, |(n, _)| n);
+    circle.rotate_left(first);
+    if let Some(mut at) = at.member(circle[0]) {
+        at.error(format!(
+            "virtual providers go in a circle: {} → {}. Take one of them out of the other's `config.providers`.",
+            circle.join(" → "),
+            circle[0]
+        ));
     }
-    None
 }

@@ -30,6 +30,8 @@ pub struct Answer {
     bytes: Option<Bytes>,
     /// As hooks see it.
     hub: Option<Arc<ChatAnswer>>,
+    /// It is not what the provider said.
+    replaced: bool,
     /// Format of the provider's bytes.
     format: Format,
     losses: Losses,
@@ -40,7 +42,8 @@ impl Answer {
     /// A hook answered in a provider's place. Filters see that too.
     pub async fn from_hook(exchange: &Arc<Exchange>, answer: ChatAnswer, filters: Filters) -> Result<Self, ChatError> {
         let format = Format::from_name(&exchange.head.format).unwrap_or(Format::OpenaiChat);
-        let mut answer = Self { bytes: None, hub: Some(Arc::new(answer)), format, losses: Losses::default(), target: None };
+        let (hub, losses) = (Some(Arc::new(answer)), Losses::default());
+        let mut answer = Self { bytes: None, hub, replaced: false, format, losses, target: None };
         if !filters.is_empty() {
             answer.filter(exchange, filters).await?;
         }
@@ -64,7 +67,7 @@ impl Answer {
             Upstream::Events(events) => buffered(exchange, format, same_format, events, completion).await,
         };
         let (raw, answer) = read.map_err(|e| source.tellable(e))?;
-        let mut collected = Self { bytes: raw, hub: answer.map(Arc::new), format, losses, target: Some(target) };
+        let mut collected = Self { bytes: raw, hub: answer.map(Arc::new), replaced: false, format, losses, target: Some(target) };
         if !filters.is_empty() {
             collected.filter(exchange, filters).await?;
         }
@@ -108,6 +111,16 @@ impl Answer {
     pub fn replace(&mut self, answer: ChatAnswer) {
         self.bytes = None;
         self.hub = Some(Arc::new(answer));
+        self.replaced = true;
+    }
+
+    /// It goes out; traces say what of it is not what the provider said.
+    pub fn tell(&self, completion: &mut Completion) {
+        if let Some(answer) = self.hub.as_ref().filter(|_| self.replaced) {
+            completion.replaced(answer);
+        }
+        completion.first_byte(200);
+        completion.success();
     }
 
     /// Writes the answer in the client's format, unless it is already.
@@ -139,6 +152,7 @@ impl Answer {
 
     /// The response. Nothing can fail any more.
     pub fn into_response(self, mut completion: Completion) -> Response {
+        self.tell(&mut completion);
         let mut response = Response::new(Body::from(self.bytes.unwrap_or_default()));
         let headers = response.headers_mut();
         if completion.exchange().head.stream {
@@ -147,8 +161,6 @@ impl Answer {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
         relay::gateway_headers(headers, self.target.as_ref(), &self.losses);
-        completion.first_byte(200);
-        completion.success();
         response
     }
 }

@@ -127,6 +127,13 @@ impl Completion {
         }
     }
 
+    /// Events go on to the client, after filters.
+    pub fn told(&mut self, events: &[StreamEvent]) {
+        if let Some(seen) = &mut self.seen {
+            seen.told(events);
+        }
+    }
+
     /// A complete answer of this format passes as it is.
     pub fn whole(&mut self, format: Format, body: &Bytes) {
         if let Some(seen) = &mut self.seen {
@@ -138,6 +145,13 @@ impl Completion {
     pub fn answered(&mut self, answer: &ChatAnswer) {
         if let Some(seen) = &mut self.seen {
             seen.answered(answer);
+        }
+    }
+
+    /// A filter or a hook put another answer in its place.
+    pub fn replaced(&mut self, answer: &ChatAnswer) {
+        if let Some(seen) = &mut self.seen {
+            seen.replaced(answer);
         }
     }
 
@@ -215,7 +229,11 @@ impl Drop for Completion {
         let gateway = Arc::clone(&self.exchange.context.gateway);
         let exchange = Arc::clone(&self.exchange);
         let generation = exchange.generation();
-        let answered = self.seen.take().map(|seen| seen.facts()).unwrap_or_default();
+        let mut seen = self.seen.take();
+        if let Some(seen) = seen.as_mut().filter(|_| self.first_byte.is_none()) {
+            seen.withheld();
+        }
+        let answered = seen.map(|seen| seen.facts()).unwrap_or_default();
         if generation.on_complete.is_empty() && generation.attempts.is_empty() {
             remember(&gateway, exchange, outcome, tried, &answered);
             return;

@@ -161,8 +161,7 @@ impl Asking {
                     Ok(hub) => hub,
                     Err(error) => return Err(ended(completion, error)),
                 };
-                completion.first_byte(200);
-                completion.success();
+                answer.tell(&mut completion);
                 let took = exchange.incoming.received.elapsed();
                 Ok(Generated { answer: hub, served_by: answer.target().cloned(), id: exchange.id.clone(), took })
             }
@@ -203,8 +202,7 @@ impl Asking {
             // A hook answered, or wanted to see it whole.
             Ok(Ready::Answer(mut answer)) => match answer.hub(&exchange) {
                 Ok(hub) => {
-                    completion.first_byte(200);
-                    completion.success();
+                    answer.tell(&mut completion);
                     let mut events = llm_codec::hub::answer_events(&hub);
                     // The end is that nothing follows.
                     events.retain(|event| !matches!(event, StreamEvent::End));

@@ -334,6 +334,7 @@ impl Decoded {
                 None => {}
             }
         }
+        completion.told(&batch);
         let end = match failed {
             Some(error) => Some(Err(error)),
             None => ended.then_some(Ok(())),

@@ -1,5 +1,7 @@
 //! What a trace says of an answer besides its tokens: the model, why it ended, and where the configuration wants that, all of it. Only requests whose trace is sent have this, and what costs
 //! something is done when they are over.
+//!
+//! Model and end are what the provider said. The answer is what the client was told: what a filter or a hook took out, or refused, is in no trace.
 
 use bytes::Bytes;
 use llm_codec::hub::{ChatAnswer, Collector, FinishReason, StreamEvent};
@@ -45,17 +47,22 @@ impl Seen {
     pub fn passes(&mut self, chunk: &Bytes) {
         let Some(decoder) = &mut self.decoder else { return };
         decoder.push(chunk, &mut self.events);
-        for event in std::mem::take(&mut self.events) {
-            self.event(&event);
+        let events = std::mem::take(&mut self.events);
+        events.iter().for_each(|event| self.event(event));
+        self.told(&events);
+    }
+
+    /// Events go on to the client.
+    pub fn told(&mut self, events: &[StreamEvent]) {
+        if self.content {
+            // Its format only matters for what the hub does not model, which is not told.
+            let collector = self.collector.get_or_insert_with(|| Collector::new(Format::OpenaiChat));
+            events.iter().for_each(|event| collector.push(event));
         }
     }
 
     /// An event of the provider.
     pub fn event(&mut self, event: &StreamEvent) {
-        if self.content {
-            // Its format only matters for what the hub does not model, which is not told.
-            self.collector.get_or_insert_with(|| Collector::new(Format::OpenaiChat)).push(event);
-        }
         match event {
             StreamEvent::Start(start) => self.model(&start.model),
             StreamEvent::Finish(finish) => self.finish(Some(&finish.reason)),
@@ -73,6 +80,16 @@ impl Seen {
         self.model(&answer.model);
         answer.choices.iter().for_each(|choice| self.finish(choice.finish.as_ref()));
         self.facts.answer = self.content.then(|| answer.clone());
+    }
+
+    /// A filter or a hook put this in its place.
+    pub fn replaced(&mut self, answer: &ChatAnswer) {
+        self.facts.answer = self.content.then(|| answer.clone());
+    }
+
+    /// The client was told nothing of it.
+    pub fn withheld(&mut self) {
+        (self.content, self.collector, self.facts.answer) = (false, None, None);
     }
 
     /// What is known at the end.

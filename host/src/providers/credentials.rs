@@ -26,6 +26,7 @@ use tokio::time::Instant;
 use super::oauth::{Access, Credential, Login};
 use super::presets::KeyHeader;
 use crate::config::{ProviderConfig, Secret};
+use crate::storage::Closed;
 
 /// Models for which one key may rest. Callers may invent names.
 const MAX_MODELS: usize = 64;
@@ -38,6 +39,9 @@ const USED_UP: (Duration, Duration) = (Duration::from_secs(1), Duration::from_se
 
 /// The same of one that is wrong, is not allowed, or has no money.
 const UNUSABLE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(600));
+
+/// When a request may come again that needs a login, while nobody knows who is logged in.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
 
 /// A value that is shorter is no secret, and masking it would make texts unreadable.
 const MIN_SECRET: usize = 6;
@@ -113,6 +117,8 @@ pub struct Resting {
     pub wait: Duration,
     /// Whether none is back before somebody logs in.
     pub logged_out: bool,
+    /// Nobody knows who is logged in.
+    pub closed: Option<Closed>,
 }
 
 impl Credentials {
@@ -185,13 +191,14 @@ impl Credentials {
 
     /// The next key that does not rest and was not tried. That of a login must be prepared before it is sent.
     pub fn lease(&self, model: &str, tried: &[usize], now: Instant) -> Result<Lease, Resting> {
+        self.known()?;
         let keys = self.keys();
         if keys.is_empty() && self.login.is_none() {
             return Ok(Lease { position: None, key: None, field: None, version: 0 });
         }
         let first = self.next.fetch_add(1, Ordering::Relaxed);
         let order = (0..keys.len()).map(|n| &keys[first.wrapping_add(n) % keys.len()]);
-        for key in order.filter(|k| !tried.contains(&k.position) && !k.is_aside()) {
+        for key in order.filter(|k| !tried.contains(&k.position) && !k.is_aside(now)) {
             let mut state = key.lock();
             if keys.len() == 1 || state.resting(model, now).is_none() {
                 state.used += 1;
@@ -202,7 +209,7 @@ impl Credentials {
                 return Ok(Lease { position: Some(key.position), key: Some(Arc::clone(key)), field, version: 0 });
             }
         }
-        let unknown = Resting { used_up: true, wait: Duration::ZERO, logged_out: false };
+        let unknown = Resting { used_up: true, wait: Duration::ZERO, logged_out: false, closed: None };
         Err(self.available(model, now).err().unwrap_or(unknown))
     }
 
@@ -223,14 +230,21 @@ impl Credentials {
         Some(lease)
     }
 
+    /// Whether it is known which logins there are.
+    fn known(&self) -> Result<(), Resting> {
+        let known = self.login.as_ref().map_or(Ok(()), |login| login.known());
+        known.map_err(|closed| Resting { used_up: false, wait: ASK_AGAIN, logged_out: false, closed: Some(closed) })
+    }
+
     /// Whether a request for a model would find a key.
     pub fn available(&self, model: &str, now: Instant) -> Result<(), Resting> {
+        self.known()?;
         let keys = self.keys();
         if keys.len() <= 1 && self.login.is_none() {
             return Ok(());
         }
-        let mut all = Resting { used_up: false, wait: Duration::MAX, logged_out: true };
-        for key in keys.iter().filter(|k| !k.is_aside()) {
+        let mut all = Resting { used_up: false, wait: Duration::MAX, logged_out: true, closed: None };
+        for key in keys.iter().filter(|k| !k.is_aside(now)) {
             let rest = key.lock().resting(model, now).filter(|_| keys.len() > 1);
             let Some(rest) = rest else { return Ok(()) };
             all.logged_out = false;
@@ -310,7 +324,7 @@ impl Credentials {
             let models = state.models.iter().filter(|(_, r)| r.until > now);
             json!({
                 "key": key.position + 1,
-                "state": if key.is_aside() { "set_aside" } else if rest.is_some() { "resting" } else { "ready" },
+                "state": if key.is_aside(now) { "set_aside" } else if rest.is_some() { "resting" } else { "ready" },
                 "reason": rest.map(|r| r.class.name()),
                 "rests_s": rest.map(|r| seconds(r.until)),
                 "resting_models": models.map(|(m, r)| (m.clone(), json!(seconds(r.until)))).collect::<serde_json::Map<_, _>>(),
@@ -326,7 +340,7 @@ impl Credentials {
     pub fn counts(&self, now: Instant) -> Vec<(usize, u64, u64, bool)> {
         let counts = |key: &Arc<Key>| {
             let state = key.lock();
-            let rests = key.is_aside() || state.rest.iter().chain(state.models.values()).any(|r| r.until > now);
+            let rests = key.is_aside(now) || state.rest.iter().chain(state.models.values()).any(|r| r.until > now);
             (key.position, state.used, state.refused, rests)
         };
         self.keys().iter().map(counts).collect()
@@ -352,8 +366,8 @@ impl fmt::Debug for Key {
 
 impl Key {
     /// Whether somebody has to log in before it is of use again.
-    fn is_aside(&self) -> bool {
-        matches!(&self.kind, Kind::Login(credential) if credential.is_aside())
+    fn is_aside(&self, now: Instant) -> bool {
+        matches!(&self.kind, Kind::Login(credential) if credential.is_aside(now))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -437,7 +451,7 @@ mod tests {
             let lease = credentials.lease("m", &[1 - n], start).expect("a key");
             credentials.refused(&lease, "m", &error(class, wait), start);
         }
-        let resting = Resting { used_up: true, wait: Duration::from_secs(4), logged_out: false };
+        let resting = Resting { used_up: true, wait: Duration::from_secs(4), logged_out: false, closed: None };
         assert_eq!(credentials.lease("m", &[], start).err(), Some(resting));
         assert_eq!(credentials.available("m", start), Err(resting));
         assert_eq!(credentials.available("other", start), Ok(()));
@@ -445,7 +459,7 @@ mod tests {
         credentials.refused(&lease, "other", &error(ErrorClass::Authentication, None), start);
         assert_eq!(
             credentials.available("other", start),
-            Err(Resting { used_up: false, wait: Duration::from_secs(10), logged_out: false })
+            Err(Resting { used_up: false, wait: Duration::from_secs(10), logged_out: false, closed: None })
         );
     }
 

@@ -24,6 +24,7 @@ use super::oauth::Login;
 use super::presets::KeyHeader;
 use super::{Forward, Forwarded, Outgoing, Upstream, Written};
 use crate::config::ProviderConfig;
+use crate::storage::Closed;
 
 /// Most that is read of an error's body.
 const MAX_ERROR_BODY: usize = 64 << 10;
@@ -284,11 +285,19 @@ impl Client {
 
     /// The error of a request for which there is no key now.
     fn resting(&self, resting: Resting) -> ChatError {
+        let wait = resting.wait.as_millis().min(u128::from(u64::MAX)) as u64;
+        if let Some(closed) = resting.closed {
+            let (why, retry_after_ms) = match closed {
+                Closed::Unread => ("is not known yet who is logged in to it; try again in a moment", Some(wait)),
+                Closed::Unusable => ("is not known who is logged in to it; the operator must look into the gateway's log", None),
+            };
+            let error = self.fault(ErrorClass::Overloaded, &format!("was not asked, because it {why}"));
+            return ChatError { code: Some(KEYS_REST.into()), retry_after_ms, ..error };
+        }
         if resting.logged_out {
             let path = format!("has no login that could be used; the operator must log in: `GET /api/oauth/{}/initiate`", self.provider);
             return ChatError { code: Some(KEYS_REST.into()), ..self.fault(ErrorClass::Upstream, &path) };
         }
-        let wait = resting.wait.as_millis().min(u128::from(u64::MAX)) as u64;
         if resting.used_up {
             let error = self.fault(ErrorClass::RateLimited, "has taken as much as it takes for now with each of the gateway's keys");
             return ChatError { code: Some(KEYS_REST.into()), retry_after_ms: Some(wait), ..error };
@@ -339,7 +348,7 @@ impl Client {
         if error.class == ErrorClass::Authentication {
             tracing::error!(provider = self.provider, "the provider refuses the gateway's credentials");
             let what = if self.credentials.login().is_some() {
-                "refused the gateway's credentials; the operator must log in again"
+                "refused the gateway's credentials; if it goes on doing so the operator must log in again"
             } else {
                 "refused the gateway's credentials; the operator must check its `api_key`"
             };

@@ -24,7 +24,7 @@ pub use limits::Limits;
 pub use memory::MemoryKv;
 pub use postgres::parse_url;
 pub use records::{MemoryRecords, Records};
-pub use vault::{Vault, forget as forget_tokens};
+pub use vault::{Closed, Vault, forget as forget_tokens};
 
 use crate::config::{KeysStore, LimitsStore, RecordsStore, Secret, Storage};
 use crate::providers::oauth::Logins;
@@ -95,8 +95,59 @@ pub trait Kv: Send + Sync {
     fn swap(&self, key: Key, seen: Option<&[u8]>, value: Vec<u8>) -> Result<Swap, KvError>;
     /// Up to `limit` keys of a bucket in ascending order, those after the key `after` if one is given.
     fn keys(&self, namespace: &str, bucket: &str, after: Option<&str>, limit: usize) -> Vec<String>;
+    /// Whether it is known what was there before this process. Until then a key that is not found may be there all the same.
+    fn is_read(&self) -> bool {
+        true
+    }
     /// Writes everything that was accepted to where it lasts.
     fn flush(&self);
+}
+
+/// A store of several gateways, for tests: it may be away.
+#[cfg(test)]
+#[derive(Default)]
+pub struct Late {
+    there: MemoryKv,
+    answers: std::sync::atomic::AtomicBool,
+}
+
+#[cfg(test)]
+impl Late {
+    /// It answers from now on.
+    pub fn answers(&self) {
+        self.answers.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// As at a start while it is away.
+    pub fn is_away(&self) {
+        self.answers.store(false, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+impl Kv for Late {
+    fn value(&self, key: &Key) -> Option<Vec<u8>> {
+        self.there.value(key).filter(|_| self.is_read())
+    }
+    fn set(&self, key: Key, value: Vec<u8>) -> Result<(), KvError> {
+        self.there.set(key, value)
+    }
+    fn delete(&self, key: &Key) {
+        self.there.delete(key);
+    }
+    fn increment(&self, key: Key, delta: i64) -> Result<i64, KvError> {
+        self.there.increment(key, delta)
+    }
+    fn swap(&self, key: Key, seen: Option<&[u8]>, value: Vec<u8>) -> Result<Swap, KvError> {
+        self.there.swap(key, seen, value)
+    }
+    fn keys(&self, namespace: &str, bucket: &str, after: Option<&str>, limit: usize) -> Vec<String> {
+        if self.is_read() { self.there.keys(namespace, bucket, after, limit) } else { Vec::new() }
+    }
+    fn is_read(&self) -> bool {
+        self.answers.load(std::sync::atomic::Ordering::Relaxed)
+    }
+    fn flush(&self) {}
 }
 
 /// Everything that outlives a request and a generation.

@@ -7,6 +7,7 @@
 //! comes back. What is absent: a swap that is one step for all gateways together. It is one for this gateway.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -46,6 +47,8 @@ pub struct SharedKv {
 struct Entries {
     memory: MemoryKv,
     pending: Mutex<Pending>,
+    /// The database was read to its end once.
+    read: AtomicBool,
 }
 
 /// What the database does not have yet. Whoever changes the memory holds it meanwhile.
@@ -147,6 +150,10 @@ impl Kv for SharedKv {
 
     fn keys(&self, namespace: &str, bucket: &str, after: Option<&str>, limit: usize) -> Vec<String> {
         self.entries.memory.keys(namespace, bucket, after, limit)
+    }
+
+    fn is_read(&self) -> bool {
+        self.entries.read.load(Ordering::Acquire)
     }
 
     fn flush(&self) {
@@ -284,6 +291,7 @@ impl Exchange {
             self.entries.forget_others(&there);
         }
         (self.seen, self.heard) = (seen, Some(Instant::now()));
+        self.entries.read.store(true, Ordering::Release);
         Ok(())
     }
 

@@ -54,14 +54,19 @@ fn virtual_info(providers: &Directory, node: &Node) -> ProviderInfo {
 
 /// What the members of a virtual provider have.
 #[derive(Default)]
-struct Found {
+struct Found<'a> {
+    /// Virtual ones that were looked at: many ways may lead to one.
+    seen: BTreeSet<&'a str>,
     /// Format of the first one.
     format: Option<&'static str>,
     models: BTreeSet<String>,
 }
 
-impl Found {
-    fn walk(&mut self, providers: &Directory, node: &Node) {
+impl<'a> Found<'a> {
+    fn walk(&mut self, providers: &'a Directory, node: &'a Node) {
+        if !self.seen.insert(&node.name) {
+            return;
+        }
         for member in &node.members {
             // One that always asks for the same model answers whatever name is asked for; the name is none of its own.
             self.models.extend(member.model.clone());

@@ -17,6 +17,7 @@ use crate::config::Secret;
 use crate::deploy::Deploy;
 use crate::ingress::wrapped::Wrapped;
 use crate::providers::oauth::{CallbackError, Failure, Flow, Login, Returned};
+use crate::storage::Closed;
 
 /// All providers that are logged in to.
 pub fn list(deploy: &Deploy) -> Value {
@@ -40,6 +41,9 @@ pub async fn initiate(deploy: &Deploy, name: &str, head: &Parts) -> Wrapped {
         Ok(asked) => asked,
         Err(message) => return Wrapped::error(StatusCode::BAD_REQUEST, "bad_request", &message),
     };
+    if let Err(closed) = login.known() {
+        return logins_unread(closed);
+    }
     if let Some(number) = number.filter(|n| !login.has(*n)) {
         return no_credential(&login, number);
     }
@@ -98,7 +102,7 @@ pub async fn callback(deploy: &Deploy, name: &str, head: &Parts) -> Response {
 
 /// Exchanges tokens for new ones now: those of one credential, or of all.
 pub async fn refresh(deploy: &Deploy, name: &str, head: &Parts) -> Wrapped {
-    let nobody = find(deploy, name).is_ok_and(|login| login.credentials().is_empty());
+    let nobody = find(deploy, name).is_ok_and(|login| login.known().is_ok() && login.credentials().is_empty());
     let (login, number) = match asked(deploy, name, head) {
         Err(refused) if !nobody || refused.status == StatusCode::BAD_REQUEST => return *refused,
         Ok(asked) if !nobody => asked,
@@ -137,6 +141,7 @@ pub async fn revoke(deploy: &Deploy, name: &str, head: &Parts) -> Wrapped {
 fn asked(deploy: &Deploy, name: &str, head: &Parts) -> Result<(Arc<Login>, Option<u32>), Box<Wrapped>> {
     let login = find(deploy, name)?;
     let (_, number) = query(head, false).map_err(|message| Wrapped::error(StatusCode::BAD_REQUEST, "bad_request", &message))?;
+    login.known().map_err(logins_unread)?;
     match number.filter(|n| !login.has(*n)) {
         Some(number) => Err(Box::new(no_credential(&login, number))),
         None => Ok((login, number)),
@@ -155,6 +160,11 @@ fn find(deploy: &Deploy, name: &str) -> Result<Arc<Login>, Box<Wrapped>> {
     login.ok_or_else(|| Box::new(no_oauth(name)))
 }
 
+/// The answer while nobody knows who is logged in.
+pub fn logins_unread(closed: Closed) -> Wrapped {
+    Wrapped::error(StatusCode::SERVICE_UNAVAILABLE, "logins_unread", &format!("What is kept of logins {closed}."))
+}
+
 fn no_oauth(name: &str) -> Wrapped {
     let message = format!("Nobody logs in to the provider `{name}`: it has no section `oauth`.");
     Wrapped::error(StatusCode::CONFLICT, "no_oauth", &message)
@@ -169,6 +179,7 @@ fn failed(login: &Login, failure: &Failure) -> Wrapped {
     let (name, message) = (&login.provider, format!("The authorization server of `{}` {failure}.", login.provider));
     match failure {
         Failure::Impossible(_) => Wrapped::error(StatusCode::CONFLICT, "not_configured", &message).with_details(json!({"provider": name})),
+        Failure::Closed(closed) => logins_unread(*closed),
         Failure::Refused(_) | Failure::Failed(_) => Wrapped::error(StatusCode::BAD_GATEWAY, "authorization_server_failed", &message),
     }
 }

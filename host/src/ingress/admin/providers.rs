@@ -1,5 +1,6 @@
 //! `/api/providers`: what requests can be sent to, how it is, and whether it answers. No answer has a secret in it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::StatusCode;
@@ -9,6 +10,7 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use super::extensions::whole;
+use super::oauth::logins_unread;
 use super::{provider, to_its_end};
 use crate::config::ProviderConfig;
 use crate::config::virtual_providers::is_virtual;
@@ -130,8 +132,12 @@ pub async fn test(deploy: &Deploy, name: &str, head: &Parts) -> Wrapped {
         return Wrapped::error(StatusCode::CONFLICT, "virtual", &message);
     }
     let Some(entry) = providers.find(name) else { return provider(None, name) };
-    let logged_out = |c: &Credentials| c.login().is_some() && c.available("", Instant::now()).is_err_and(|r| r.logged_out);
-    if entry.provider.credentials().is_some_and(logged_out) {
+    let resting = |c: &Credentials| c.login().and_then(|_| c.available("", Instant::now()).err());
+    let resting = entry.provider.credentials().and_then(resting);
+    if let Some(closed) = resting.and_then(|r| r.closed) {
+        return logins_unread(closed);
+    }
+    if resting.is_some_and(|r| r.logged_out) {
         let message = format!("No login of `{name}` could be used; log in with `GET /api/oauth/{name}/initiate`.");
         return Wrapped::error(StatusCode::CONFLICT, "not_logged_in", &message);
     }
@@ -175,13 +181,23 @@ fn virtual_row(providers: &Directory, node: &Node) -> Value {
 
 /// In one word, as [`Entry::state`]. A virtual provider is as well as its members are together.
 pub fn state(providers: &Directory, name: &str) -> &'static str {
+    state_of(providers, name, &mut BTreeMap::new())
+}
+
+/// `known` are the virtual ones that were looked at: many ways may lead to one.
+fn state_of<'a>(providers: &'a Directory, name: &str, known: &mut BTreeMap<&'a str, &'static str>) -> &'static str {
     let Some(node) = providers.virtuals().find(name) else {
         return providers.find(name).map_or("down", Entry::state);
     };
-    let states: Vec<_> = node.members.iter().map(|m| state(providers, &m.name)).collect();
-    match () {
+    if let Some(state) = known.get(node.name.as_str()) {
+        return state;
+    }
+    let states: Vec<_> = node.members.iter().map(|m| state_of(providers, &m.name, known)).collect();
+    let state = match () {
         () if states.iter().all(|s| *s == "ok") => "ok",
         () if states.iter().all(|s| *s == "down") => "down",
         () => "degraded",
-    }
+    };
+    known.insert(&node.name, state);
+    state
 }

@@ -72,7 +72,7 @@ pub fn alive() -> Value {
 
 /// `/health/ready`
 pub fn ready() -> Value {
-    object(&[("status", one_of(&["ready", "stopping"]))])
+    object(&[("status", one_of(&["ready", "stopping", "logins_unread"]))])
 }
 
 /// `/status`
@@ -356,6 +356,7 @@ pub fn login() -> Value {
         ("scopes", texts()),
         ("redirect_url", or_null(text())),
         ("credentials", list(credential)),
+        ("unread", or_null(text())),
         ("logging_in", list(going_on)),
         ("last_login", or_null(last)),
     ])

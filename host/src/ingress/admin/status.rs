@@ -15,10 +15,15 @@ pub fn alive() -> Response {
     serve::json(StatusCode::OK, &json!({"status": "ok"}))
 }
 
-/// Whether new requests should come here. A provider that fails is no reason against it: it fails for the other gateways as well.
+/// Whether new requests should come here. A provider that fails is no reason against it: it fails for the other gateways as well. One that this
+/// gateway does not know the logins of is: another one may know them.
 pub fn ready(gateway: &Gateway) -> Response {
+    let live = gateway.deploy.live();
+    let mut logins = live.stable.providers.entries().filter_map(|entry| entry.provider.credentials()?.login());
     if gateway.leaving() {
         serve::json(StatusCode::SERVICE_UNAVAILABLE, &json!({"status": "stopping"}))
+    } else if logins.any(|login| login.known().is_err()) {
+        serve::json(StatusCode::SERVICE_UNAVAILABLE, &json!({"status": "logins_unread"}))
     } else {
         serve::json(StatusCode::OK, &json!({"status": "ready"}))
     }

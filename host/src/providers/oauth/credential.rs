@@ -22,6 +22,9 @@ const UNPROVEN: Duration = Duration::from_secs(60);
 /// First and longest wait after an exchange that failed for another reason than the token's.
 const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
+/// Why a login is of no more use whose token is over and cannot be exchanged.
+const USED_UP: &str = "its token is over, and there is no refresh token; somebody has to log in again";
+
 /// Tokens, as a server gave them.
 #[derive(Clone)]
 pub struct Tokens {
@@ -175,6 +178,9 @@ impl Credential {
         if let Some(reason) = &inner.aside {
             return Look::Aside(reason.clone());
         }
+        if inner.is_used_up(now) {
+            return Look::Aside(USED_UP.into());
+        }
         match inner.until {
             Some(until) if until <= now => Look::Over(inner.version),
             Some(_) if inner.due(margin).is_some_and(|due| due <= now) => Look::Due(inner.access()),
@@ -195,9 +201,9 @@ impl Credential {
     }
 
     /// Whether it cannot be used before somebody logs in again.
-    pub fn is_aside(&self) -> bool {
+    pub fn is_aside(&self, now: Instant) -> bool {
         let inner = self.lock();
-        inner.aside.is_some() || inner.forgotten
+        inner.aside.is_some() || inner.forgotten || inner.is_used_up(now)
     }
 
     /// How another token than the one of this version is come by. `forced` also tries what failed a moment ago, or was set aside.
@@ -220,7 +226,7 @@ impl Credential {
             return Flight::None(failed.reason.clone());
         }
         let Some(refresh) = inner.tokens.refresh.clone() else {
-            return Flight::None("there is no refresh token; somebody has to log in again".into());
+            return Flight::None("there is no refresh token".into());
         };
         let (tell, told) = watch::channel(false);
         inner.flight = Some(told);
@@ -311,18 +317,19 @@ impl Credential {
     /// How it is, for operators. `known` says whether the authorization server of the settings gave it.
     pub fn shown(&self, now: Instant, known: bool) -> Value {
         let inner = self.lock();
-        let over = inner.until.is_some_and(|until| until <= now);
+        let used_up = inner.is_used_up(now).then_some(USED_UP);
         let state = match () {
             () if !known => "foreign",
             () if inner.aside.is_some() => "set_aside",
-            () if over && inner.tokens.refresh.is_none() => "expired",
-            () if over => "stale",
+            () if used_up.is_some() => "expired",
+            () if inner.is_over(now) => "stale",
             () => "ready",
         };
+        let reason = inner.aside.as_deref().or(used_up).or(inner.failed.as_ref().map(|f| f.reason.as_str()));
         json!({
             "credential": self.number,
             "state": state,
-            "reason": inner.aside.as_ref().or(inner.failed.as_ref().map(|f| &f.reason)),
+            "reason": reason,
             "expires_in_s": inner.until.map(|until| until.saturating_duration_since(now).as_secs_f64()),
             "refreshes": inner.tokens.refresh.is_some(),
             "refreshed": inner.version - 1,
@@ -349,6 +356,15 @@ impl Inner {
             HeaderValue::try_from(format!("Bearer {}", self.tokens.access.expose())).unwrap_or_else(|_| HeaderValue::from_static("Bearer"));
         value.set_sensitive(true);
         Access { version: self.version, value }
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        self.until.is_some_and(|until| until <= now)
+    }
+
+    /// Over, and nothing to come by another one with.
+    fn is_used_up(&self, now: Instant) -> bool {
+        self.is_over(now) && self.tokens.refresh.is_none()
     }
 
     /// Never before half of its life: a token that lives shorter than the margin would be due at once, for ever.

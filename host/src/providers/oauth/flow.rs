@@ -117,6 +117,7 @@ const ERRORS: [&str; 12] = [
 impl Login {
     /// Begins a login: for a new credential, or for one in the place of another.
     pub async fn begin_login(self: &Arc<Self>, flow: Flow, replaces: Option<u32>) -> Result<Begun, Failure> {
+        self.known().map_err(Failure::Closed)?;
         match flow {
             Flow::Code => self.begin_browser(replaces).await,
             Flow::Device => self.begin_device(replaces).await,

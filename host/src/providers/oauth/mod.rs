@@ -20,7 +20,7 @@ mod server;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -35,7 +35,7 @@ pub use refresh::keep_fresh;
 pub use server::{Failure, Server};
 
 use crate::config::{OAuthConfig, Secret};
-use crate::storage::Vault;
+use crate::storage::{Closed, Vault};
 use credential::{Record, Tokens};
 use flow::Pending;
 
@@ -61,6 +61,8 @@ pub struct Logins {
 #[derive(Default)]
 struct Held {
     credentials: Mutex<BTreeMap<u32, Arc<Credential>>>,
+    /// What is kept of them was read. Until then an empty list says nothing.
+    read: AtomicBool,
     /// Raised whenever the list changes.
     version: AtomicU64,
     /// Whoever waits for a credential to become due looks again.
@@ -114,23 +116,34 @@ impl Logins {
                 "`providers.{provider}.oauth` needs `storage.token_key`, which is read only when the gateway starts; start it anew"
             );
         }
-        let held = Arc::clone(lock(&self.held).entry(provider.to_owned()).or_insert_with(|| Arc::new(self.read(provider))));
+        let held = Arc::clone(lock(&self.held).entry(provider.to_owned()).or_default());
         let server = Server::new(config, connect_timeout)?;
         Ok(Arc::new(Login { provider: provider.to_owned(), config: config.clone(), server, held, logins: Arc::clone(self) }))
     }
 
-    fn read(&self, provider: &str) -> Held {
-        let held = Held::default();
+    /// Reads what is kept of a provider's logins, unless that was done: at the first look, or as soon as the store has answered.
+    fn read(&self, provider: &str, held: &Held) -> Result<(), Closed> {
+        if held.read.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let mut credentials = lock(&held.credentials);
+        if held.read.load(Ordering::Acquire) {
+            return Ok(());
+        }
         let now = Instant::now();
-        for (number, value) in self.vault.iter().flat_map(|v| v.all(provider)) {
+        for (number, value) in self.vault.as_ref().map(|v| v.all(provider)).transpose()?.into_iter().flatten() {
             let record = value.and_then(|v| serde_json::from_slice::<Record>(&v).ok());
             let Some(record) = record else {
                 tracing::error!(provider, credential = number, "a login is damaged and is left out; somebody has to log in again");
                 continue;
             };
-            lock(&held.credentials).insert(number, Arc::new(Credential::from_record(number, record, now)));
+            credentials.insert(number, Arc::new(Credential::from_record(number, record, now)));
         }
-        held
+        tracing::info!(provider, credentials = credentials.len(), "logins were read");
+        held.read.store(true, Ordering::Release);
+        drop(credentials);
+        held.changed();
+        Ok(())
     }
 
     /// Waits for exchanges that have begun.
@@ -163,16 +176,34 @@ impl Logins {
     }
 }
 
+// === impl Held ===
+
+impl Held {
+    fn changed(&self) {
+        self.version.fetch_add(1, Ordering::AcqRel);
+        self.changed.notify_waiters();
+    }
+}
+
 // === impl Login ===
 
 impl Login {
+    /// Whether it is known who is logged in. It is not while the store has not answered since the start, and then there are no credentials to
+    /// use, to add to or to take back.
+    pub fn known(&self) -> Result<(), Closed> {
+        self.logins.read(&self.provider, &self.held)
+    }
+
     /// Raised whenever the credentials become others.
     pub fn version(&self) -> u64 {
+        // Who does not know them yet hears of them by this.
+        let _ = self.known();
         self.held.version.load(Ordering::Acquire)
     }
 
-    /// The credentials that the authorization server of these settings gave.
+    /// The credentials that the authorization server of these settings gave; none as long as nobody knows them.
     pub fn credentials(&self) -> Vec<Arc<Credential>> {
+        let _ = self.known();
         let authority = self.authority();
         lock(&self.held.credentials).values().filter(|c| c.authority == authority).cloned().collect()
     }
@@ -185,6 +216,7 @@ impl Login {
 
     /// A credential that somebody logged in for: a new one, or in the place of one that is there.
     async fn add(self: &Arc<Self>, tokens: Tokens, replaces: Option<u32>) -> Result<u32, Failure> {
+        self.known().map_err(Failure::Closed)?;
         let (credential, before) = {
             let mut all = lock(&self.held.credentials);
             let number = match replaces {
@@ -198,18 +230,13 @@ impl Login {
         if let Some(before) = before {
             before.forget();
         }
-        self.changed();
+        self.held.changed();
         self.logins.keep(&self.provider, &credential).await;
         tracing::info!(provider = self.provider, credential = credential.number, "somebody logged in");
         Ok(credential.number)
     }
 
-    fn changed(&self) {
-        self.held.version.fetch_add(1, Ordering::AcqRel);
-        self.held.changed.notify_waiters();
-    }
-
-    /// Takes back one credential, or all of them: at their server, if it can do that, and here in any case.
+    /// Takes back one credential, or all of them: at their server, if it can do that, and here in any case. It must be known who is logged in.
     pub async fn revoke(self: &Arc<Self>, number: Option<u32>) -> Vec<Revoked> {
         let taken: Vec<_> = {
             let mut all = lock(&self.held.credentials);
@@ -217,7 +244,7 @@ impl Login {
             numbers.iter().filter_map(|n| all.remove(n)).collect()
         };
         taken.iter().for_each(|credential| credential.forget());
-        self.changed();
+        self.held.changed();
         let (login, numbers) = (Arc::clone(self), taken.iter().map(|c| c.number).collect::<Vec<_>>());
         let remove = move || {
             let Some(vault) = &login.logins.vault else { return };
@@ -248,7 +275,7 @@ impl Login {
 
     /// How it is, for operators.
     pub fn shown(&self) -> Value {
-        let (now, authority) = (Instant::now(), self.authority());
+        let (now, authority, closed) = (Instant::now(), self.authority(), self.known().err());
         let credentials: Vec<_> = lock(&self.held.credentials).values().map(|c| c.shown(now, c.authority == authority)).collect();
         let last = lock(&self.held.last);
         let last = last
@@ -261,6 +288,7 @@ impl Login {
             "scopes": self.config.scopes,
             "redirect_url": self.redirect_url(),
             "credentials": credentials,
+            "unread": closed.map(|closed| format!("What is kept of logins {closed}.")),
             "logging_in": self.logins.pending.shown(&self.provider, now),
             "last_login": last,
         })

@@ -41,22 +41,14 @@ impl Login {
         }
     }
 
-    /// Another token than the one of this version, which was refused. One that there is no other for is set aside.
+    /// Another token than the one of this version, which was refused. One that there is no other for stays in use until it is over: a provider
+    /// may refuse a token for reasons of its own, and only the authorization server knows whether it is good.
     pub async fn instead_of(self: &Arc<Self>, credential: &Arc<Credential>, refused: u64) -> Result<Access, String> {
-        let (_, refresh) = credential.secrets();
-        let is_same = credential.access().version == refused;
-        if is_same && refresh.is_none() && !credential.is_aside() {
-            let reason = "its token was refused, and there is no refresh token; somebody has to log in again";
-            credential.set_aside(reason);
-            self.told_aside(credential, reason);
-            self.logins.keep(&self.provider, credential).await;
-            return Err(reason.into());
-        }
         if credential.is_unproven(refused, Instant::now()) {
             return Err("its token is new, and was refused all the same".into());
         }
         self.exchange(credential, refused, false).await?;
-        if credential.is_aside() { Err("it was set aside".into()) } else { Ok(credential.access()) }
+        if credential.is_aside(Instant::now()) { Err("it was set aside".into()) } else { Ok(credential.access()) }
     }
 
     /// Exchanges a token because an operator wants that, also one that was set aside.
@@ -100,7 +92,7 @@ impl Login {
             Err(Failure::Refused(reason)) => {
                 let reason = format!("the authorization server {reason}; somebody has to log in again");
                 credential.set_aside(&reason);
-                self.told_aside(credential, &reason);
+                tracing::error!(provider = self.provider, credential = credential.number, reason, "a login is set aside");
             }
             Err(failure) => {
                 let error = format!("the authorization server {failure}");
@@ -120,10 +112,6 @@ impl Login {
         self.held.changed.notify_waiters();
     }
 
-    fn told_aside(&self, credential: &Credential, reason: &str) {
-        tracing::error!(provider = self.provider, credential = credential.number, reason, "a login is set aside");
-    }
-
     /// When the next token is due.
     fn next_due(&self) -> Option<Instant> {
         self.credentials().iter().filter_map(|c| c.due(self.config.refresh_margin)).min()
@@ -141,7 +129,7 @@ pub async fn keep_fresh(login: Arc<Login>) {
                 let _ = login.exchange(&credential, credential.access().version, false).await;
             }
         }
-        let latest = Instant::now() + LOOK_AGAIN;
+        let latest = Instant::now() + if login.known().is_ok() { LOOK_AGAIN } else { PAUSE };
         // Tokens that live for less than they may be used ahead are always due: their server is not asked without a pause.
         let earliest = Instant::now() + PAUSE;
         let until = login.next_due().map_or(latest, |due| due.min(latest)).max(earliest);

@@ -1,8 +1,10 @@
 //! What is asked of an authorization server: where its parts are, tokens for a code, for a device or for a refresh token, and to take tokens
 //! back.
 //!
-//! Its words may be told, but for the secrets in them. It is asked like a provider: directly, and redirects are not followed.
+//! Its words may be told, but for the secrets in them. It is asked like a provider: directly, and redirects are not followed. Nothing waits for
+//! it for longer than `timeout`.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -25,9 +27,7 @@ use super::mask_all;
 use crate::config::oauth::ClientAuth;
 use crate::config::{OAuthConfig, Secret};
 use crate::providers::transport;
-
-/// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::storage::Closed;
 
 /// Longest answer.
 const MAX_ANSWER: usize = 1 << 20;
@@ -53,6 +53,9 @@ pub enum Failure {
     /// The settings do not let it be asked.
     #[error("{0}")]
     Impossible(String),
+    /// Nobody could keep what it gives.
+    #[error("is not asked, because what is kept of logins {0}")]
+    Closed(Closed),
 }
 
 /// An authorization server.
@@ -81,20 +84,30 @@ pub type Device = StandardDeviceAuthorizationResponse;
 /// Nothing came back.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct Unanswered(pub &'static str);
+pub struct Unanswered(pub Cow<'static, str>);
+
+impl From<&'static str> for Unanswered {
+    fn from(what: &'static str) -> Self {
+        Self(what.into())
+    }
+}
 
 /// An answer that is awaited.
 type Answer = BoxFuture<'static, Result<HttpResponse, Unanswered>>;
 
 /// Sends a request and reads the whole answer. All that is asked of a server goes through one.
-pub struct Call(Box<dyn Fn(HttpRequest) -> Answer + Send + Sync>);
+pub struct Call {
+    send: Box<dyn Fn(HttpRequest) -> Answer + Send + Sync>,
+    /// How long that may take.
+    timeout: Duration,
+}
 
 impl Call {
     /// A way to a server.
     pub fn new<F: Future<Output = Result<HttpResponse, Unanswered>> + Send + 'static>(
         call: impl Fn(HttpRequest) -> F + Send + Sync + 'static,
     ) -> Self {
-        Self(Box::new(move |request| Box::pin(call(request))))
+        Self { send: Box::new(move |request| Box::pin(call(request))), timeout: Duration::MAX }
     }
 }
 
@@ -103,25 +116,50 @@ impl AsyncHttpClient<'_> for Call {
     type Future = Answer;
 
     fn call(&self, request: HttpRequest) -> Answer {
-        (self.0)(request)
+        let (host, timeout) = (request.uri().host().unwrap_or_default().to_owned(), self.timeout);
+        let answer = (self.send)(request);
+        Box::pin(
+            async move { tokio::time::timeout(timeout, answer).await.unwrap_or_else(|_| Err(Unanswered(late(&host, timeout).into()))) },
+        )
     }
+}
+
+/// What is told of a server that takes too long. Of its address the host alone: there may be more in it than everybody should know.
+fn late(host: &str, timeout: Duration) -> String {
+    format!("at `{host}` did not answer within {} s, which is the provider's `oauth.timeout`", timeout.as_secs_f64())
 }
 
 impl Server {
     /// The server of a provider's settings. Nothing is asked yet.
     pub fn new(config: &OAuthConfig, connect_timeout: Duration) -> anyhow::Result<Self> {
-        let http = transport::pool(connect_timeout).timeout(PATIENCE).build()?;
+        let http = transport::pool(connect_timeout).build()?;
         Ok(Self::with(config, Call::new(move |request| ask(http.clone(), request))))
     }
 
     /// A server that is reached in a way of its own.
     pub fn with(config: &OAuthConfig, call: Call) -> Self {
+        let call = Call { timeout: config.timeout, ..call };
         Self { config: config.clone(), call, found: Mutex::default() }
+    }
+
+    /// Asks, in bounded time however many questions that takes. `part` says whom it is about, once that is known.
+    async fn within<T>(
+        &self,
+        part: impl Fn(&Metadata) -> Option<&String>,
+        asking: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let answered = tokio::time::timeout(self.config.timeout, asking).await;
+        answered.unwrap_or_else(|_| {
+            let found = super::lock(&self.found).clone();
+            let url = found.as_ref().and_then(|(_, metadata)| part(metadata)).or(self.config.issuer.as_ref());
+            let host = url.and_then(|url| reqwest::Url::parse(url).ok()?.host_str().map(str::to_owned)).unwrap_or_default();
+            Err(Failure::Failed(late(&host, self.config.timeout)))
+        })
     }
 
     /// Where somebody logs in, with what the server will answer to.
     pub async fn authorize_url(&self, state: &str, challenge: PkceCodeChallenge, redirect: RedirectUrl) -> Result<reqwest::Url, Failure> {
-        let client = self.client().await?.set_redirect_uri(redirect);
+        let client = self.within(|m| m.token_endpoint.as_ref(), self.client()).await?.set_redirect_uri(redirect);
         let request = client.authorize_url(|| CsrfToken::new(state.to_owned()));
         let request = request.map_err(|_| Failure::Impossible("has no address where people log in; set `auth_url`".into()))?;
         let request = request.set_pkce_challenge(challenge).add_scopes(self.scopes());
@@ -131,31 +169,40 @@ impl Server {
 
     /// Tokens for the code that a browser brought.
     pub async fn exchange(&self, code: &Secret, verifier: PkceCodeVerifier, redirect: RedirectUrl) -> Result<Tokens, Failure> {
-        let client = self.client().await?.set_redirect_uri(redirect);
-        let request = client.exchange_code(AuthorizationCode::new(code.expose().to_owned())).set_pkce_verifier(verifier);
-        let answer = request.request_async(&self.call).await.map_err(|e| self.failure(e, &[code]));
-        usable(&answer?)
+        let asking = async {
+            let client = self.client().await?.set_redirect_uri(redirect);
+            let request = client.exchange_code(AuthorizationCode::new(code.expose().to_owned())).set_pkce_verifier(verifier);
+            let answer = request.request_async(&self.call).await.map_err(|e| self.failure(e, &[code]));
+            usable(&answer?)
+        };
+        self.within(|m| m.token_endpoint.as_ref(), asking).await
     }
 
     /// New tokens for a refresh token.
     pub async fn refresh(&self, refresh: &Secret) -> Result<Tokens, Failure> {
-        let client = self.client().await?;
-        let token = RefreshToken::new(refresh.expose().to_owned());
-        let answer = client.exchange_refresh_token(&token).request_async(&self.call).await.map_err(|e| self.failure(e, &[refresh]));
-        usable(&answer?)
+        let asking = async {
+            let client = self.client().await?;
+            let token = RefreshToken::new(refresh.expose().to_owned());
+            let answer = client.exchange_refresh_token(&token).request_async(&self.call).await.map_err(|e| self.failure(e, &[refresh]));
+            usable(&answer?)
+        };
+        self.within(|m| m.token_endpoint.as_ref(), asking).await
     }
 
     /// Begins the login on another device.
     pub async fn begin_device(&self) -> Result<Device, Failure> {
-        let client = self.client().await?;
-        let request = client.exchange_device_code();
-        let request = request.map_err(|_| Failure::Impossible("has no address for the login of devices; set `device_url`".into()))?;
-        request.add_scopes(self.scopes()).request_async(&self.call).await.map_err(|e| self.failure(e, &[]))
+        let asking = async {
+            let client = self.client().await?;
+            let request = client.exchange_device_code();
+            let request = request.map_err(|_| Failure::Impossible("has no address for the login of devices; set `device_url`".into()))?;
+            request.add_scopes(self.scopes()).request_async(&self.call).await.map_err(|e| self.failure(e, &[]))
+        };
+        self.within(|m| m.device_authorization_endpoint.as_ref(), asking).await
     }
 
-    /// Asks until somebody has logged in on the other device.
+    /// Asks until somebody has logged in on the other device. Each question is bounded, and the server says for how long they go on.
     pub async fn wait_for_device(&self, device: &Device) -> Result<Tokens, Failure> {
-        let client = self.client().await?;
+        let client = self.within(|m| m.token_endpoint.as_ref(), self.client()).await?;
         let code = Secret::new(device.device_code().secret().clone());
         let asked = client.exchange_device_access_token(device).request_async(&self.call, tokio::time::sleep, None).await;
         let answer = asked.map_err(|e| match e {
@@ -173,7 +220,7 @@ impl Server {
     /// Takes tokens back (RFC 7009): the refresh token, with which servers take back what came of it, else the access token. None when the
     /// server has no address for it. The `oauth2` crate cannot do this at an address that is not encrypted, so not on loopback either.
     pub async fn revoke(&self, access: &Secret, refresh: Option<&Secret>) -> Option<Result<(), Failure>> {
-        let metadata = match self.metadata().await {
+        let metadata = match self.within(|m| m.revocation_endpoint.as_ref(), self.metadata()).await {
             Ok(metadata) => metadata,
             Err(failure) => return Some(Err(failure)),
         };
@@ -199,7 +246,7 @@ impl Server {
             return Some(Err(Failure::Failed("names an address that is none".into())));
         };
         Some(match self.call.call(request).await {
-            Err(Unanswered(what)) => Err(Failure::Failed(what.into())),
+            Err(Unanswered(what)) => Err(Failure::Failed(what.into_owned())),
             Ok(answer) if answer.status().is_success() => Ok(()),
             Ok(answer) => Err(Failure::Failed(format!("answered {} when tokens were to be taken back", answer.status().as_u16()))),
         })
@@ -284,7 +331,7 @@ impl Server {
                 let text = format!("refused it ({}){words}", self.tellable(code, secrets));
                 if error.is_final() { Failure::Refused(text) } else { Failure::Failed(text) }
             }
-            RequestTokenError::Request(Unanswered(what)) => Failure::Failed(what.into()),
+            RequestTokenError::Request(Unanswered(what)) => Failure::Failed(what.into_owned()),
             // The answer may hold a token.
             RequestTokenError::Parse(..) | RequestTokenError::Other(_) => {
                 Failure::Failed("answered with something that is neither tokens nor an error".into())
@@ -302,9 +349,9 @@ impl Server {
 
 /// Sends a request over a pool of connections, and reads the whole answer, up to a size.
 async fn ask(http: reqwest::Client, request: HttpRequest) -> Result<HttpResponse, Unanswered> {
-    let request = reqwest::Request::try_from(request).map_err(|_| Unanswered("has an address that is none"))?;
+    let request = reqwest::Request::try_from(request).map_err(|_| "has an address that is none")?;
     let answer = http.execute(request).await;
-    let answer = answer.map_err(|e| Unanswered(if e.is_timeout() { "did not answer in time" } else { "could not be reached" }))?;
+    let answer = answer.map_err(|_| "could not be reached")?;
     let mut response = http::Response::builder().status(answer.status());
     if let Some(headers) = response.headers_mut() {
         headers.clone_from(answer.headers());
@@ -312,13 +359,13 @@ async fn ask(http: reqwest::Client, request: HttpRequest) -> Result<HttpResponse
     let mut body = Vec::new();
     let mut pieces = answer.bytes_stream();
     while let Some(piece) = pieces.next().await {
-        let piece = piece.map_err(|_| Unanswered("broke off its answer"))?;
+        let piece = piece.map_err(|_| "broke off its answer")?;
         if body.len() + piece.len() > MAX_ANSWER {
-            return Err(Unanswered("sent more than the gateway accepts"));
+            return Err("sent more than the gateway accepts".into());
         }
         body.extend_from_slice(&piece);
     }
-    response.body(body).map_err(|_| Unanswered("sent something that is no answer"))
+    response.body(body).map_err(|_| "sent something that is no answer".into())
 }
 
 /// What an error of a server says.
@@ -397,7 +444,7 @@ mod tests {
     #[test]
     fn what_a_server_says_is_told_without_secrets() {
         let config = OAuthConfig { client_secret: Some(Secret::new("client-pw".into())), ..OAuthConfig::default() };
-        let server = Server::with(&config, Call::new(|_| async { Err(Unanswered("is never asked")) }));
+        let server = Server::with(&config, Call::new(|_| async { Err("is never asked".into()) }));
         let told = server.tellable("no \u{1b}[31mclient-pw for rt-1", &[&Secret::new("rt-1".into())]);
         assert_eq!(told, "no [31m*** for ***");
         assert_eq!(server.tellable(&"x".repeat(1000), &[]).len(), MAX_WORDS);

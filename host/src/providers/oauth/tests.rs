@@ -6,12 +6,12 @@ use http::{HeaderValue, Response};
 use llm_codec::hub::{ChatError, ErrorClass};
 use oauth2::HttpResponse;
 
-use super::server::{Call, Unanswered};
+use super::server::Call;
 use super::*;
 use crate::config::{ProviderConfig, Storage};
 use crate::providers::Credentials;
 use crate::providers::presets::KeyHeader;
-use crate::storage::{Kv, MemoryKv};
+use crate::storage::{Closed, Kv, Late, MemoryKv};
 
 /// What the scripted server does with an exchange.
 #[derive(Clone, Copy, PartialEq)]
@@ -50,7 +50,7 @@ impl Script {
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 let does = *lock(&script.does);
                 match does {
-                    Does::IsAway => Err(Unanswered("could not be reached")),
+                    Does::IsAway => Err("could not be reached".into()),
                     Does::Fails => Ok(answer(503, &json!({"error": "temporarily_unavailable"}))),
                     Does::Refuses => Ok(answer(
                         400,
@@ -96,7 +96,7 @@ fn login(kv: &Arc<dyn Kv>, script: &Arc<Script>) -> Arc<Login> {
         ..OAuthConfig::default()
     };
     let logins = Arc::new(Logins::new(vault(kv)));
-    let held = Arc::new(logins.read("p"));
+    let held = Arc::default();
     Arc::new(Login { provider: "p".into(), server: Server::with(&config, script.call()), config, held, logins })
 }
 
@@ -216,7 +216,7 @@ async fn a_server_that_is_away_is_left_alone_for_longer_each_time() {
     after(600).await;
     let more = script.used().len() - tries;
     assert!((8..=14).contains(&more), "{more}: about one each minute in the end");
-    assert!(!credential.is_aside());
+    assert!(!credential.is_aside(Instant::now()));
     script.now(Does::Grants);
     after(70).await;
     assert_eq!(login.access(&credential).await.map(|a| token(&a)), Ok("Bearer access-2".into()));
@@ -240,13 +240,15 @@ async fn a_refused_login_is_set_aside_and_the_next_one_is_used() {
     assert_eq!(first.field().map(|(n, v)| (n.as_str().to_owned(), v)), Some(("authorization".into(), "Bearer access-1".parse().unwrap())));
     script.now(Does::Refuses);
     assert!(credentials.renew(&first).await.is_none());
-    assert!(credential.is_aside());
+    assert!(credential.is_aside(now));
     for _ in 0..3 {
         assert_eq!(credentials.lease("m", &[], now).map(|l| l.position), Ok(Some(1)), "the other one");
     }
-    // Its token is refused, and there is no way to another.
+    // There is no way to another token than its own, and it is used until that is over.
     let second = credentials.prepare(credentials.lease("m", &[], now).expect("the second")).await.expect("a token");
     assert!(credentials.renew(&second).await.is_none());
+    after(100).await;
+    let now = Instant::now();
     let resting = credentials.lease("m", &[], now).expect_err("none is left");
     assert!(resting.logged_out, "{resting:?}");
     credentials.refused(&second, "m", &ChatError::new(ErrorClass::Authentication, "no"), now);
@@ -260,14 +262,111 @@ async fn a_refused_login_is_set_aside_and_the_next_one_is_used() {
 
     // A restart does not try again what was refused; an operator can.
     let again = self::login(&kv, &script);
-    assert!(again.credentials().iter().all(|c| c.is_aside()));
-    script.now(Does::Grants);
     let first = again.credentials().remove(0);
+    assert!(first.is_aside(Instant::now()));
+    script.now(Does::Grants);
     assert_eq!(again.refresh(&first).await, Ok(()));
     assert_eq!(again.access(&first).await.map(|a| token(&a)), Ok("Bearer access-2".into()));
     // And somebody can log in anew in its place.
     again.add(tokens(7, true), Some(2)).await.expect("there is room");
-    assert!(again.credentials().iter().all(|c| !c.is_aside()));
+    assert!(again.credentials().iter().all(|c| !c.is_aside(Instant::now())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_without_a_refresh_token_is_used_until_it_is_over_whatever_a_provider_says() {
+    let (kv, script) = (memory(), Script::new());
+    let login = login(&kv, &script);
+    login.add(tokens(1, false), None).await.expect("there is room");
+    let credentials =
+        Credentials::new("p", &ProviderConfig::default(), KeyHeader::Plain("x-api-key"), Some(Arc::clone(&login))).expect("credentials");
+    let state = |login: &Login| login.shown()["credentials"][0]["state"].clone();
+    for _ in 0..3 {
+        let lease = credentials.prepare(credentials.lease("m", &[], Instant::now()).expect("a login")).await.expect("a token");
+        assert!(credentials.renew(&lease).await.is_none(), "there is nothing to exchange");
+        credentials.refused(&lease, "m", &ChatError::new(ErrorClass::Authentication, "no"), Instant::now());
+        after(30).await;
+        assert_eq!((state(&login), state(&self::login(&kv, &script))), (json!("ready"), json!("ready")));
+    }
+    assert!(credentials.available("m", Instant::now()).is_ok());
+    after(10).await;
+    // Now nobody can use it, and it says why.
+    assert!(credentials.lease("m", &[], Instant::now()).is_err_and(|r| r.logged_out));
+    assert_eq!((state(&login), credentials.shown(Instant::now())[0]["state"].clone()), (json!("expired"), json!("set_aside")));
+    assert!(login.shown()["credentials"][0]["reason"].as_str().is_some_and(|r| r.contains("log in again")));
+    assert_eq!(script.used().len(), 0, "nobody was asked");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_authorization_server_that_hangs_is_waited_for_no_longer_than_its_setting_says() {
+    let hangs = |config: OAuthConfig, hangs_at: &'static str| {
+        let call = Call::new(move |request| async move {
+            if request.uri().path() == hangs_at {
+                std::future::pending::<()>().await;
+            }
+            // Everything takes a while.
+            after(4).await;
+            Ok(answer(200, &json!({"issuer": "https://login.example", "token_endpoint": "https://tokens.example/give?key=secret-1"})))
+        });
+        Server::with(&OAuthConfig { client_id: "gateway".into(), timeout: Duration::from_secs(5), ..config }, call)
+    };
+    let issuer = || OAuthConfig { issuer: Some("https://login.example".into()), ..OAuthConfig::default() };
+    let token = || OAuthConfig { token_url: Some("https://user:secret-1@tokens.example/give".into()), ..OAuthConfig::default() };
+    for (server, host) in [
+        (hangs(token(), "/give"), "tokens.example"),
+        (hangs(issuer(), "/.well-known/oauth-authorization-server"), "login.example"),
+        // Where tokens are given is known after four seconds; the last one is left for the rest.
+        (hangs(issuer(), "/give"), "tokens.example"),
+    ] {
+        let began = Instant::now();
+        let failure = server.refresh(&Secret::new("refresh-1".into())).await.err().expect("it hangs");
+        assert_eq!(began.elapsed(), Duration::from_secs(5), "{failure}");
+        let told = failure.to_string();
+        assert!(matches!(failure, Failure::Failed(_)) && told.contains(&format!("`{host}`")) && told.contains("`oauth.timeout`"), "{told}");
+        assert!(told.contains("5 s") && !told.contains("secret-1") && !told.contains("refresh-1"), "{told}");
+    }
+    // Whoever waits for a token is told, and those who come next are not kept waiting as long as the server is left alone.
+    let config = OAuthConfig { refresh_margin: Duration::from_secs(10), ..token() };
+    let logins = Arc::new(Logins::new(vault(&memory())));
+    let held = Arc::default();
+    let login = Arc::new(Login { provider: "p".into(), server: hangs(config.clone(), "/give"), config, held, logins });
+    let credential = logged_in(&login).await;
+    after(101).await;
+    let began = Instant::now();
+    let reason = login.access(&credential).await.err().expect("it is over");
+    assert!(reason.contains("`tokens.example`") && began.elapsed() == Duration::from_secs(5), "{reason}");
+    assert!(login.access(&credential).await.is_err() && began.elapsed() == Duration::from_secs(5), "nobody waits for it now");
+    assert!(login.shown()["credentials"][0]["reason"].as_str().is_some_and(|r| r.contains("`oauth.timeout`")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_logged_out_because_the_store_does_not_answer() {
+    let (late, script) = (Arc::new(Late::default()), Script::new());
+    let kv: Arc<dyn Kv> = Arc::clone(&late) as _;
+    late.answers();
+    logged_in(&login(&kv, &script)).await;
+    late.is_away();
+
+    let login = login(&kv, &script);
+    let ahead = tokio::spawn(keep_fresh(Arc::clone(&login)));
+    let credentials =
+        Credentials::new("p", &ProviderConfig::default(), KeyHeader::Plain("x-api-key"), Some(Arc::clone(&login))).expect("credentials");
+    let closed = |r: &crate::providers::credentials::Resting| (r.closed, r.logged_out);
+    let unread = Some((Some(Closed::Unread), false));
+    assert_eq!(credentials.lease("m", &[], Instant::now()).err().as_ref().map(closed), unread);
+    assert_eq!(credentials.available("m", Instant::now()).err().as_ref().map(closed), unread);
+    assert!(login.shown()["unread"].as_str().is_some_and(|r| r.contains("not known yet")), "{}", login.shown());
+    // Nobody can log in on top of what is there.
+    assert_eq!(login.begin_login(Flow::Code, None).await.err(), Some(Failure::Closed(Closed::Unread)));
+    assert_eq!(login.add(tokens(9, true), None).await, Err(Failure::Closed(Closed::Unread)));
+    after(30).await;
+    late.answers();
+    let lease = credentials.prepare(credentials.lease("m", &[], Instant::now()).expect("the login")).await.expect("a token");
+    assert_eq!(lease.field().map(|(_, v)| v), Some("Bearer access-1".parse().unwrap()));
+    assert_eq!((login.shown()["unread"].clone(), login.credentials().len()), (Value::Null, 1));
+    // And it is exchanged in time again, though nobody asks.
+    after(95).await;
+    assert_eq!(script.used(), ["refresh-1"]);
+    ahead.abort();
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,7 +13,7 @@ pub mod span;
 mod way;
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -48,6 +48,9 @@ use way::Way;
 /// Spans that are sent at once.
 const BATCH: usize = 512;
 
+/// About how many bytes are sent at once: collectors take no documents of any length.
+const BATCH_BYTES: usize = 4 << 20;
+
 /// How often a batch is sent that the collector cannot take now.
 const TRIES: u32 = 3;
 
@@ -69,7 +72,8 @@ pub struct Otlp {
     /// Whether spans say what was said.
     content: bool,
     /// Where finished requests go; none when no traces are sent.
-    queue: Option<mpsc::Sender<Vec<Sent>>>,
+    queue: Option<mpsc::Sender<Finished>>,
+    room: Arc<Room>,
     counts: Arc<Counts>,
     stopping: CancellationToken,
     patience: Duration,
@@ -92,6 +96,61 @@ pub struct Counts {
     sent: AtomicU64,
     dropped: AtomicU64,
     failures: AtomicU64,
+}
+
+/// Bytes that may wait to be sent, and those that do.
+#[derive(Debug)]
+struct Room {
+    most: usize,
+    taken: AtomicUsize,
+}
+
+/// Bytes that wait, until this is dropped.
+#[derive(Debug)]
+struct Place {
+    room: Arc<Room>,
+    bytes: usize,
+}
+
+/// The spans of a request that is over, and the room that they take.
+struct Finished {
+    spans: Vec<Sent>,
+    place: Place,
+}
+
+/// Spans that will be sent together.
+#[derive(Default)]
+struct Batch {
+    spans: Vec<Sent>,
+    places: Vec<Place>,
+    bytes: usize,
+}
+
+impl Room {
+    /// Takes room for so many bytes, if there is.
+    fn take(self: &Arc<Self>, bytes: usize) -> Option<Place> {
+        let more = |taken: usize| taken.checked_add(bytes).filter(|taken| *taken <= self.most);
+        self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
+        Some(Place { room: Arc::clone(self), bytes })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.room.taken.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+impl Batch {
+    fn add(&mut self, more: Finished) {
+        self.bytes += more.place.bytes;
+        self.spans.extend(more.spans);
+        self.places.push(more.place);
+    }
+
+    fn is_full(&self) -> bool {
+        self.spans.len() >= BATCH || self.bytes >= BATCH_BYTES
+    }
 }
 
 impl fmt::Debug for Otlp {
@@ -135,7 +194,8 @@ impl Prepared {
             tasks.push(tokio::spawn(self::metrics(post, Metrics::new(gateway), resource, settings.metrics_interval)));
         }
         let (ratio, content) = (settings.sample_ratio, settings.content);
-        Arc::new(Otlp { ratio, content, queue, counts, stopping, patience, tasks: Mutex::new(tasks) })
+        let room = Arc::new(Room { most: settings.queue_bytes, taken: AtomicUsize::new(0) });
+        Arc::new(Otlp { ratio, content, queue, room, counts, stopping, patience, tasks: Mutex::new(tasks) })
     }
 }
 
@@ -169,7 +229,8 @@ impl Otlp {
         let Some(queue) = &self.queue else { return };
         let spans = spans();
         let many = spans.len() as u64;
-        if queue.try_send(spans).is_err() {
+        let place = self.room.take(spans.iter().map(prost::Message::encoded_len).sum());
+        if place.is_none_or(|place| queue.try_send(Finished { spans, place }).is_err()) {
             self.counts.dropped.fetch_add(many, Ordering::Relaxed);
         }
     }
@@ -197,21 +258,21 @@ fn scope() -> Option<InstrumentationScope> {
 }
 
 /// Sends spans: when there are many, or the oldest has waited for long enough.
-async fn traces(post: Post, mut queue: mpsc::Receiver<Vec<Sent>>, resource: Resource, interval: Duration) {
-    let mut waiting: Vec<Sent> = Vec::new();
+async fn traces(post: Post, mut queue: mpsc::Receiver<Finished>, resource: Resource, interval: Duration) {
+    let mut waiting = Batch::default();
     let mut since = tokio::time::Instant::now();
     loop {
         tokio::select! {
             biased;
             () = post.stopping.cancelled() => break,
-            () = tokio::time::sleep_until(since + interval), if !waiting.is_empty() => send(&post, &resource, &mut waiting).await,
-            more = queue.recv(), if waiting.len() < BATCH => {
+            () = tokio::time::sleep_until(since + interval), if !waiting.spans.is_empty() => send(&post, &resource, &mut waiting).await,
+            more = queue.recv() => {
                 let Some(more) = more else { break };
-                if waiting.is_empty() {
+                if waiting.spans.is_empty() {
                     since = tokio::time::Instant::now();
                 }
-                waiting.extend(more);
-                if waiting.len() >= BATCH {
+                waiting.add(more);
+                if waiting.is_full() {
                     send(&post, &resource, &mut waiting).await;
                 }
             }
@@ -219,23 +280,26 @@ async fn traces(post: Post, mut queue: mpsc::Receiver<Vec<Sent>>, resource: Reso
     }
     queue.close();
     while let Ok(more) = queue.try_recv() {
-        waiting.extend(more);
-        if waiting.len() >= BATCH {
+        waiting.add(more);
+        if waiting.is_full() {
             send(&post, &resource, &mut waiting).await;
         }
     }
     send(&post, &resource, &mut waiting).await;
 }
 
-async fn send(post: &Post, resource: &Resource, waiting: &mut Vec<Sent>) {
-    let spans = std::mem::take(waiting);
+async fn send(post: &Post, resource: &Resource, waiting: &mut Batch) {
+    // Their room is free again when they are sent, or given up.
+    let Batch { spans, places, .. } = std::mem::take(waiting);
     if spans.is_empty() {
         return;
     }
     let many = spans.len() as u64;
     let scope_spans = vec![ScopeSpans { scope: scope(), spans, ..ScopeSpans::default() }];
     let resource_spans = vec![ResourceSpans { resource: Some(resource.clone()), scope_spans, ..ResourceSpans::default() }];
-    let answer = post.send(ExportTraceServiceRequest { resource_spans }.encode_to_vec()).await;
+    // The spans themselves are gone before anybody waits.
+    let document = ExportTraceServiceRequest { resource_spans }.encode_to_vec();
+    let answer = post.send(document).await;
     let partial = answer.as_ref().and_then(|bytes| ExportTraceServiceResponse::decode(bytes.as_slice()).ok()?.partial_success);
     let refused = match (&answer, partial) {
         (None, _) => many,
@@ -243,6 +307,7 @@ async fn send(post: &Post, resource: &Resource, waiting: &mut Vec<Sent>) {
     };
     post.counts.dropped.fetch_add(refused, Ordering::Relaxed);
     post.counts.sent.fetch_add(many - refused, Ordering::Relaxed);
+    drop(places);
 }
 
 /// Sends metrics again and again, and once more at the end.
