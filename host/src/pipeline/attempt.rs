@@ -4,6 +4,7 @@
 //! is asked when) an answer counts when its first event is there, or all of it where hooks or the client want it whole, because until then
 //! another member may answer. Either way extensions see each try, and nothing is sent to the client before one target was chosen.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -262,9 +263,17 @@ impl Course {
     /// The model that a member is asked for: its own where the configuration gives it one, else the request's if it offers that, else its
     /// default one.
     fn model_of(&self, provider: &str, own: Option<&str>, asked: &str) -> Option<String> {
+        self.model_in(provider, own, asked, &mut BTreeSet::new())
+    }
+
+    /// `seen` are the virtual ones that have no such member: one that had would have ended the search, and many ways may lead to one.
+    fn model_in<'s>(&'s self, provider: &str, own: Option<&str>, asked: &str, seen: &mut BTreeSet<(&'s str, String)>) -> Option<String> {
         if let Some(node) = self.virtuals().find(provider) {
             let asked = Some(own.unwrap_or(asked)).filter(|m| !m.is_empty()).or(node.default_model.as_deref()).unwrap_or_default();
-            let any = node.members.iter().any(|m| self.model_of(&m.name, m.model.as_deref(), asked).is_some());
+            if !seen.insert((&node.name, asked.to_owned())) {
+                return None;
+            }
+            let any = node.members.iter().any(|m| self.model_in(&m.name, m.model.as_deref(), asked, seen).is_some());
             return any.then(|| asked.to_owned());
         }
         let entry = self.exchange.generation().providers.find(provider)?;
@@ -285,8 +294,12 @@ impl Course {
     }
 
     fn speaks(&self, provider: &str, operation: &operation::Operation) -> bool {
+        self.speaks_in(provider, operation, &mut BTreeSet::new())
+    }
+
+    fn speaks_in<'s>(&'s self, provider: &str, operation: &operation::Operation, seen: &mut BTreeSet<&'s str>) -> bool {
         match self.virtuals().find(provider) {
-            Some(node) => node.members.iter().any(|m| self.speaks(&m.name, operation)),
+            Some(node) => seen.insert(&node.name) && node.members.iter().any(|m| self.speaks_in(&m.name, operation, seen)),
             None => operation::is_spoken(self.exchange.generation(), operation, provider),
         }
     }
@@ -303,9 +316,16 @@ impl Course {
 
     /// Whether a provider does not rest, for a model. A virtual one does when all of its members do that could take the request.
     fn is_available(&self, provider: &str, model: &str) -> bool {
+        self.is_available_in(provider, model, &mut BTreeSet::new())
+    }
+
+    fn is_available_in<'s>(&'s self, provider: &str, model: &str, seen: &mut BTreeSet<(&'s str, String)>) -> bool {
         if let Some(node) = self.virtuals().find(provider) {
+            if !seen.insert((&node.name, model.to_owned())) {
+                return false;
+            }
             let model = |m: &Member| self.model_of(&m.name, m.model.as_deref(), model);
-            return node.members.iter().any(|m| model(m).is_some_and(|model| self.is_available(&m.name, &model)));
+            return node.members.iter().any(|m| model(m).is_some_and(|model| self.is_available_in(&m.name, &model, seen)));
         }
         // Its own breaker, keys and queue may know better than what this request's way through virtual providers saw.
         let native = self.exchange.generation().providers.find(provider);

@@ -207,15 +207,20 @@ async fn many_layers_boot_are_shown_and_answer() {
     // Each of a layer uses all three of the next: 3^30 ways lead down.
     let names = |n: usize| (0..3).map(|k| format!("l{n:02}-{k}")).collect::<Vec<_>>().join(", ");
     let layer = |n: usize| {
-        let below = if n == 29 { "one".to_owned() } else { names(n + 1) };
+        let below = if n == 29 { "listed".to_owned() } else { names(n + 1) };
         (0..3).map(|k| format!("  l{n:02}-{k}: {{type: fallback, config: {{providers: [{below}]}}}}\n")).collect::<String>()
     };
     let upstream = good(0, Dialect::OpenAi).await;
-    let (_gateway, client) = gateway(&[(Dialect::OpenAi, &upstream)], &(0..30).map(layer).collect::<String>()).await;
+    let virtuals = format!("  listed: {{type: echo, models: [m, n]}}\n{}", (0..30).map(layer).collect::<String>());
+    let (_gateway, client) = gateway(&[(Dialect::OpenAi, &upstream)], &virtuals).await;
     let status = client.get("/status").await.json();
     assert_eq!(status["data"]["providers"]["l00-0"]["status"], "ok", "{status}");
     let listed = client.get("/api/providers").await.json();
-    assert_eq!(listed["data"].as_array().map(Vec::len), Some(91), "{listed}");
+    assert_eq!(listed["data"].as_array().map(Vec::len), Some(92), "{listed}");
     let answer = ask(&client, Dialect::OpenAi, "l00-0/m", false).await;
-    assert_eq!((answer.status, Dialect::OpenAi.text(&answer.json()).as_str()), (200, TEXTS[0]), "{}", answer.text());
+    assert_eq!((answer.status, answer.header("x-wasmgate-provider")), (200, "listed"), "{}", answer.text());
+    // And so do those that nobody can answer.
+    assert_eq!(ask(&client, Dialect::OpenAi, "l00-0/nothing", false).await.status, 404);
+    let refused = client.post("/v1/moderations", &json!({"model": "l00-0/m", "input": "x"})).await;
+    assert!(refused.status >= 400, "{}", refused.text());
 }
