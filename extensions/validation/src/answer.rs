@@ -1,11 +1,11 @@
 //! Where code is in an answer: in its texts, and in what it calls tools with.
 
 use serde_json::{Map, Value};
-use wasmgate_code::{Language, Limits, Verdict, check as parse, find, passes, repair};
+use wasmgate_code::{Language, Limits, Verdict, check as parse, complete, find, passes, repair};
 use wasmgate_sdk::hub::{ChatAnswer, FinishReason, PartKind, ToolCall, ToolCallKind};
 
-use crate::Rules;
 use crate::report::{Found, Report, State};
+use crate::{Fix, Rules};
 
 /// Members of arguments that hold whole code. Those that hold a part of a file (`new_string` and the like) cannot be parsed.
 const CODE: [&str; 9] = ["code", "content", "contents", "source", "source_code", "file_text", "file_content", "new_content", "script"];
@@ -37,20 +37,24 @@ pub fn check(rules: &Rules, mut answer: ChatAnswer) -> (Report, Option<ChatAnswe
 /// `broke_off`, or of a fence that nothing closes: elsewhere they are what the model wanted to say.
 pub fn check_text(rules: &Rules, text: &mut String, broke_off: bool, report: &mut Report) -> bool {
     let mut places = Vec::new();
-    for block in find::blocks(text) {
+    let blocks = find::blocks(text);
+    // Of several pieces one may go on with another, and have its imports.
+    let is_alone = |language: Language| blocks.iter().filter(|b| b.language == Some(language)).count() == 1;
+    for block in &blocks {
         let whole = block.place == find::Place::Whole;
         let Some(language) = block.language.filter(|l| rules.languages.contains(l) && (!whole || rules.whole_answers)) else { continue };
         let place = if whole { "the answer".into() } else { format!("the code at line {}", block.line) };
         let cut = broke_off || matches!(&block.place, find::Place::Fenced { unclosed: Some(_), .. });
         let limits = Limits { cut, ..rules.limits };
-        let (state, code) = judge(&limits, rules.auto_fix, language, &block.code, report);
+        let fix = Fix { imports: rules.fix().imports && is_alone(language), ..rules.fix() };
+        let (state, code) = judge(&limits, fix, language, &block.code, report);
         report.found.push(Found { language, place, line: block.line, state });
         places.extend(code.map(|code| (block, code)));
     }
     if places.is_empty() {
         return false;
     }
-    *text = find::replaced(text, &places.iter().map(|(block, code): &(find::Block, String)| (block, code.as_str())).collect::<Vec<_>>());
+    *text = find::replaced(text, &places.iter().map(|(block, code)| (*block, code.as_str())).collect::<Vec<_>>());
     true
 }
 
@@ -65,7 +69,8 @@ fn check_call(rules: &Rules, call: &mut ToolCall, broke_off: bool, report: &mut 
     let mut changed = false;
     let mut arguments: Option<Value> = serde_json::from_str(&call.arguments).ok();
     if arguments.is_none() && rules.languages.contains(&Language::Json) {
-        let (state, code) = judge(&rules.limits, rules.auto_fix && !broke_off, Language::Json, &call.arguments, report);
+        let (state, code) =
+            judge(&rules.limits, if broke_off { Fix::default() } else { rules.fix() }, Language::Json, &call.arguments, report);
         report.found.push(Found { language: Language::Json, place: place.clone(), line: 1, state });
         if let Some(code) = code {
             arguments = serde_json::from_str(&code).ok();
@@ -111,30 +116,50 @@ fn said_language(members: &Map<String, Value>) -> Option<Option<Language>> {
 fn check_member(rules: &Rules, said: Option<Option<Language>>, name: &str, code: &str, place: &str, report: &mut Report) {
     let language = said.unwrap_or_else(|| Language::detect(code));
     let Some(language) = language.filter(|l| rules.languages.contains(l)) else { return };
-    let (state, _) = judge(&rules.limits, false, language, code, report);
+    let (state, _) = judge(&rules.limits, Fix::default(), language, code, report);
     report.found.push(Found { language, place: format!("`{name}` in {place}"), line: 1, state });
 }
 
 /// Checks code, and repairs it where that is wanted, as far as there is time for it.
-pub fn judge(limits: &Limits, auto_fix: bool, language: Language, code: &str, report: &mut Report) -> (State, Option<String>) {
+pub fn judge(limits: &Limits, fix: Fix, language: Language, code: &str, report: &mut Report) -> (State, Option<String>) {
     let left = limits.bytes.saturating_sub(report.read);
     if code.len() > left {
         let reason = format!("it has {} bytes, and parsers read {} for one answer (`max_bytes`)", code.len(), limits.bytes);
         return (State::Unchecked(reason), None);
     }
     report.read += code.len();
-    let problems = match parse(language, code, limits) {
-        Verdict::Valid => return (State::Valid, None),
+    let (mut problems, mut fixes, mut changed) = (Vec::new(), Vec::new(), None);
+    match parse(language, code, limits) {
+        Verdict::Valid => {}
         Verdict::Unchecked(reason) => return (State::Unchecked(reason), None),
-        Verdict::Invalid(problems) => problems,
-    };
-    // What is not right is read in each way that it could be meant.
-    report.read += code.len() * (passes(language) - 1);
-    let left = Limits { read: limits.bytes.saturating_sub(report.read), ..*limits };
-    let (repaired, read) = if auto_fix { repair(language, code, &left) } else { (None, 0) };
-    report.read += read;
-    match repaired {
-        Some(repaired) => (State::Fixed(problems, repaired.fixes), Some(repaired.code)),
-        None => (State::Invalid(problems), None),
+        Verdict::Invalid(found) => {
+            // What is not right is read in each way that it could be meant.
+            report.read += code.len() * (passes(language) - 1);
+            let (repaired, read) = if fix.repairs { repair(language, code, &left_of(limits, report)) } else { (None, 0) };
+            report.read += read;
+            let Some(repaired) = repaired else { return (State::Invalid(found), None) };
+            (problems, fixes, changed) = (found, repaired.fixes, Some(repaired.code));
+        }
     }
+    if fix.imports {
+        let (completed, read) = complete(language, changed.as_deref().unwrap_or(code), &left_of(limits, report));
+        report.read += read;
+        if let Some(completed) = completed {
+            // Lines of what was repaired are not those of what was sent.
+            if changed.is_none() {
+                problems.extend(completed.missing);
+            }
+            fixes.extend(completed.fixes);
+            changed = Some(completed.code);
+        }
+    }
+    match changed {
+        None => (State::Valid, None),
+        changed => (State::Fixed(problems, fixes), changed),
+    }
+}
+
+/// What parsers may still read.
+fn left_of(limits: &Limits, report: &Report) -> Limits {
+    Limits { read: limits.bytes.saturating_sub(report.read), ..*limits }
 }

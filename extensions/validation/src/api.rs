@@ -96,7 +96,7 @@ fn validate(rules: &Rules, asked: Asked) -> Value {
                 let reason = "it is not clear which language this is; say it in `language`";
                 return json!({"result": "unchecked", "valid": null, "blocks": [], "reason": reason});
             };
-            let (state, repaired) = answer::judge(&rules.limits, rules.auto_fix, language, &code, &mut report);
+            let (state, repaired) = answer::judge(&rules.limits, rules.fix(), language, &code, &mut report);
             report.found.push(Found { language, place: "the code".into(), line: 1, state });
             repaired.map(|code| ("code", code))
         }

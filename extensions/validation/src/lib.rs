@@ -2,7 +2,8 @@
 //!
 //! What parses and what repairs is in the crate `wasmgate-code`; here is where in an answer code is (`answer.rs`), what the caller is
 //! told, and
-//! `POST /api/validate` (`api.rs`). Valid code is never touched: an answer without a problem goes out byte for byte.
+//! `POST /api/validate` (`api.rs`). Code that parses and has its imports is never touched: an answer without a problem goes out byte
+//! for byte.
 
 mod again;
 mod annotate;
@@ -41,6 +42,9 @@ pub struct Config {
     /// Whether code is repaired.
     #[serde(default)]
     auto_fix: bool,
+    /// Whether a repair may add imports to code that parses.
+    #[serde(default = "yes")]
+    imports: bool,
     /// How often the model is asked again.
     #[serde(default)]
     retries: u32,
@@ -92,9 +96,25 @@ fn yes() -> bool {
 struct Rules {
     languages: Vec<Language>,
     auto_fix: bool,
+    imports: bool,
     tool_arguments: bool,
     whole_answers: bool,
     limits: Limits,
+}
+
+/// What is done about code.
+#[derive(Debug, Clone, Copy, Default)]
+struct Fix {
+    /// What does not parse is repaired.
+    repairs: bool,
+    /// Imports that are missing are added.
+    imports: bool,
+}
+
+impl Rules {
+    fn fix(&self) -> Fix {
+        Fix { repairs: self.auto_fix, imports: self.auto_fix && self.imports }
+    }
 }
 
 /// The extension.
@@ -123,6 +143,7 @@ impl Extension for Validation {
         let rules = Rules {
             languages,
             auto_fix: config.auto_fix,
+            imports: config.imports,
             tool_arguments: config.tool_arguments,
             whole_answers: config.whole_answers,
             limits,

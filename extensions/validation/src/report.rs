@@ -21,8 +21,8 @@ pub struct Found {
 pub enum State {
     /// It parses.
     Valid,
-    /// It did not, and does now: what was wrong, and what was done.
-    Fixed(Vec<Diagnostic>, Vec<&'static str>),
+    /// It did not parse, or lacked imports, and does now: what was wrong, and what was done.
+    Fixed(Vec<Diagnostic>, Vec<String>),
     /// It does not.
     Invalid(Vec<Diagnostic>),
     /// It was not looked at; why.

@@ -34,3 +34,32 @@ fn work_is_bounded() {
     assert_eq!(outcomes, ["valid", "unchecked", "valid"]);
     assert_eq!(report.header(1), "unchecked; blocks=3, valid=2, unchecked=1, retries=1");
 }
+
+#[test]
+fn imports_are_added_where_nothing_goes_on_from_something_else() {
+    let rules = |config: serde_json::Value| configured(config).unwrap().rules;
+    let checked = |rules: &Rules, text: &str| {
+        let (mut text, mut report) = (text.to_owned(), Report::default());
+        answer::check_text(rules, &mut text, false, &mut report).then_some((text, report))
+    };
+    let fixing = rules(json!({"auto_fix": true}));
+    let one = "Look:\n\n```python\nprint(json.dumps(1))\n```\n";
+    let (text, report) = checked(&fixing, one).unwrap();
+    assert_eq!(text, "Look:\n\n```python\nimport json\n\nprint(json.dumps(1))\n```\n");
+    assert_eq!((report.header(0).as_str(), report.problems().as_str()), ("fixed; blocks=1, fixed=1", ""));
+    let block = &report.document(0)["blocks"][0];
+    assert_eq!(block["fixes"], json!(["added the import of `json`"]));
+    assert_eq!(block["diagnostics"][0]["message"], "`json` is not imported");
+    // The second piece has the imports of the first.
+    assert!(checked(&fixing, &format!("{one}\nThen:\n\n```python\nprint(json.dumps(2))\n```\n")).is_none());
+    assert!(checked(&fixing, &format!("{one}\nThen:\n\n```yaml\na: 1\n```\n")).is_some());
+    // Repaired and completed.
+    let (text, report) = checked(&fixing, "```python\nprint(json.dumps(1)\n```\n").unwrap();
+    assert_eq!(text, "```python\nimport json\n\nprint(json.dumps(1))\n```\n");
+    let fixes = json!(["closed what was open at the end", "added the import of `json`"]);
+    assert_eq!(report.document(0)["blocks"][0]["fixes"], fixes);
+    // Whoever does not want it.
+    for config in [json!({}), json!({"auto_fix": true, "imports": false}), json!({"auto_fix": true, "max_bytes": 45})] {
+        assert!(checked(&rules(config.clone()), one).is_none(), "{config}");
+    }
+}

@@ -40,6 +40,31 @@ async fn code_is_checked_and_repaired() {
 }
 
 #[tokio::test]
+async fn imports_are_added() {
+    let (_gateway, client) = gateway("{}").await;
+    for (language, code, expect) in [
+        ("go", "package a\n\nvar b = fmt.Sprint()\n", "package a\n\nimport \"fmt\"\n\nvar b = fmt.Sprint()\n"),
+        ("python", "print(json.dumps(1))\n", "import json\n\nprint(json.dumps(1))\n"),
+        ("rust", "fn main() {\n    HashMap::new();\n}\n", "use std::collections::HashMap;\n\nfn main() {\n    HashMap::new();\n}\n"),
+    ] {
+        let document = client.post(PATH, &json!({"code": code, "language": language, "auto_fix": true})).await.json();
+        let data = &document["data"];
+        assert_eq!((&data["valid"], &data["result"], &data["code"]), (&json!(true), &json!("fixed"), &json!(expect)), "{document}");
+        assert!(data["blocks"][0]["fixes"][0].as_str().is_some_and(|f| f.starts_with("added the import of `")), "{document}");
+        let problem = data["blocks"][0]["diagnostics"][0]["message"].as_str();
+        assert!(problem.is_some_and(|m| m.ends_with("is not imported")), "{document}");
+        // Nobody asked for it; and what is whole stays.
+        for (code, auto_fix) in [(code, false), (expect, true)] {
+            let document = client.post(PATH, &json!({"code": code, "language": language, "auto_fix": auto_fix})).await.json();
+            assert_eq!((&document["data"]["result"], document["data"].get("code")), (&json!("valid"), None), "{document}");
+        }
+    }
+    let (_gateway, client) = gateway("{config: {imports: false}}").await;
+    let document = client.post(PATH, &json!({"code": "print(json.dumps(1))\n", "language": "python", "auto_fix": true})).await.json();
+    assert_eq!(document["data"]["result"], "valid", "{document}");
+}
+
+#[tokio::test]
 async fn each_language_is_there() {
     let (_gateway, client) = gateway("{}").await;
     for (language, good, bad) in [

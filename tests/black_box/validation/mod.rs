@@ -5,5 +5,6 @@ mod answers;
 mod api;
 mod damage;
 mod figures;
+mod imports;
 mod sources;
 mod time;

@@ -49,6 +49,15 @@ impl Environment {
         Some(Self { python, packages, library, node, registry })
     }
 
+    /// What a script of Python prints, with the folder of Go's library and more as its arguments.
+    pub fn script(&self, script: &str, arguments: &[PathBuf]) -> String {
+        let mut python = Command::new(&self.python);
+        python.args(["-W", "ignore", "-c", script]).arg(self.packages.join("go/src")).args(arguments);
+        let output = python.output().expect("Python starts");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    }
+
     /// Where files of a language are, how their names end, and what that is called.
     fn places(&self, language: Language) -> (Vec<PathBuf>, &'static [&'static str], &'static str) {
         let (modules, crates) = (self.node.join("node_modules"), self.crates());

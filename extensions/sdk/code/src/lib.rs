@@ -4,15 +4,18 @@
 //! right; a
 //! parser is given nothing that it could not come back from (`depth.rs`), so that whatever a model writes, there is an answer.
 //!
-//! What is absent: types, names and everything else beyond syntax. Code that parses may still be wrong.
+//! What is absent: types and everything else beyond syntax, but for names that whole files use and nothing in them brings (`imports/`). Code
+//! that parses may still be wrong.
 
 mod check;
 mod depth;
 pub mod find;
+mod imports;
 pub mod language;
 pub mod lex;
 mod repair;
 
 pub use check::{Diagnostic, Limits, Verdict, check, passes};
+pub use imports::{Completed, complete};
 pub use language::Language;
 pub use repair::{Repaired, repair};

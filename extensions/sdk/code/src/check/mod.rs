@@ -135,7 +135,7 @@ const EXCERPT: usize = 120;
 /// Characters before the mark that are shown of a line that is too long.
 const BEFORE: usize = 60;
 
-fn located(source: &str, problem: Problem) -> Diagnostic {
+pub(crate) fn located(source: &str, problem: Problem) -> Diagnostic {
     let mut at = problem.at.min(source.len());
     while !source.is_char_boundary(at) {
         at -= 1;

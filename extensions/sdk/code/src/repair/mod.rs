@@ -15,7 +15,7 @@ pub struct Repaired {
     /// The code.
     pub code: String,
     /// What was done, in words.
-    pub fixes: Vec<&'static str>,
+    pub fixes: Vec<String>,
 }
 
 /// How often a parser is asked in one repair. How much it reads in all of them together is a limit.
@@ -34,18 +34,18 @@ fn attempt(language: Language, source: &str, bench: &mut Bench) -> Option<Repair
         if let Some(code) = clean(language, source)
             && bench.parses(&code)
         {
-            return Some(Repaired { code, fixes: vec![fix] });
+            return Some(Repaired { code, fixes: vec![(*fix).into()] });
         }
     }
     if let Some((code, fix)) = ends::closed(source, bench) {
-        return Some(Repaired { code, fixes: vec![fix] });
+        return Some(Repaired { code, fixes: vec![fix.into()] });
     }
     // All that is wrong around it, and then its end.
-    let (mut code, mut fixes) = (source.to_owned(), Vec::new());
+    let (mut code, mut fixes) = (source.to_owned(), Vec::<String>::new());
     for (fix, clean) in clean::STEPS {
         if let Some(cleaned) = clean(language, &code) {
             code = cleaned;
-            fixes.push(*fix);
+            fixes.push((*fix).into());
             if fixes.len() > 1 && bench.parses(&code) {
                 return Some(Repaired { code, fixes });
             }
@@ -54,7 +54,7 @@ fn attempt(language: Language, source: &str, bench: &mut Bench) -> Option<Repair
     if !fixes.is_empty()
         && let Some((code, fix)) = ends::closed(&code, bench)
     {
-        fixes.push(fix);
+        fixes.push(fix.into());
         return Some(Repaired { code, fixes });
     }
     if !bench.limits.cut {
@@ -64,7 +64,7 @@ fn attempt(language: Language, source: &str, bench: &mut Bench) -> Option<Repair
     for around in [source, &code] {
         if let Some((code, fix)) = ends::cut(around, bench) {
             let mut fixes = if around == source { Vec::new() } else { fixes };
-            fixes.push(fix);
+            fixes.push(fix.into());
             return Some(Repaired { code, fixes });
         }
         if fixes.is_empty() {
