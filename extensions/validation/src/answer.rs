@@ -1,7 +1,7 @@
 //! Where code is in an answer: in its texts, and in what it calls tools with.
 
 use serde_json::{Map, Value};
-use wasmgate_code::{Language, Limits, Verdict, check as parse, complete, find, passes, repair};
+use wasmgate_code::{Language, Limits, Verdict, check as parse, complete, find, format as lay_out, passes, repair};
 use wasmgate_sdk::hub::{ChatAnswer, FinishReason, PartKind, ToolCall, ToolCallKind};
 
 use crate::report::{Found, Report, State};
@@ -69,8 +69,9 @@ fn check_call(rules: &Rules, call: &mut ToolCall, broke_off: bool, report: &mut 
     let mut changed = false;
     let mut arguments: Option<Value> = serde_json::from_str(&call.arguments).ok();
     if arguments.is_none() && rules.languages.contains(&Language::Json) {
-        let (state, code) =
-            judge(&rules.limits, if broke_off { Fix::default() } else { rules.fix() }, Language::Json, &call.arguments, report);
+        // Programs read them, and no people.
+        let fix = if broke_off { Fix::default() } else { Fix { formats: false, ..rules.fix() } };
+        let (state, code) = judge(&rules.limits, fix, Language::Json, &call.arguments, report);
         report.found.push(Found { language: Language::Json, place: place.clone(), line: 1, state });
         if let Some(code) = code {
             arguments = serde_json::from_str(&code).ok();
@@ -152,6 +153,12 @@ pub fn judge(limits: &Limits, fix: Fix, language: Language, code: &str, report: 
             fixes.extend(completed.fixes);
             changed = Some(completed.code);
         }
+    }
+    if fix.formats
+        && let Some(laid_out) = lay_out(language, changed.as_deref().unwrap_or(code))
+    {
+        fixes.push("laid out anew".into());
+        changed = Some(laid_out);
     }
     match changed {
         None => (State::Valid, None),

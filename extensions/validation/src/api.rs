@@ -11,7 +11,7 @@ use crate::{Rules, answer};
 pub const PATH: &str = "/api/validate";
 
 /// What a body may have.
-const MEMBERS: [&str; 4] = ["code", "language", "text", "auto_fix"];
+const MEMBERS: [&str; 5] = ["code", "language", "text", "auto_fix", "format"];
 
 /// Answers.
 pub fn answer(rules: &Rules, request: &HttpRequest) -> Reply {
@@ -28,6 +28,7 @@ pub fn answer(rules: &Rules, request: &HttpRequest) -> Reply {
 struct Asked {
     what: What,
     auto_fix: bool,
+    format: bool,
 }
 
 enum What {
@@ -54,11 +55,12 @@ fn read(body: &[u8]) -> Result<Asked, Wrong> {
         Some(other) => Err((name, format!("`{name}` is {}; it has to be a string.", shown(&other)))),
     };
     let (code, language, answer) = (text("code")?, text("language")?, text("text")?);
-    let auto_fix = match members.remove("auto_fix") {
-        None | Some(Value::Null) => false,
-        Some(Value::Bool(flag)) => flag,
-        Some(other) => return Err(("auto_fix", format!("`auto_fix` is {}; it has to be true or false.", shown(&other)))),
+    let mut flag = |name: &'static str| match members.remove(name) {
+        None | Some(Value::Null) => Ok(false),
+        Some(Value::Bool(flag)) => Ok(flag),
+        Some(other) => Err((name, format!("`{name}` is {}; it has to be true or false.", shown(&other)))),
     };
+    let (auto_fix, format) = (flag("auto_fix")?, flag("format")?);
     let language = match language {
         None => None,
         Some(name) => Some(Language::from_tag(&name).ok_or_else(|| {
@@ -75,7 +77,7 @@ fn read(body: &[u8]) -> Result<Asked, Wrong> {
         (Some(_), Some(_)) => return Err(("text", "There is `code` and `text`; send one of them.".into())),
         (None, None) => return Err(("code", "`code` is missing: send code as `code`, or an answer with code in it as `text`.".into())),
     };
-    Ok(Asked { what, auto_fix })
+    Ok(Asked { what, auto_fix, format })
 }
 
 /// A value as a message shows it.
@@ -88,7 +90,14 @@ fn shown(value: &Value) -> String {
 fn validate(rules: &Rules, asked: Asked) -> Value {
     // Whoever asks here sees what was done before anything is made of it.
     let limits = Limits { cut: true, ..rules.limits };
-    let rules = Rules { auto_fix: asked.auto_fix, languages: Language::ALL.to_vec(), whole_answers: true, limits, ..rules.clone() };
+    let rules = Rules {
+        auto_fix: asked.auto_fix,
+        format: asked.format,
+        languages: Language::ALL.to_vec(),
+        whole_answers: true,
+        limits,
+        ..rules.clone()
+    };
     let mut report = Report::default();
     let repaired = match asked.what {
         What::Code(code, language) => {

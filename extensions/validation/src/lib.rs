@@ -45,6 +45,9 @@ pub struct Config {
     /// Whether a repair may add imports to code that parses.
     #[serde(default = "yes")]
     imports: bool,
+    /// Whether code that parses is laid out anew.
+    #[serde(default)]
+    format: bool,
     /// How often the model is asked again.
     #[serde(default)]
     retries: u32,
@@ -97,6 +100,7 @@ struct Rules {
     languages: Vec<Language>,
     auto_fix: bool,
     imports: bool,
+    format: bool,
     tool_arguments: bool,
     whole_answers: bool,
     limits: Limits,
@@ -109,11 +113,13 @@ struct Fix {
     repairs: bool,
     /// Imports that are missing are added.
     imports: bool,
+    /// What parses is laid out anew.
+    formats: bool,
 }
 
 impl Rules {
     fn fix(&self) -> Fix {
-        Fix { repairs: self.auto_fix, imports: self.auto_fix && self.imports }
+        Fix { repairs: self.auto_fix, imports: self.auto_fix && self.imports, formats: self.format }
     }
 }
 
@@ -144,6 +150,7 @@ impl Extension for Validation {
             languages,
             auto_fix: config.auto_fix,
             imports: config.imports,
+            format: config.format,
             tool_arguments: config.tool_arguments,
             whole_answers: config.whole_answers,
             limits,

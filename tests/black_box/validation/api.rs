@@ -40,6 +40,25 @@ async fn code_is_checked_and_repaired() {
 }
 
 #[tokio::test]
+async fn json_is_laid_out_where_that_is_asked_for() {
+    let (_gateway, client) = gateway("{}").await;
+    let laid_out = "{\n  \"a\": 1.50,\n  \"b\": []\n}";
+    let ask = async |body: Value| client.post(PATH, &body).await.json()["data"].clone();
+    let data = ask(json!({"code": "{\"a\":1.50,\"b\":[]}", "language": "json", "format": true})).await;
+    assert_eq!((&data["valid"], &data["result"], &data["code"]), (&json!(true), &json!("fixed"), &json!(laid_out)), "{data}");
+    assert_eq!(data["blocks"][0]["fixes"], json!(["laid out anew"]), "{data}");
+    // Repaired first, in a text, and not twice.
+    let data = ask(json!({"text": "Here:\n```json\n{\"a\":1.50,\"b\":[],}\n```\n", "auto_fix": true, "format": true})).await;
+    assert_eq!(data["text"], format!("Here:\n```json\n{laid_out}\n```\n"), "{data}");
+    for (code, language, format) in [(laid_out, "json", true), ("{\"a\":1}", "json", false), ("a=1\n", "python", true)] {
+        let data = ask(json!({"code": code, "language": language, "format": format})).await;
+        assert_eq!((&data["result"], data.get("code")), (&json!("valid"), None), "{data}");
+    }
+    let data = ask(json!({"code": "{\"a\":", "language": "json", "format": true})).await;
+    assert_eq!((&data["result"], data.get("code")), (&json!("invalid"), None), "{data}");
+}
+
+#[tokio::test]
 async fn imports_are_added() {
     let (_gateway, client) = gateway("{}").await;
     for (language, code, expect) in [

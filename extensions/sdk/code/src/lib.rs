@@ -10,12 +10,14 @@
 mod check;
 mod depth;
 pub mod find;
+mod format;
 mod imports;
 pub mod language;
 pub mod lex;
 mod repair;
 
 pub use check::{Diagnostic, Limits, Verdict, check, passes};
+pub use format::format;
 pub use imports::{Completed, complete};
 pub use language::Language;
 pub use repair::{Repaired, repair};
