@@ -40,16 +40,7 @@ pub fn script(request: &wasmgate_tests::Received) -> Reply {
         "fails" => Reply::json(503, &json!({"error": {"message": "busy", "type": "server_error", "param": null, "code": null}})),
         "ignores" => Says::text("```\n*.log\n```\n").reply(format, request),
         "readme" => Says::text("```markdown\n# How\n```bash\nmake\n```\nThat is all.\n```\n").reply(format, request),
-        "declines" => Reply::json(
-            200,
-            &json!({
-                "id": "chatcmpl-scripted", "object": "chat.completion", "created": 1_750_000_000, "model": "declines",
-                "choices": [{
-                    "index": 0, "logprobs": null, "finish_reason": "content_filter",
-                    "message": {"role": "assistant", "content": "```\n# Nothing\n```\n", "refusal": null},
-                }],
-            }),
-        ),
+        "declines" => Says { stop: Some("content_filter"), ..Says::text("```\n# Nothing\n```\n") }.reply(format, request),
         "silent" => Reply::silence(),
         _ => Says::text(TEXT).reply(format, request),
     }

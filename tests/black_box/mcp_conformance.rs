@@ -82,7 +82,7 @@ async fn mcp_sdk_conformance_suite_passes() {
 
 /// What each SDK must have seen.
 fn check(seen: &Value, way: &str) {
-    let models = json!(["broken", "fails", "file", "silent", "text"]);
+    let models = json!(["broken", "declines", "fails", "file", "ignores", "readme", "silent", "text"]);
     for (name, expect) in [
         ("server", json!("wasmgate")),
         ("tools", json!(["write", "generate", "validate", "best_of_n", "list_models", "usage"])),

@@ -20,6 +20,8 @@ struct Server {
     input: Option<ChildStdin>,
     lines: mpsc::Receiver<String>,
     files: tempfile::TempDir,
+    /// Ids of requests so far: each is used once.
+    ids: u64,
     _config: ConfigFile,
 }
 
@@ -40,7 +42,7 @@ impl Server {
         let out = BufReader::new(child.stdout.take().expect("piped"));
         std::thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|line| tell.send(line)));
         let input = child.stdin.take();
-        Self { child, input, lines, files, _config: config }
+        Self { child, input, lines, files, ids: 100, _config: config }
     }
 
     fn say(&mut self, line: &str) {
@@ -57,10 +59,16 @@ impl Server {
     fn ask(&mut self, method: &str, mut params: Value) -> Value {
         params["_meta"]["io.modelcontextprotocol/protocolVersion"] = "2026-07-28".into();
         params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = json!({});
-        self.say(&json!({"jsonrpc": "2.0", "id": "a", "method": method, "params": params}).to_string());
+        self.request(method, params)
+    }
+
+    /// The same as it is, without a revision in it.
+    fn request(&mut self, method: &str, params: Value) -> Value {
+        self.ids += 1;
+        self.say(&json!({"jsonrpc": "2.0", "id": self.ids, "method": method, "params": params}).to_string());
         loop {
             let message = self.next();
-            if message["id"] == "a" {
+            if message["id"] == self.ids {
                 return message;
             }
         }
@@ -232,8 +240,7 @@ async fn mcp_a_session_that_ended_is_begun_again_for_a_client_that_knows_of_none
     let ended = async {
         loop {
             let session = mcp::begin(&client).await;
-            server.say(r#"{"jsonrpc":"2.0","id":2,"method":"tools/list"}"#);
-            let listed = server.next();
+            let listed = server.request("tools/list", json!({}));
             assert!(listed["result"]["tools"].is_array(), "{listed}");
             if mcp::status_in(&client, &session).await == 404 {
                 return;

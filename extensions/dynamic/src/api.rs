@@ -138,7 +138,7 @@ fn put(dynamic: &Dynamic, place: &Place, request: &HttpRequest) -> Done {
             None => &mut changes.general,
         };
         rules.put(&tenant.as_ref().map_or_else(String::new, |t| format!("tenants.{t}")), *kind, name, &body).map_err(invalid)?;
-        checked(dynamic, changes)
+        checked(dynamic, changes, place)
     })?;
     let data = entry(dynamic, &stored, tenant.as_deref(), *kind, name).ok_or_else(|| absent(*kind, name))?;
     Ok(versioned(data, &stored))
@@ -167,7 +167,7 @@ fn remove(dynamic: &Dynamic, place: &Place, request: &HttpRequest) -> Done {
             }
         }
         // What shows through again may lead to what was made since.
-        checked(dynamic, changes)
+        checked(dynamic, changes, place)
     })?;
     let now = match place {
         Place::Entry(tenant, kind, name) => entry(dynamic, &stored, tenant.as_deref(), *kind, name),
@@ -177,11 +177,14 @@ fn remove(dynamic: &Dynamic, place: &Place, request: &HttpRequest) -> Done {
     Ok(versioned(json!({"removed": true, "now": now}), &stored))
 }
 
-/// What may be written.
-fn checked(dynamic: &Dynamic, changes: Document) -> Result<Document, Failure> {
+/// What may be written, where something is said anew or no more.
+fn checked(dynamic: &Dynamic, changes: Document, place: &Place) -> Result<Document, Failure> {
     let whole = dynamic.configured.overlaid(&changes);
     changes.check_size().and_then(|()| whole.check_size()).map_err(invalid)?;
-    view::check(&whole, &dynamic.routing).map_err(invalid)?;
+    // What is taken back of a whole tenant leaves what holds for everybody, which has no circle.
+    if let Place::Entry(tenant, kind, name) = place {
+        view::check_entry(&whole, &dynamic.routing, tenant.as_ref(), *kind, name).map_err(invalid)?;
+    }
     Ok(changes)
 }
 

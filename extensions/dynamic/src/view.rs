@@ -162,15 +162,10 @@ impl<'a> View<'a> {
     }
 
     /// Refuses names that lead back to themselves.
-    fn check(&self) -> Result<(), String> {
-        let exact = |name: &&String| !name.contains('*');
-        for rules in &self.layers {
-            let targets = rules.models.values().filter_map(|m| m.to.as_ref().or(m.switch.instead.as_ref()));
-            let starts = rules.names(Kind::Aliases).into_iter().chain(rules.names(Kind::Models).into_iter().filter(exact));
-            for start in starts.chain(rules.names(Kind::Providers)).chain(targets.filter(exact)) {
-                if let Err(Stopped::Circle(names)) = self.follow(start) {
-                    return Err(format!("this leads in a circle: {}; let one of them lead elsewhere", names.join(" → ")));
-                }
+    fn check<'b>(&self, starts: impl IntoIterator<Item = &'b str>) -> Result<(), String> {
+        for start in starts.into_iter().filter(|name| !name.contains('*')) {
+            if let Err(Stopped::Circle(names)) = self.follow(start) {
+                return Err(format!("this leads in a circle: {}; let one of them lead elsewhere", names.join(" → ")));
             }
         }
         Ok(())
@@ -179,19 +174,59 @@ impl<'a> View<'a> {
 
 /// Refuses a document in which names lead in circles, for everybody or for a tenant, or grow without end.
 pub fn check(document: &Document, routing: &BTreeMap<String, String>) -> Result<(), String> {
-    for (pattern, model) in std::iter::once(&document.general).chain(document.tenants.values()).flat_map(|r| &r.models) {
-        let Some(to) = model.to.as_ref().filter(|to| to.contains('*')) else { continue };
-        // It may be asked again of what it gave, where a target was chosen.
-        let (once, twice) = (filled(to, "x"), filled(to, &filled(to, "x")));
-        if once != twice && fits(&pattern.to_ascii_lowercase(), &once.to_ascii_lowercase()) {
-            return Err(format!(
-                "`models.{pattern}.to` is `{to}`, which makes a name that `{pattern}` fits again; write a name, or `PROVIDER/*`"
-            ));
-        }
+    let all = std::iter::once(&document.general).chain(document.tenants.values());
+    all.flat_map(|rules| &rules.models).try_for_each(|(pattern, model)| check_growth(pattern, model))?;
+    let of_all = |rules: &Rules, view: &View<'_>| view.check(Kind::ALL.into_iter().flat_map(|kind| starts_of_kind(rules, kind)));
+    of_all(&document.general, &View::new(document, &[], routing))?;
+    for (tenant, rules) in &document.tenants {
+        // A circle that only the tenant has leads over something of the tenant.
+        of_all(rules, &View::new(document, std::slice::from_ref(tenant), routing)).map_err(|e| format!("for `{tenant}` {e}"))?;
     }
-    View::new(document, &[], routing).check()?;
-    for tenant in document.tenants.keys() {
-        View::new(document, std::slice::from_ref(tenant), routing).check().map_err(|e| format!("for `{tenant}` {e}"))?;
+    Ok(())
+}
+
+/// The same of one entry that was changed, for a tenant or for everybody: a circle that was not there before leads over it. A look at all of a
+/// large document takes longer than a change may.
+pub fn check_entry(
+    document: &Document,
+    routing: &BTreeMap<String, String>,
+    tenant: Option<&String>,
+    kind: Kind,
+    name: &str,
+) -> Result<(), String> {
+    let rules = tenant.map_or(Some(&document.general), |tenant| document.tenants.get(tenant));
+    if let Some(model) = rules.filter(|_| kind == Kind::Models).and_then(|rules| rules.models.get(name)) {
+        check_growth(name, model)?;
+    }
+    let starts = || rules.into_iter().flat_map(|rules| starts(rules, kind, name)).chain([name]);
+    if tenant.is_none() {
+        View::new(document, &[], routing).check(starts())?;
+    }
+    for tenant in document.tenants.keys().filter(|other| tenant.is_none_or(|tenant| tenant == *other)) {
+        View::new(document, std::slice::from_ref(tenant), routing).check(starts()).map_err(|e| format!("for `{tenant}` {e}"))?;
+    }
+    Ok(())
+}
+
+/// Where all circles over the entries of a kind are found from.
+fn starts_of_kind(rules: &Rules, kind: Kind) -> impl Iterator<Item = &str> {
+    rules.names(kind).into_iter().flat_map(move |name| starts(rules, kind, name).chain([name.as_str()]))
+}
+
+/// Where circles over one entry are found from, besides its name: what a pattern leads to, since a pattern is no name.
+fn starts<'a>(rules: &'a Rules, kind: Kind, name: &str) -> impl Iterator<Item = &'a str> + use<'a> {
+    let model = rules.models.get(name).filter(|_| kind == Kind::Models);
+    model.into_iter().filter_map(|model| model.to.as_deref().or(model.switch.instead.as_deref()))
+}
+
+fn check_growth(pattern: &str, model: &Model) -> Result<(), String> {
+    let Some(to) = model.to.as_ref().filter(|to| to.contains('*')) else { return Ok(()) };
+    // It may be asked again of what it gave, where a target was chosen.
+    let (once, twice) = (filled(to, "x"), filled(to, &filled(to, "x")));
+    if once != twice && fits(&pattern.to_ascii_lowercase(), &once.to_ascii_lowercase()) {
+        return Err(format!(
+            "`models.{pattern}.to` is `{to}`, which makes a name that `{pattern}` fits again; write a name, or `PROVIDER/*`"
+        ));
     }
     Ok(())
 }

@@ -73,7 +73,7 @@ fn what_was_there_is_kept() {
     let scene = scene();
     let path = scene.inside("src/a.py");
     let kept = scene.files.replace(&path, None, Some("one\n")).unwrap();
-    assert!(kept.starts_with(".wasmgate-backups/src/a.py/") && kept.ends_with(".absent"), "{kept}");
+    assert!(kept.starts_with(".wasmgate-backups/files/src/a.py/") && kept.ends_with(".absent"), "{kept}");
     fs::set_permissions(scene.path("src/a.py"), fs::Permissions::from_mode(0o750)).unwrap();
     scene.files.replace(&path, Some("one\n"), Some("two\n")).unwrap();
     assert_eq!(fs::read_to_string(scene.path("src/a.py")).unwrap(), "two\n");
