@@ -198,7 +198,7 @@ pub fn check_entry(
     if let Some(model) = rules.filter(|_| kind == Kind::Models).and_then(|rules| rules.models.get(name)) {
         check_growth(name, model)?;
     }
-    let starts = || rules.into_iter().flat_map(|rules| starts(rules, kind, name)).chain([name]);
+    let starts = || std::iter::once(name).chain(rules.into_iter().flat_map(|rules| starts(rules, kind, name)));
     if tenant.is_none() {
         View::new(document, &[], routing).check(starts())?;
     }
@@ -210,7 +210,7 @@ pub fn check_entry(
 
 /// Where all circles over the entries of a kind are found from.
 fn starts_of_kind(rules: &Rules, kind: Kind) -> impl Iterator<Item = &str> {
-    rules.names(kind).into_iter().flat_map(move |name| starts(rules, kind, name).chain([name.as_str()]))
+    rules.names(kind).into_iter().flat_map(move |name| std::iter::once(name.as_str()).chain(starts(rules, kind, name)))
 }
 
 /// Where circles over one entry are found from, besides its name: what a pattern leads to, since a pattern is no name.
