@@ -215,7 +215,7 @@ async fn mcp_on_standard_input_older_clients_are_understood_and_calls_cancelled(
     let refused = server.next();
     assert_eq!(refused["id"], 9, "{refused}");
     assert!(refused["error"]["message"].as_str().is_some_and(|m| m.contains("max_message_bytes")), "{refused}");
-    let told = std::time::Instant::now();
+    let told = Instant::now();
     server.say(r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":4}}"#);
     received.closed_after(told).await;
     // What was asked before the end of the input is answered; what was cancelled is not.
