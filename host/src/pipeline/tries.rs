@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use llm_codec::hub::{ChatError, ErrorClass, Usage};
+use llm_codec::hub::{ChatError, ErrorClass, StreamEvent, Usage};
 use llm_codec::{Format, estimate};
 
 use crate::extensions::bindings::exports::wasmgate::extension::attempts::{Part, Tried};
@@ -224,7 +224,7 @@ impl Drop for Try {
             self.tried.part = part;
         }
         let racing = self.racing.take().filter(|r| self.tried.part == Part::Lost && r.written.give_up());
-        let lost = racing.map(|racing| racing.tokens(&self.tried.target.model));
+        let lost = racing.map(|racing| racing.tokens(&self.tried.target.model, self.tried.usage.as_ref()));
         let nothing = Tried {
             target: Target { provider: String::new(), model: String::new() },
             via: Vec::new(),
@@ -240,14 +240,18 @@ impl Drop for Try {
 // === impl Racing ===
 
 impl Racing {
-    /// About how many tokens arrived.
-    fn tokens(&self, model: &str) -> u64 {
+    /// About how many tokens arrived. What its provider told of a stream that came to its end is exact; before that it may be the count at its
+    /// beginning.
+    fn tokens(&self, model: &str, told: Option<&Usage>) -> u64 {
         if self.arrived.is_empty() {
             return 0;
         }
         let (mut decoder, mut events) = (self.format.event_decoder(), Vec::new());
         self.arrived.iter().for_each(|chunk| decoder.push(chunk, &mut events));
-        estimate::output_tokens(model, &events)
+        match told.filter(|_| events.iter().any(|event| matches!(event, StreamEvent::Finish(_)))) {
+            Some(told) => told.output_tokens,
+            None => estimate::output_tokens(model, &events),
+        }
     }
 }
 
