@@ -18,7 +18,7 @@ use crate::ledger::{self, KEY, rows};
 use crate::setup::{self, PROVIDER_KEY};
 
 /// Requests when nobody says otherwise.
-const REQUESTS: u64 = 1_000;
+const REQUESTS: u64 = 4_000;
 
 /// Clients at once.
 const AT_ONCE: u64 = 16;

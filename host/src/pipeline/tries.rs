@@ -348,6 +348,24 @@ mod tests {
     }
 
     #[test]
+    fn what_was_told_of_a_whole_stream_is_not_counted_again() {
+        let end = serde_json::json!({"id": "x", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]});
+        for (ended, expect) in [(true, (8, 2, true)), (false, (8, 4, false))] {
+            let tries = Arc::new(Tries::new(Instant::now()));
+            let mut loser = tries.begin(0, target("a"), Vec::new());
+            assert!(loser.race(Format::OpenaiChat).begin());
+            loser.usage(told(8, 2));
+            ["one two th", "ree four"].iter().for_each(|words| loser.arrived(&chunk(words)));
+            if ended {
+                loser.arrived(&format!("data: {end}\n\n").into());
+            }
+            tries.end(Fate::Lost, || drop(loser));
+            let usage = tries.take(|| None).remove(0).usage.unwrap();
+            assert_eq!((usage.input_tokens, usage.output_tokens, usage.raw.is_some()), expect, "{ended}");
+        }
+    }
+
+    #[test]
     fn without_a_race_nothing_is_estimated() {
         let tries = Arc::new(Tries::new(Instant::now()));
         let mut only = tries.begin(0, target("a"), Vec::new());
