@@ -264,11 +264,12 @@ impl Bridge {
             session.begun_by.clone()?
         };
         let answer = self.ask(line, &message, None).await?;
-        let next = answer.headers().get(&SESSION).cloned();
+        // Where none begins, the one that ended stays, so that the next call tries again.
+        let next = answer.headers().get(&SESSION).cloned()?;
         // Its answer is that of the first one, which the client has.
         let _ = answer.into_body().collect().await;
-        self.session().id.clone_from(&next);
-        next
+        self.session().id = Some(next.clone());
+        Some(next)
     }
 
     fn session(&self) -> std::sync::MutexGuard<'_, Session> {
