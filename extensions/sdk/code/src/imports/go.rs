@@ -80,10 +80,8 @@ pub fn add(source: &str, missing: &Missing) -> Option<String> {
     let (package, groups) = groups(source)?;
     // Where C is imported, a comment before it is code.
     let groups: Vec<Group> = groups.into_iter().filter(|g| g.specs.iter().all(|s| s.path != "C")).collect();
-    if let Some(group) = groups.iter().find(|g| g.brackets.is_some() && g.specs.iter().any(|s| is_std(s.path))) {
-        return in_brackets(source, group, path, nl);
-    }
-    if let Some(group) = groups.iter().find(|g| g.brackets.is_some()) {
+    let bracketed = || groups.iter().filter(|g| g.brackets.is_some());
+    if let Some(group) = bracketed().find(|g| g.specs.iter().any(|s| is_std(s.path))).or_else(|| bracketed().next()) {
         return in_brackets(source, group, path, nl);
     }
     match &groups[..] {
@@ -135,19 +133,11 @@ fn in_brackets(source: &str, group: &Group, path: &str, nl: &str) -> Option<Stri
     if specs.iter().any(|spec| !indent(spec).trim().is_empty() || line_start(source, spec.start) <= open) {
         return None;
     }
-    let is_apart = |pair: &[Spec]| {
-        let between = &source[line_end(source, pair[0].end)..pair[1].start];
+    let is_apart = |one: &Spec, other: &Spec| {
+        let between = &source[line_end(source, one.end)..other.start];
         between.lines().skip(1).any(|l| l.trim().is_empty() && !l.ends_with(['\t', ' '])) && between.matches('\n').count() > 1
     };
-    let mut blocks: Vec<&[Spec]> = Vec::new();
-    let mut begin = 0;
-    for n in 1..=specs.len() {
-        if n == specs.len() || is_apart(&specs[n - 1..=n]) {
-            blocks.push(&specs[begin..n]);
-            begin = n;
-        }
-    }
-    let Some(block) = blocks.iter().find(|block| block.iter().all(|s| is_std(s.path))) else {
+    let Some(block) = specs.chunk_by(|one, other| !is_apart(one, other)).find(|block| block.iter().all(|s| is_std(s.path))) else {
         // One of its own, before all.
         let at = line_end(source, open);
         return Some(inserted(source, at, &format!("{nl}{}\"{path}\"{nl}", indent(&specs[0]))));

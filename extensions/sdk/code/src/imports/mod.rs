@@ -46,6 +46,27 @@ pub(crate) struct Missing {
     at: usize,
 }
 
+/// How deep a tree may be: `a + b + c + …` is as deep as it is long, though no parser called itself for it.
+const MAX_DEPTH: usize = 300;
+
+/// A walk over a tree by functions that call themselves.
+pub(crate) trait Descent: Sized {
+    /// How deep it is now, and whether something could not be seen.
+    fn state(&mut self) -> (&mut usize, &mut bool);
+
+    /// Goes a level down, unless that is too deep.
+    fn deeper(&mut self, visit: impl FnOnce(&mut Self)) {
+        let (depth, is_unclear) = self.state();
+        if *depth == MAX_DEPTH {
+            *is_unclear = true;
+            return;
+        }
+        *depth += 1;
+        visit(self);
+        *self.state().0 -= 1;
+    }
+}
+
 /// Adds the imports that are missing for certain to code that parses; none when there are none. The second is how many bytes parsers read
 /// for it.
 pub fn complete(language: Language, source: &str, limits: &Limits) -> (Option<Completed>, usize) {
@@ -66,21 +87,27 @@ pub fn complete(language: Language, source: &str, limits: &Limits) -> (Option<Co
         _ => rust::missing(source),
     };
     let Some(mut missing) = missing.filter(|m| !m.is_empty() && m.len() <= MAX_MISSING) else { return (None, source.len()) };
+    // Each that is added is put where the parser says that the others are; in Go that takes no tree.
+    let added = if language == Language::Go { 0 } else { missing.len() * source.len() };
+    // What comes out is read too, and is a line longer.
+    let read = 2 * source.len() + added;
+    if read > limits.read {
+        return (None, source.len());
+    }
     missing.sort_by(|a, b| (&a.from, &a.name).cmp(&(&b.from, &b.name)));
     let mut code = source.to_owned();
     for one in &missing {
-        let added = match language {
+        let longer = match language {
             Language::Go => go::add(&code, one),
             Language::Python => python::add(&code, one),
             _ => rust::add(&code, one),
         };
-        match added {
-            Some(added) => code = added,
+        match longer {
+            Some(longer) => code = longer,
             // Where one cannot go, the others would only hide that it is missing.
-            None => return (None, source.len()),
+            None => return (None, source.len() + added),
         }
     }
-    let read = source.len() + code.len();
     // Its own limits do not count for what is a line longer.
     let roomy = Limits { bytes: code.len(), ..*limits };
     if check(language, &code, &roomy) != Verdict::Valid {

@@ -124,14 +124,7 @@ fn blocks<'a, 'b>(source: &str, imports: &'b [&'a Stmt]) -> Vec<&'b [&'a Stmt]> 
         let between = &source[line_end(source, one.end().to_usize())..other.start().to_usize()];
         between.lines().skip(1).any(|l| l.trim().is_empty())
     };
-    let (mut blocks, mut begin) = (Vec::new(), 0);
-    for n in 1..=imports.len() {
-        if n == imports.len() || is_apart(imports[n - 1], imports[n]) {
-            blocks.push(&imports[begin..n]);
-            begin = n;
-        }
-    }
-    blocks
+    imports.chunk_by(|one, other| !is_apart(one, other)).collect()
 }
 
 /// Where the comments end that a file without text about itself begins with: its first line for the system, its encoding, its licence. None

@@ -64,15 +64,9 @@ pub fn add(source: &str, missing: &Missing) -> Option<String> {
     let nl = newline(source);
     let ours = format!("use {};", missing.from);
     let is_std = |path: &str| ["std::", "core::", "alloc::"].iter().any(|root| path.starts_with(root));
-    let mut blocks: Vec<&[Use]> = Vec::new();
-    let mut begin = 0;
-    for n in 1..=uses.len() {
-        if n == uses.len() || source[uses[n - 1].end..uses[n].start].trim_matches([' ', '\t', '\r']).len() > 1 {
-            blocks.push(&uses[begin..n]);
-            begin = n;
-        }
-    }
-    if let Some(block) = blocks.iter().find(|block| block.iter().any(|u| is_std(u.path) && u.is_plain)) {
+    let is_apart = |one: &Use, other: &Use| source[one.end..other.start].trim_matches([' ', '\t', '\r']).len() > 1;
+    if let Some(block) = uses.chunk_by(|one, other| !is_apart(one, other)).find(|block| block.iter().any(|u| is_std(u.path) && u.is_plain))
+    {
         let our_key = key(&missing.from);
         return Some(match block.iter().rev().find(|u| key(u.path) < our_key) {
             Some(before) => inserted(source, line_end(source, before.end), &format!("{nl}{ours}")),

@@ -6,10 +6,7 @@ use ruff_python_ast::visitor::{self, Visitor};
 use ruff_python_ast::{Alias, ExceptHandler, Expr, ExprContext, ModModule, Parameter, Pattern, Stmt, TypeParam};
 use ruff_text_size::Ranged as _;
 
-use crate::imports::names;
-
-/// How deep a tree may be: `a + b + c + …` is as deep as it is long, though no parser called itself for it.
-const MAX_DEPTH: usize = 300;
+use crate::imports::{Descent, names};
 
 /// Names that let code have others.
 const DYNAMIC: &[&str] = &["NameError", "__builtins__", "builtins", "eval", "exec", "execfile", "globals", "locals", "vars"];
@@ -50,18 +47,14 @@ impl<'a> Names<'a> {
         uses.members.extend(member);
     }
 
-    fn deeper(&mut self, visit: impl FnOnce(&mut Self)) {
-        if self.depth == MAX_DEPTH {
-            self.is_unclear = true;
-            return;
-        }
-        self.depth += 1;
-        visit(self);
-        self.depth -= 1;
-    }
-
     fn import(&mut self, module: &str, level: u32) {
         self.has_strangers |= level > 0 || !names::is_python_std(module);
+    }
+}
+
+impl Descent for Names<'_> {
+    fn state(&mut self) -> (&mut usize, &mut bool) {
+        (&mut self.depth, &mut self.is_unclear)
     }
 }
 

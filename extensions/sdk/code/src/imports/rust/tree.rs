@@ -8,10 +8,7 @@ use syn::{
     Block, Expr, ExprMethodCall, File, Ident, ImplItem, Item, ItemMacro, ItemMod, Lifetime, Macro, Member, Pat, TraitItem, Type, UseTree,
 };
 
-use crate::imports::names;
-
-/// How deep a tree may be: `a + b + c + …` is as deep as it is long, though no parser called itself for it.
-const MAX_DEPTH: usize = 300;
+use crate::imports::{Descent, names};
 
 /// Macros that bring what is in another file.
 const FILES: &[&str] = &["bindgen", "include", "include_proto"];
@@ -52,16 +49,6 @@ pub fn names(file: &File) -> Option<Names> {
 }
 
 impl Names {
-    fn deeper(&mut self, visit: impl FnOnce(&mut Self)) {
-        if self.depth == MAX_DEPTH {
-            self.is_unclear = true;
-            return;
-        }
-        self.depth += 1;
-        visit(self);
-        self.depth -= 1;
-    }
-
     /// What a macro is given may become anything.
     fn given(&mut self, tokens: TokenStream) {
         let mut streams = vec![tokens];
@@ -106,6 +93,12 @@ impl Names {
                 UseTree::Group(group) => trees.extend(group.items.iter().map(|tree| (tree, before))),
             }
         }
+    }
+}
+
+impl Descent for Names {
+    fn state(&mut self) -> (&mut usize, &mut bool) {
+        (&mut self.depth, &mut self.is_unclear)
     }
 }
 
