@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use wasmgate_code::{Language, Limits};
-use wasmgate_sdk::{HttpRequest, Reply};
+use wasmgate_sdk::{ChatError, ErrorClass, HttpRequest, Reply, wrapped};
 
 use crate::report::{Found, Report, State};
 use crate::{Rules, answer};
@@ -16,10 +16,10 @@ const MEMBERS: [&str; 5] = ["code", "language", "text", "auto_fix", "format"];
 /// Answers.
 pub fn answer(rules: &Rules, request: &HttpRequest) -> Reply {
     match read(&request.body) {
-        Ok(asked) => Reply::json(200, json!({"success": true, "data": validate(rules, asked)}).to_string().into_bytes()),
+        Ok(asked) => wrapped::reply(200, &wrapped::data(&validate(rules, asked))),
         Err((param, message)) => {
-            let error = json!({"code": "invalid_request", "message": message, "details": {"param": param}});
-            Reply::json(400, json!({"success": false, "error": error}).to_string().into_bytes())
+            let error = ChatError { param: Some(param.into()), ..ChatError::new(ErrorClass::InvalidRequest, message) };
+            wrapped::reply(400, &wrapped::error(&error))
         }
     }
 }
