@@ -135,6 +135,11 @@ impl Gateway {
         &self.store.performance
     }
 
+    /// Whether it is known what extensions keep. Where gateways share it, it may have to be read first.
+    pub fn keys_read(&self) -> bool {
+        self.store.kv.is_read()
+    }
+
     /// Who is logged in to providers.
     pub fn logins(&self) -> &Logins {
         &self.store.logins

@@ -271,6 +271,75 @@ async fn redis_keeps_a_keys_limits_for_two_replicas() {
 }
 
 #[tokio::test]
+async fn keys_that_could_not_be_read_yet_are_none_that_nobody_knows() {
+    let Some(mut postgres) = Postgres::start() else { return };
+    let url = postgres.database("keys");
+    let upstream = setup::friendly(Dialect::OpenAi).await;
+    let known = "sk-of-the-configuration-with-many-characters";
+    let start = async |extensions: &str| {
+        let keys = format!("storage: {{flush_interval: 10ms, keys: {{type: postgres, url: \"{url}\", refresh: 100ms}}}}\n");
+        let rest = format!("{extensions}api_keys: [{{key: {known}, name: configured}}]\n{keys}");
+        let gateway = Gateway::start(&setup::config(&setup::provider(Dialect::OpenAi, &upstream), &rest)).await;
+        let client = Client::new(&gateway);
+        (gateway, client)
+    };
+    let ask = async |client: &Client, key: &str| {
+        let request = client.request(http::Method::POST, Dialect::OpenAi.path()).bearer_auth(key);
+        client.send(request.header("content-type", "application/json").body(Dialect::OpenAi.request("m", "x").to_string())).await
+    };
+    let order = async |client: &Client, method: http::Method, path: &str, body: &str| {
+        client.send(client.request(method, path).body(body.to_owned())).await
+    };
+    let (put, post, get) = (http::Method::PUT, http::Method::POST, http::Method::GET);
+    let dynamic = "  dynamic: {}\n";
+    let (gateway, client) = start(dynamic).await;
+    let made = order(&client, post.clone(), "/api/keys", r#"{"name": "made"}"#).await.json()["data"].clone();
+    let key = made["key"].as_str().expect("a key").to_owned();
+    assert_eq!(order(&client, put.clone(), "/api/dynamic/models/off", r#"{"active": false}"#).await.status, 200);
+    assert_eq!(ask(&client, &key).await.status, 200);
+    assert!(gateway.stop().await.0.success());
+
+    postgres.end();
+    let sent = upstream.received().len();
+    let (gateway, client) = start("").await;
+    let ready = client.get("/health/ready").await;
+    assert_eq!((ready.status, ready.json()), (503, serde_json::json!({"status": "keys_unread"})));
+    assert_eq!(ask(&client, known).await.status, 200, "what the configuration says is known");
+    for key in [key.as_str(), "sk-that-nobody-ever-made-with-many-characters"] {
+        let answer = ask(&client, key).await;
+        assert_eq!((answer.status, answer.json()["error"]["code"].as_str()), (503, Some("keys_unread")), "{}", answer.text());
+        assert_eq!(answer.header("retry-after"), "1");
+        let models = client.send(client.request(get.clone(), "/v1/models").bearer_auth(key)).await;
+        assert_eq!((models.status, models.json()["error"]["code"].as_str()), (503, Some("keys_unread")), "{}", models.text());
+    }
+    // Nothing is made in the place of what may be there.
+    for (method, path) in [(get.clone(), "/api/keys"), (post.clone(), "/api/keys"), (http::Method::DELETE, "/api/keys/made")] {
+        let answer = order(&client, method, path, r#"{"name": "made"}"#).await;
+        assert_eq!((answer.status, answer.json()["error"]["code"].as_str()), (503, Some("keys_unread")), "{path}: {}", answer.text());
+    }
+    // What is switched off is not known either, so nobody gets past it.
+    let (other, at_other) = start(dynamic).await;
+    let answer = ask(&at_other, known).await;
+    assert_eq!((answer.status, answer.json()["error"]["code"].as_str()), (503, Some("models_unread")), "{}", answer.text());
+    let models = at_other.send(at_other.request(get.clone(), "/v1/models").bearer_auth(known)).await;
+    assert_eq!(models.status, 503, "{}", models.text());
+    let answer = order(&at_other, put, "/api/dynamic/models/on", r#"{"active": false}"#).await;
+    assert_eq!((answer.status, answer.json()["error"]["code"].as_str()), (503, Some("keys_unread")), "{}", answer.text());
+    assert_eq!(upstream.received().len(), sent + 1);
+
+    postgres.begin();
+    for client in [&client, &at_other] {
+        soon("it is ready", async { while client.get("/health/ready").await.status != 200 {} }).await;
+        assert_eq!(ask(client, &key).await.status, 200);
+    }
+    let listed = order(&client, get.clone(), "/api/keys", "").await.json();
+    assert_eq!(listed["data"]["keys"].as_array().map(Vec::len), Some(2), "{listed}");
+    let shown = order(&at_other, get, "/api/dynamic", "").await.json();
+    assert_eq!(shown["data"]["models"]["off"]["active"], false, "{shown}");
+    assert!(other.stop().await.0.success() && gateway.stop().await.0.success());
+}
+
+#[tokio::test]
 async fn replicas_share_keys_that_are_made_while_they_run() {
     let (Some(mut postgres), Some(redis)) = (Postgres::start(), Redis::start()) else { return };
     let url = postgres.database("cortex");

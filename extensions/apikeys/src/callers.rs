@@ -1,12 +1,12 @@
 //! What the host asks: who the caller of another extension's route is, and which models they may use.
 
 use serde_json::{Value, json};
+use wasmgate_sdk::HttpRequest;
 use wasmgate_sdk::catalogue::{self, Asked};
 use wasmgate_sdk::prelude::*;
-use wasmgate_sdk::{HttpRequest, log};
 
 use crate::permissions::Wish;
-use crate::{ApiKeys, credential};
+use crate::{ApiKeys, credential, unreadable};
 
 /// The paths of the manifest.
 pub const IDENTITY: &str = "/apikeys/identity";
@@ -36,10 +36,7 @@ pub fn catalogue(keys: &ApiKeys, request: &HttpRequest) -> Reply {
     if let Some(name) = asked.caller["name"].as_str() {
         let key = match keys.named(name) {
             Ok(key) => key,
-            Err(reason) => {
-                log::error(&reason);
-                return Reply::json(500, Vec::new());
-            }
+            Err(reason) => return Reply::json(unreadable(&reason).http_status(), Vec::new()),
         };
         // A key that was revoked meanwhile may use nothing.
         let scopes = key.as_ref().map(|key| keys.scopes(key));

@@ -26,7 +26,7 @@ use serde_json::Value;
 use wasmgate_prices::{Price, Prices};
 use wasmgate_sdk::limiter::{self, Rule, TokenBucket};
 use wasmgate_sdk::prelude::*;
-use wasmgate_sdk::{Http, HttpRequest, Part, Tried, clock, codec, log};
+use wasmgate_sdk::{Http, HttpRequest, Part, Tried, clock, codec, kv, log};
 
 use key::{Hash, Key, STRONG, Team};
 use limits::{Estimate, Hold, Scope, Used};
@@ -384,6 +384,11 @@ fn slow_down(retry_after_ms: Option<u64>) -> ChatError {
 
 /// The store does not answer as it should: nobody comes in.
 fn unreadable(reason: &str) -> ChatError {
+    if kv::is_unread(reason) {
+        let message = "It is not known yet which API keys there are; try again in a moment.";
+        let error = ChatError::new(ErrorClass::Overloaded, message);
+        return ChatError { status: Some(503), code: Some("keys_unread".into()), retry_after_ms: Some(1000), ..error };
+    }
     log::error(reason);
     ChatError::new(ErrorClass::Internal, "The gateway cannot look up API keys.")
 }

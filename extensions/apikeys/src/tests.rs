@@ -312,3 +312,22 @@ fn each_try_costs_what_its_own_model_does() {
     assert_eq!(used(&[untold, lost]), (Some(500), Some(0.5), false));
     assert_eq!(used(&[]), (None, None, false));
 }
+
+#[test]
+fn a_store_that_was_not_read_yet_has_no_unknown_keys() {
+    let keys = two();
+    let mut host = FakeHost::current();
+    host.kv_unread = true;
+    host.install();
+    let config = request("gpt-4o-mini", PROD);
+    assert!(before(&keys, &config).is_ok(), "a key of the configuration is known");
+    let other = request("gpt-4o-mini", "sk-made-at-run-time-with-many-characters");
+    for _ in 0..100 {
+        assert_eq!(before(&keys, &other).unwrap_err(), (503, Some("keys_unread".into())));
+    }
+    let mut host = FakeHost::current();
+    assert!(host.taken.is_empty(), "it does not count as guessing: {:?}", host.taken);
+    host.kv_unread = false;
+    host.install();
+    assert_eq!(before(&keys, &other).unwrap_err(), (401, Some("invalid_api_key".into())));
+}

@@ -21,7 +21,7 @@ use std::rc::Rc;
 use serde_json::Value;
 use wasmgate_sdk::catalogue::{self, Asked, Offered};
 use wasmgate_sdk::prelude::*;
-use wasmgate_sdk::{Http, HttpRequest, codec, log, providers};
+use wasmgate_sdk::{Http, HttpRequest, codec, kv, log, providers};
 
 use rules::{Document, Model};
 use store::Known;
@@ -285,6 +285,10 @@ fn refusal(stopped: &Stopped) -> ChatError {
 
 /// The store does not answer as it should: what is switched off cannot be known.
 fn unreadable(reason: String) -> ChatError {
+    if kv::is_unread(&reason) {
+        let error = ChatError::new(ErrorClass::Overloaded, "It is not known yet which models there are; try again in a moment.");
+        return ChatError { status: Some(503), code: Some("models_unread".into()), retry_after_ms: Some(1000), ..error };
+    }
     log::error(&reason);
     ChatError::new(ErrorClass::Internal, "The gateway cannot look up its models.")
 }
@@ -297,10 +301,7 @@ impl Http for Dynamic {
         let Some(asked) = Asked::read(&request) else { return Reply::json(400, Vec::new()) };
         match self.offered(asked) {
             Ok(models) => catalogue::answer(&models),
-            Err(reason) => {
-                log::error(&reason);
-                Reply::json(500, Vec::new())
-            }
+            Err(reason) => Reply::json(unreadable(reason).http_status(), Vec::new()),
         }
     }
 }

@@ -122,14 +122,16 @@ async fn identify(
         }
         StatusCode::NO_CONTENT if operator => Ok(None),
         StatusCode::NO_CONTENT => Err(ChatError::new(ErrorClass::Authentication, "No API key came with the request.")),
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS => {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
             let refusal: Refusal = serde_json::from_slice(&body).map_err(|_| broken(keys, "it did not say why a caller is refused"))?;
             let class = match status {
                 StatusCode::UNAUTHORIZED => ErrorClass::Authentication,
                 StatusCode::FORBIDDEN => ErrorClass::Permission,
-                _ => ErrorClass::RateLimited,
+                StatusCode::TOO_MANY_REQUESTS => ErrorClass::RateLimited,
+                _ => ErrorClass::Overloaded,
             };
-            Err(ChatError { code: refusal.code, retry_after_ms: refusal.retry_after_ms, ..ChatError::new(class, refusal.message) })
+            let (status, code) = (Some(status.as_u16()), refusal.code);
+            Err(ChatError { status, code, retry_after_ms: refusal.retry_after_ms, ..ChatError::new(class, refusal.message) })
         }
         _ => Err(broken(keys, "it does not answer who a caller is")),
     }
@@ -159,6 +161,10 @@ async fn offered(context: &Context, id: &str, caller: Option<&HeaderValue>) -> R
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let (status, body) = ask(context, id, extension, Method::POST, path, headers, body.into()).await?;
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            let error = ChatError::new(ErrorClass::Overloaded, "It is not known yet which models there are; try again in a moment.");
+            return Err(ChatError { status: Some(503), retry_after_ms: Some(1000), ..error });
+        }
         let answer: Option<Catalogue> = serde_json::from_slice(&body).ok().filter(|_| status == StatusCode::OK);
         models = answer.ok_or_else(|| broken(extension, "it does not answer with a list of models"))?.models;
     }

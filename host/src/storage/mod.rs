@@ -70,6 +70,9 @@ pub enum KvError {
     /// A counter holds something else.
     #[error("the value is not a decimal number that `increment` could raise")]
     NotANumber,
+    /// Nobody can say yet what there is. Extensions know it by its first words, which the SDK has too (`kv::UNREAD`).
+    #[error("not known yet: the store has not answered since the gateway began; it is asked again and again")]
+    Unread,
 }
 
 /// What became of a swap.
@@ -98,6 +101,15 @@ pub trait Kv: Send + Sync {
     /// Whether it is known what was there before this process. Until then a key that is not found may be there all the same.
     fn is_read(&self) -> bool {
         true
+    }
+    /// The value of a key, as far as that can be said ([`Kv::is_read`]).
+    fn known(&self, key: &Key) -> Result<Option<Vec<u8>>, KvError> {
+        // In this order: what is read in between would be missed otherwise.
+        let read = self.is_read();
+        match self.value(key) {
+            None if !read => Err(KvError::Unread),
+            value => Ok(value),
+        }
     }
     /// Writes everything that was accepted to where it lasts.
     fn flush(&self);

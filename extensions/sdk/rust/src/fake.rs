@@ -34,6 +34,8 @@ pub struct FakeHost {
     pub settings: BTreeMap<String, String>,
     /// Values by bucket and key.
     pub kv: BTreeMap<(String, String), Vec<u8>>,
+    /// The store could not be read yet: what was not put into `kv` is not known.
+    pub kv_unread: bool,
     /// What was taken of each limited key.
     pub taken: BTreeMap<String, u64>,
     /// Reservations, in order: key and amount.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::{ChatError, Reply};
+use crate::{ChatError, Reply, kv};
 
 /// What was asked for, as a document.
 pub fn data(data: &Value) -> Value {
@@ -57,8 +57,11 @@ impl Failure {
 }
 
 impl From<String> for Failure {
-    /// The store refuses. It names a limit of the operator's own.
+    /// The store refuses. It names a limit of the operator's own, or it could not be read yet.
     fn from(reason: String) -> Self {
+        if kv::is_unread(&reason) {
+            return Self::new(503, "keys_unread", format!("What is stored is {reason}."));
+        }
         Self::new(507, "store", reason)
     }
 }
@@ -80,5 +83,6 @@ mod tests {
         let expected = json!({"success": false, "error": {"code": "invalid_request", "message": "no"}});
         assert_eq!((reply.status, serde_json::from_slice::<Value>(&reply.body).unwrap()), (400, expected));
         assert_eq!(Failure::from("full".to_owned()).status, 507);
+        assert_eq!(Failure::from(format!("{}: wait", kv::UNREAD)).reply().status, 503);
     }
 }

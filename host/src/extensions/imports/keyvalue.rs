@@ -1,4 +1,7 @@
 //! `wasi:keyvalue`: the extension's own namespace of the gateway's store.
+//!
+//! A store that several gateways share may not have been read yet. What is not found then may be there all the same, so it is an error and not
+//! "nothing": otherwise a key that opens would be refused as one that nobody knows, and a document would be written over by an empty one.
 
 use wasmtime::component::Resource;
 
@@ -27,10 +30,15 @@ impl StoreState {
     }
 
     /// The value of a key, counted as given to the guest.
-    fn value(&mut self, key: &Key) -> Option<Vec<u8>> {
-        let value = self.services.kv.value(key);
+    fn value(&mut self, key: &Key) -> Result<Option<Vec<u8>>, KvError> {
+        let value = self.services.kv.known(key)?;
         self.given(value.as_ref().map_or(0, Vec::len));
-        value
+        Ok(value)
+    }
+
+    /// The same for the tape.
+    fn content(&mut self, key: &Key) -> Result<Option<Content>, KvError> {
+        Ok(self.value(key)?.map(Content))
     }
 }
 
@@ -52,8 +60,8 @@ impl store::Host for &mut StoreState {
 impl store::HostBucket for &mut StoreState {
     fn get(&mut self, bucket: Resource<Bucket>, key: String) -> wasmtime::Result<Result<Option<Vec<u8>>, store::Error>> {
         let key = self.key(&bucket, key)?;
-        let value = taped!(self, Function::fact("kv.get"), (&key.bucket, &key.key), self.value(&key).map(Content));
-        Ok(Ok(value.map(|v| v.0)))
+        let value = taped!(self, Function::fact("kv.get"), (&key.bucket, &key.key), self.content(&key));
+        Ok(value.map(|v| v.map(|v| v.0)).map_err(refused))
     }
 
     fn set(&mut self, bucket: Resource<Bucket>, key: String, value: Vec<u8>) -> wasmtime::Result<Result<(), store::Error>> {
@@ -71,7 +79,10 @@ impl store::HostBucket for &mut StoreState {
 
     fn exists(&mut self, bucket: Resource<Bucket>, key: String) -> wasmtime::Result<Result<bool, store::Error>> {
         let key = self.key(&bucket, key)?;
-        Ok(Ok(taped!(self, Function::fact("kv.exists"), (&key.bucket, &key.key), self.services.kv.value(&key).is_some())))
+        let exists = taped!(self, Function::fact("kv.exists"), (&key.bucket, &key.key), {
+            self.services.kv.known(&key).map(|value| value.is_some())
+        });
+        Ok(exists.map_err(refused))
     }
 
     fn list_keys(
@@ -81,10 +92,14 @@ impl store::HostBucket for &mut StoreState {
     ) -> wasmtime::Result<Result<store::KeyResponse, store::Error>> {
         let key = self.key(&bucket, String::new())?;
         let keys = taped!(self, Function::fact("kv.list-keys"), (&key.bucket, &cursor), {
-            self.services.kv.keys(&key.namespace, &key.bucket, cursor.as_deref(), PAGE)
+            let kv = &self.services.kv;
+            if kv.is_read() { Ok(kv.keys(&key.namespace, &key.bucket, cursor.as_deref(), PAGE)) } else { Err(KvError::Unread) }
         });
-        let cursor = keys.last().filter(|_| keys.len() == PAGE).cloned();
-        Ok(Ok(store::KeyResponse { keys, cursor }))
+        let page = |keys: Vec<String>| {
+            let cursor = keys.last().filter(|_| keys.len() == PAGE).cloned();
+            store::KeyResponse { keys, cursor }
+        };
+        Ok(keys.map(page).map_err(refused))
     }
 
     fn drop(&mut self, bucket: Resource<Bucket>) -> wasmtime::Result<()> {
@@ -118,8 +133,13 @@ impl atomics::Host for &mut StoreState {
 impl atomics::HostCas for &mut StoreState {
     fn new(&mut self, bucket: Resource<Bucket>, key: String) -> wasmtime::Result<Result<Resource<Cas>, store::Error>> {
         let key = self.key(&bucket, key)?;
-        let seen = taped!(self, Function::fact("kv.cas"), (&key.bucket, &key.key), self.services.kv.value(&key).map(Content)).map(|v| v.0);
-        Ok(self.table.push(Cas { key, seen }).map_err(no_more_handles))
+        let seen = taped!(self, Function::fact("kv.cas"), (&key.bucket, &key.key), {
+            self.services.kv.known(&key).map(|value| value.map(Content))
+        });
+        match seen {
+            Ok(seen) => Ok(self.table.push(Cas { key, seen: seen.map(|v| v.0) }).map_err(no_more_handles)),
+            Err(e) => Ok(Err(refused(e))),
+        }
     }
 
     fn current(&mut self, cas: Resource<Cas>) -> wasmtime::Result<Result<Option<Vec<u8>>, store::Error>> {
@@ -182,7 +202,10 @@ impl StoreState {
         let mut left = self.services.limits.host_call_bytes;
         for key in keys {
             let full = self.key(bucket, key)?;
-            let value = self.value(&full);
+            let value = match self.value(&full) {
+                Ok(value) => value,
+                Err(e) => return Ok(Err(e.to_string())),
+            };
             // The same long value may be asked for any number of times.
             let Some(rest) = left.checked_sub(value.as_ref().map_or(0, Vec::len)) else {
                 return Ok(Err(format!("the values are longer than {} bytes together", self.services.limits.host_call_bytes)));

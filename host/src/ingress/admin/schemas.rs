@@ -72,7 +72,7 @@ pub fn alive() -> Value {
 
 /// `/health/ready`
 pub fn ready() -> Value {
-    object(&[("status", one_of(&["ready", "stopping", "logins_unread"]))])
+    object(&[("status", one_of(&["ready", "stopping", "logins_unread", "keys_unread"]))])
 }
 
 /// `/status`

@@ -16,7 +16,7 @@ pub fn alive() -> Response {
 }
 
 /// Whether new requests should come here. A provider that fails is no reason against it: it fails for the other gateways as well. One that this
-/// gateway does not know the logins of is: another one may know them.
+/// gateway does not know the logins of is, and so are keys of callers that it could not read: another one may know them.
 pub fn ready(gateway: &Gateway) -> Response {
     let live = gateway.deploy.live();
     let mut logins = live.stable.providers.entries().filter_map(|entry| entry.provider.credentials()?.login());
@@ -24,6 +24,8 @@ pub fn ready(gateway: &Gateway) -> Response {
         serve::json(StatusCode::SERVICE_UNAVAILABLE, &json!({"status": "stopping"}))
     } else if logins.any(|login| login.known().is_err()) {
         serve::json(StatusCode::SERVICE_UNAVAILABLE, &json!({"status": "logins_unread"}))
+    } else if !gateway.keys_read() {
+        serve::json(StatusCode::SERVICE_UNAVAILABLE, &json!({"status": "keys_unread"}))
     } else {
         serve::json(StatusCode::OK, &json!({"status": "ready"}))
     }

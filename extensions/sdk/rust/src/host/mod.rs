@@ -64,6 +64,14 @@ pub mod settings {
 pub mod kv {
     use super::imports;
 
+    /// How the error begins when the store could not be read yet: gateways share it, and it was away when this one began. Try again later.
+    pub const UNREAD: &str = "not known yet";
+
+    /// Whether an error says that the store could not be read yet.
+    pub fn is_unread(error: &str) -> bool {
+        error.starts_with(UNREAD)
+    }
+
     /// The value of a key.
     pub fn value(bucket: &str, key: &str) -> Result<Option<Vec<u8>>, String> {
         imports::kv_value(bucket, key)

@@ -21,7 +21,10 @@ pub fn setting(key: &str) -> Option<String> {
 }
 
 pub fn kv_value(bucket: &str, key: &str) -> Result<Option<Vec<u8>>, String> {
-    Ok(with_host(|h| h.kv.get(&(bucket.into(), key.into())).cloned()))
+    with_host(|h| match h.kv.get(&(bucket.into(), key.into())) {
+        None if h.kv_unread => Err(unread()),
+        value => Ok(value.cloned()),
+    })
 }
 
 pub fn kv_set(bucket: &str, key: &str, value: &[u8]) -> Result<(), String> {
@@ -35,11 +38,18 @@ pub fn kv_delete(bucket: &str, key: &str) -> Result<(), String> {
 }
 
 pub fn kv_keys(bucket: &str) -> Result<Vec<String>, String> {
-    Ok(with_host(|h| h.kv.keys().filter(|(b, _)| b == bucket).map(|(_, k)| k.clone()).collect()))
+    with_host(|h| {
+        let keys = || h.kv.keys().filter(|(b, _)| b == bucket).map(|(_, k)| k.clone()).collect();
+        if h.kv_unread { Err(unread()) } else { Ok(keys()) }
+    })
+}
+
+fn unread() -> String {
+    format!("{}: the store has not answered", super::kv::UNREAD)
 }
 
 pub fn kv_increment(bucket: &str, key: &str, delta: i64) -> Result<i64, String> {
-    let old = match kv_value(bucket, key)? {
+    let old = match with_host(|h| h.kv.get(&(bucket.into(), key.into())).cloned()) {
         None => 0,
         Some(v) => String::from_utf8(v).ok().and_then(|t| t.parse::<i64>().ok()).ok_or("the value is not a number")?,
     };
