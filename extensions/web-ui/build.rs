@@ -15,18 +15,21 @@ fn main() {
     let ui = Path::new("ui");
     println!("cargo::rerun-if-changed=ui");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
-    let root = env::current_dir().expect("cargo sets it");
     let mut files = BTreeMap::new();
     collect(ui, ui, &mut files);
     let mut table = String::from("&[\n");
     for (n, (name, content)) in files.iter().enumerate() {
-        let packed = out.join(format!("{n}.gz"));
+        // Named as from beside the table, so that a checkout that is moved goes on to build.
+        let (plain, packed) = (format!("{n}.txt"), format!("{n}.gz"));
         let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
         encoder.write_all(content).expect("memory takes everything");
-        fs::write(&packed, encoder.finish().expect("memory takes everything")).expect("the build's folder can be written");
+        let compressed = encoder.finish().expect("memory takes everything");
+        for (file, bytes) in [(&plain, content), (&packed, &compressed)] {
+            fs::write(out.join(file), bytes).expect("the build's folder can be written");
+        }
         let mut tag = DefaultHasher::new();
         content.hash(&mut tag);
-        let (plain, tag) = (root.join(ui).join(name), tag.finish());
+        let tag = tag.finish();
         table.push_str(&format!(
             "    File {{ name: {name:?}, tag: \"\\\"{tag:016x}\\\"\", plain: include_bytes!({plain:?}), packed: include_bytes!({packed:?}) }},\n"
         ));
