@@ -49,8 +49,8 @@ pub struct CallClock {
     pub(super) cpu: AtomicU64,
     /// Nanoseconds in which the call was not polled.
     waited: AtomicU64,
-    /// Those of them in which the guest had made room for others.
-    pub(super) yielded: AtomicU64,
+    /// Those of them in which the guest had made room for others, while no function of the host ran.
+    yielded: AtomicU64,
     /// Those of them that have a limit of their own, and how many such waits go on.
     excused: AtomicU64,
     excuses: AtomicU32,
@@ -75,14 +75,21 @@ impl CallClock {
         self.cpu.store(at, Ordering::Relaxed);
     }
 
-    /// How long the call was not polled.
-    pub fn waited(&self) -> Duration {
-        Duration::from_nanos(self.waited.load(Ordering::Relaxed))
+    /// The guest made room for others. It may do so on the way out of a function of the host, when it takes memory for what it is given: that is a
+    /// wait inside of that function.
+    pub fn made_room(&self, took: Duration, in_host: bool) {
+        if !in_host {
+            self.yielded.fetch_add(nanos(took), Ordering::Relaxed);
+        }
     }
 
-    /// How long the guest made room for others.
-    pub fn yielded(&self) -> Duration {
-        Duration::from_nanos(self.yielded.load(Ordering::Relaxed))
+    /// Where the time of a call went that took this long, so much of it in functions of the host.
+    pub fn spent(&self, took: Duration, host: Duration) -> Spent {
+        let read = |clock: &AtomicU64| Duration::from_nanos(clock.load(Ordering::Relaxed));
+        let waited = read(&self.waited);
+        // What was not waited for in a function of the host was a guest's turn that went to others.
+        let host = host.saturating_sub(waited.saturating_sub(read(&self.yielded)));
+        Spent { guest: took.saturating_sub(waited + host), host, waited }
     }
 
     /// Waits for something that has a limit of its own: the call's wall clock stands still meanwhile.
@@ -154,4 +161,25 @@ pub fn nanos(duration: Duration) -> u64 {
 pub fn thread_cpu_nanos() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_nobodys_work() {
+        let ms = Duration::from_millis;
+        // What the call waited for in all, what of it was room for others, whether that was inside of a function of the host, and how long those took.
+        for (waited, room, in_host, host) in
+            [(0, 0, false, 5), (300, 0, false, 305), (300, 300, false, 5), (300, 300, true, 305), (400, 300, false, 105)]
+        {
+            let clock = CallClock::default();
+            clock.begin();
+            clock.waited.store(nanos(ms(waited)), Ordering::Relaxed);
+            clock.made_room(ms(room), in_host);
+            let spent = clock.spent(ms(7 + 5 + waited), ms(host));
+            assert_eq!((spent.guest, spent.host, spent.waited), (ms(7), ms(5), ms(waited)), "{waited} {room} {in_host} {host}");
+        }
+    }
 }

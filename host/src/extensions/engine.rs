@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Strategy};
 
-/// Length of an epoch. A guest that runs longer than this without calling the host yields to other requests; CPU limits are
+/// Length of an epoch. A guest that runs for two of them without waiting yields to other requests, and then for each one more; CPU limits are
 /// counted in these ticks, so a limit is exact to one tick.
 pub const EPOCH_TICK: Duration = Duration::from_millis(1);
 

@@ -9,7 +9,7 @@ use wasmtime::{CallHook, ResourceLimiter, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{RequestOptions, WasiBody, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
 
-use super::clock::{CallClock, Crossed, Spent, nanos, thread_cpu_nanos};
+use super::clock::{CallClock, Crossed, Spent, thread_cpu_nanos};
 use super::imports::{clocks, random};
 use super::outbound::{self, Outbound};
 use super::recording::Draft;
@@ -134,10 +134,7 @@ impl StoreState {
     pub fn spent(&self, took: Duration) -> Spent {
         // A call that is cut off may end inside one.
         let running = self.host_since.map_or(Duration::ZERO, |since| since.elapsed());
-        let waited = self.clock.waited();
-        // What was not waited for in a function of the host was a guest's turn that went to others.
-        let host = (self.host_time + running).saturating_sub(waited.saturating_sub(self.clock.yielded()));
-        Spent { guest: took.saturating_sub(waited + host), host, waited }
+        self.clock.spent(took, self.host_time + running)
     }
 
     /// So many bytes of content go to the guest.
@@ -171,24 +168,26 @@ impl StoreState {
     /// busy machine a guest must not pay for being kept waiting.
     pub fn on_tick(&mut self) -> wasmtime::Result<UpdateDeadline> {
         let now = thread_cpu_nanos();
-        let ran = match self.clock.cpu.load(Ordering::Relaxed) {
-            CallClock::UNREAD => Duration::ZERO,
-            at => Duration::from_nanos(now.saturating_sub(at)).max(Duration::from_micros(1)),
-        };
+        let before = self.clock.cpu.load(Ordering::Relaxed);
         self.clock.mark(now);
+        if before == CallClock::UNREAD {
+            // A call of some microseconds has a tick in it now and then. It charges nothing, and nobody has to go behind everybody else for it.
+            return Ok(UpdateDeadline::Continue(1));
+        }
+        let ran = Duration::from_nanos(now.saturating_sub(before)).max(Duration::from_micros(1));
         self.cpu_left = self.cpu_left.saturating_sub(ran);
         if self.cpu_left.is_zero() {
             self.limit_hit = Some("cpu_ms");
             return Err(wasmtime::Error::msg("the call used up its CPU time"));
         }
-        let clock = Arc::clone(&self.clock);
+        let (clock, in_host) = (Arc::clone(&self.clock), self.host_since.is_some());
         // Other requests on this thread go first. The guest may go on in another thread, so its clock is read there.
         Ok(UpdateDeadline::YieldCustom(
             1,
             Box::pin(async move {
                 let stood = Instant::now();
                 tokio::task::yield_now().await;
-                clock.yielded.fetch_add(nanos(stood.elapsed()), Ordering::Relaxed);
+                clock.made_room(stood.elapsed(), in_host);
                 clock.mark(thread_cpu_nanos());
             }),
         ))
