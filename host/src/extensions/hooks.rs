@@ -350,7 +350,7 @@ fn settle<R: Shown>(mut lease: Lease, trace: &Trace, hook: Hook, result: Result<
 /// The end of a call.
 fn end<R: Shown>(lease: &mut Lease, trace: &Trace, hook: Hook, result: Result<wasmtime::Result<R>, TookTooLong>) -> HookResult<R> {
     let (result, spent) = lease.end(result);
-    trace.record(lease.extension().name(), hook, spent, result.is_err());
+    trace.record(&lease.extension().label, hook, spent, result.is_err());
     lease.record_end(&result, spent);
     result
 }

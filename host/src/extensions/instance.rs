@@ -83,6 +83,8 @@ pub enum LoadError {
 pub struct Extension {
     /// What it says about itself.
     pub manifest: Manifest,
+    /// Its name, for those who keep it beside a request.
+    pub label: Arc<str>,
     /// What it was made from.
     pub source: Source,
     /// What its calls cost.
@@ -271,6 +273,7 @@ impl Extension {
         let exports = Exports::probe(&component, &pre)?;
         Ok(Arc::new(Self {
             toggle: manifest.toggle.filter(|_| config.toggle),
+            label: manifest.name.as_str().into(),
             manifest,
             stats: Arc::clone(&services.stats),
             on_error: config.on_error.clone(),

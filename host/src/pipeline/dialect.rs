@@ -69,8 +69,7 @@ pub fn reply(reply: Reply) -> Response {
         Ok(status) if status.as_u16() >= 200 => status,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     };
-    let fields: Vec<_> = reply.headers.into_iter().map(|h| (h.name, h.value)).collect();
-    add_headers(&mut response, &fields);
+    add_headers(&mut response, reply.headers.into_iter().map(|h| (h.name, h.value)));
     response
 }
 
@@ -94,13 +93,13 @@ const MAX_HEADERS: usize = 64;
 
 /// Adds header fields of extensions. Those that no header can be, that are reserved, or that are too many are left out with one
 /// line in the log.
-pub fn add_headers(response: &mut Response, fields: &[(String, String)]) {
+pub fn add_headers(response: &mut Response, fields: impl IntoIterator<Item = (String, String)>) {
     let (mut added, mut bytes) = (0, 0);
-    let mut refused: Vec<&str> = Vec::new();
+    let mut refused: Vec<String> = Vec::new();
     for (name, value) in fields {
         let length = name.len() + value.len();
         let fits = added < MAX_HEADERS && bytes + length <= MAX_HEADER_BYTES;
-        match (HeaderName::try_from(name.as_str()), HeaderValue::try_from(value.as_str())) {
+        match (HeaderName::try_from(name.as_str()), HeaderValue::try_from(value)) {
             (Ok(name), Ok(value)) if fits && !RESERVED.contains(&name) => {
                 (added, bytes) = (added + 1, bytes + length);
                 response.headers_mut().insert(name, value);

@@ -259,10 +259,10 @@ impl Exchange {
         named
     }
 
-    /// Header fields of the response: those of virtual providers, and those that hooks added.
-    pub fn response_headers(&self) -> Vec<(String, String)> {
+    /// Header fields of the response: those of virtual providers, and those that hooks added. They are for the one response that there is.
+    pub fn take_response_headers(&self) -> impl Iterator<Item = (String, String)> {
         let why = self.why().into_iter().map(|(name, value)| (format!("x-wasmgate-{name}"), value));
-        why.chain(self.state().response_headers.iter().cloned()).collect()
+        why.chain(std::mem::take(&mut self.state().response_headers))
     }
 
     /// Adds a field to the response, whatever becomes of the request. Most of them count, so it is bounded like those that edits add.

@@ -165,10 +165,10 @@ async fn answer(exchange: Arc<Exchange>, dialect: Arc<Extension>) -> Response {
             response
         }
     };
-    dialect::add_headers(&mut response, &exchange.response_headers());
+    dialect::add_headers(&mut response, exchange.take_response_headers());
     if exchange.context.debug {
         // Of a stream, what was spent until its first byte.
-        dialect::add_headers(&mut response, &[("server-timing".into(), exchange.trace.to_server_timing())]);
+        dialect::add_headers(&mut response, [("server-timing".into(), exchange.trace.to_server_timing())]);
     }
     response
 }

@@ -1,7 +1,7 @@
 //! What one request cost, extension by extension; and the last few requests, for whoever asks.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::request::Parts;
@@ -23,7 +23,7 @@ pub struct Trace {
 }
 
 struct Row {
-    extension: String,
+    extension: Arc<str>,
     hook: Hook,
     calls: u32,
     spent: Duration,
@@ -46,18 +46,18 @@ impl Trace {
     }
 
     /// A call is over. Time that it spent waiting is no cost.
-    pub fn record(&self, extension: &str, hook: Hook, spent: Spent, failed: bool) {
+    pub fn record(&self, extension: &Arc<str>, hook: Hook, spent: Spent, failed: bool) {
         if let Some(span) = &self.span {
             span.record(extension, hook, spent.work() + spent.waited, spent.work(), failed);
         }
         let spent = spent.work();
         let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-        match rows.iter_mut().find(|r| r.hook == hook && r.extension == extension) {
+        match rows.iter_mut().find(|r| r.hook == hook && r.extension == *extension) {
             Some(row) => {
                 row.calls += 1;
                 row.spent += spent;
             }
-            None => rows.push(Row { extension: extension.to_owned(), hook, calls: 1, spent }),
+            None => rows.push(Row { extension: Arc::clone(extension), hook, calls: 1, spent }),
         }
     }
 
@@ -82,7 +82,7 @@ impl Trace {
         let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
         let rows = rows
             .iter()
-            .map(|r| json!({"name": r.extension, "hook": r.hook.name(), "calls": r.calls, "us": r.spent.as_nanos() as f64 / 1e3}));
+            .map(|r| json!({"name": &*r.extension, "hook": r.hook.name(), "calls": r.calls, "us": r.spent.as_nanos() as f64 / 1e3}));
         Value::Array(rows.collect())
     }
 }
