@@ -193,7 +193,7 @@ impl ApiKeys {
             edits.push(Edit::Note(note(ID, id.into())));
         }
         if !hold.is_empty() {
-            edits.push(Edit::Note(note(HOLD, serde_json::to_value(&hold).unwrap_or_default())));
+            edits.push(Edit::Note(Note { key: HOLD.into(), value: serde_json::to_string(&hold).unwrap_or_default() }));
         }
         edits.extend(shown.headers().into_iter().map(Edit::ResponseHeader));
         Ok(edits)
