@@ -70,6 +70,15 @@ async fn losers_of_a_race_are_paid_for() {
         + "  race: {type: racing, config: {providers: [{provider: up, model: dear}, {provider: good, model: cheap}], strategy: quality, timeout_ms: 3000}}\n";
     let prices = "prices: {dear: {input: 1000, output: 2000}, cheap: {input: 1, output: 2}}\n";
     let (_gateway, client) = gateway(&providers, prices).await;
+    let asked = async |extension: &str| {
+        let all = client.get("/api/metrics/extensions").await.json()["data"].clone();
+        let this = all.as_array().and_then(|all| all.iter().find(|e| e["name"] == extension).cloned()).expect("it is loaded");
+        this["hooks"]["attempts"]["calls"].as_u64().unwrap_or(0)
+    };
+    // Of a single try the ledger need not be told before the end.
+    let answer = client.send(post(&client, Dialect::OpenAi.path(), "a", &Dialect::OpenAi.request("good/cheap", "hello"))).await;
+    assert_eq!((answer.status, &row(&client, answer.header("x-request-id")).await["attempts"]), (200, &json!(1)), "{}", answer.text());
+    assert_eq!((asked("usage").await, asked("apikeys").await), (0, 1));
     for dialect in [Dialect::OpenAi, Dialect::Anthropic] {
         let answer = client.send(post(&client, dialect.path(), "a", &dialect.stream_request("race", "hello"))).await;
         assert_eq!((answer.status, answer.header("x-wasmgate-racing-winner")), (200, "good"), "{}", answer.text());
@@ -88,6 +97,7 @@ async fn losers_of_a_race_are_paid_for() {
             (&json!("good"), &json!("cheap"), &json!(2), &json!("success"))
         );
     }
+    assert_eq!((asked("usage").await, asked("apikeys").await), (2, 3));
 }
 
 #[tokio::test]

@@ -73,7 +73,7 @@ impl Extension for Usage {
     }
 
     fn on_attempts(&self, _call: &CallInfo, request: &Request, tries: &[Tried]) {
-        // What a single one took, `on-complete` tells.
+        // What a single one took, `on-complete` tells; the manifest asks not to be told of it.
         if self.enabled && tries.len() > 1 {
             let value = serde_json::to_string(&row::noted(tries)).unwrap_or_default();
             request.add_note(&Note { key: TRIES.into(), value });

@@ -62,6 +62,9 @@ pub struct Manifest {
     /// Callers may switch it on or off for one request; this is what holds when they say nothing. Absent means that they may not.
     #[serde(default)]
     pub toggle: Option<Toggle>,
+    /// Of which requests its `attempts` hook is told.
+    #[serde(default)]
+    pub attempts: Told,
     /// JSON Schema of its configuration.
     #[serde(default)]
     pub config: Option<serde_json::Value>,
@@ -88,6 +91,7 @@ impl Manifest {
             catalogue: None,
             models: false,
             toggle: None,
+            attempts: Told::All,
             config: None,
         }
     }
@@ -114,6 +118,17 @@ pub enum Toggle {
     On,
     /// It does not run.
     Off,
+}
+
+/// Of which requests a hook is told.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Told {
+    /// Of all.
+    #[default]
+    All,
+    /// Of those that were sent more than once: of the others `on-complete` tells the same.
+    Several,
 }
 
 /// Declares the capabilities with their names, and which of them must be granted by name.

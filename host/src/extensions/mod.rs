@@ -31,7 +31,7 @@ pub use clock::Spent;
 pub use engine::MAX_MEMORY;
 pub use hooks::{CallError, Encoder, Filter, HookResult};
 pub use instance::{CONTRACT, CONTRACT_VERSION, Extension, Handover, LoadError};
-pub use manifest::{Access, Capability, Manifest, ManifestError, Toggle, read as read_manifest};
+pub use manifest::{Access, Capability, Manifest, ManifestError, Toggle, Told, read as read_manifest};
 pub use recording::{Case, Recorder, Shadow, is_secret_parameter};
 pub use registry::{Candidate, MAX_COMPONENT, Registry, Runtime, Surroundings, plan};
 pub use replay::{Comparison, Difference, Replayed, compare_with};

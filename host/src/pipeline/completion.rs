@@ -17,6 +17,7 @@ use super::tries::{Tries, Try};
 use super::{Exchange, Record};
 use crate::extensions::bindings::exports::wasmgate::extension::attempts::{Part, Tried};
 use crate::extensions::bindings::exports::wasmgate::extension::on_complete::{Attempt, Ending, Outcome};
+use crate::extensions::{Extension, Told};
 use crate::gateway::Gateway;
 use crate::telemetry::otlp::Answered;
 
@@ -243,7 +244,8 @@ impl Drop for Completion {
         gateway.clone().background.spawn_on(
             async move {
                 let call = exchange.call_info();
-                for extension in exchange.generation().attempts.iter().filter(|e| exchange.runs(e)) {
+                let told = |e: &&Arc<Extension>| tried.len() > 1 || e.manifest.attempts == Told::All;
+                for extension in exchange.generation().attempts.iter().filter(|e| told(e) && exchange.runs(e)) {
                     if let Err(e) = extension.on_attempts(&exchange, &call, &tried).await {
                         tracing::error!(request_id = exchange.id, error = %e, "on-attempts failed; the record of this request's tries may be missing");
                     }

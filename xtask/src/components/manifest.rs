@@ -19,7 +19,7 @@ struct Field {
 }
 
 /// Every field that a manifest may have.
-const FIELDS: [Field; 18] = [
+const FIELDS: [Field; 19] = [
     Field { name: "name", required: true, check: is_name },
     Field { name: "version", required: true, check: is_semver },
     Field { name: "description", required: true, check: is_text },
@@ -37,6 +37,7 @@ const FIELDS: [Field; 18] = [
     Field { name: "catalogue", required: false, check: is_http_path },
     Field { name: "models", required: false, check: is_flag },
     Field { name: "toggle", required: false, check: is_toggle },
+    Field { name: "attempts", required: false, check: is_told },
     Field { name: "config", required: false, check: is_schema },
 ];
 
@@ -126,6 +127,14 @@ fn is_toggle(value: &Value) -> Result<(), String> {
     match string(value)? {
         "on" | "off" => Ok(()),
         other => Err(format!("must be `on` or `off`, not {other:?}")),
+    }
+}
+
+/// Of which requests its hook `attempts` is told.
+fn is_told(value: &Value) -> Result<(), String> {
+    match string(value)? {
+        "all" | "several" => Ok(()),
+        other => Err(format!("must be `all` or `several`, not {other:?}")),
     }
 }
 
@@ -248,6 +257,7 @@ mod tests {
             ("identity = \"who\"", "field `identity` must be a path such as `/name`"),
             ("models = 1", "field `models` must be true or false"),
             ("toggle = \"maybe\"", "field `toggle` must be `on` or `off`"),
+            ("attempts = \"two\"", "field `attempts` must be `all` or `several`"),
             ("config = 1", "field `config` must be a table, not an integer"),
             ("[config]\nday = 2026-01-01", "field `config` must not hold a TOML date"),
             ("capabilites = []", "field `capabilites` is not known (known: name, version"),
