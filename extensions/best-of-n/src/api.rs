@@ -58,7 +58,7 @@ fn refusal(error: &ChatError) -> Reply {
 fn data(done: &Done) -> Value {
     let mut data = done.report(true);
     let best = done.candidates[done.chosen].result.as_ref().ok();
-    data["content"] = score::text(&done.answer).into();
+    data["content"] = done.answer.text().into();
     data["model"] = done.answer.model.as_str().into();
     data["provider"] = json!(best.and_then(|g| g.served_by.as_ref()).map(|t| &t.provider));
     data["usage"] = json!(done.answer.usage.as_ref().map(|u| {

@@ -38,7 +38,7 @@ pub fn extension(request: &ChatRequest, candidates: &[&Generated]) -> Option<Res
 pub fn model(model: &str, rubric: &str, asked: &ChatRequest, candidates: &[&Generated], timeout_ms: u64) -> Result<Opinion, ChatError> {
     let options = GenerateOptions { timeout_ms: Some(timeout_ms), ..GenerateOptions::default() };
     let generated = generate::unary(&question(model, rubric, asked, candidates), &options)?;
-    let said = score::text(&generated.answer);
+    let said = generated.answer.text();
     Ok(Opinion { scores: read(&said, candidates.len()), usage: generated.answer.usage })
 }
 
@@ -51,7 +51,7 @@ fn question(model: &str, rubric: &str, asked: &ChatRequest, candidates: &[&Gener
     let last = asked.messages.iter().rev().find(|m| m.role == Role::User).map(texts).unwrap_or_default();
     let mut user = format!("<request>\n{}\n</request>\n", shortened(&last));
     for (n, candidate) in candidates.iter().enumerate() {
-        user.push_str(&format!("<candidate number=\"{}\">\n{}\n</candidate>\n", n + 1, shortened(&score::text(&candidate.answer))));
+        user.push_str(&format!("<candidate number=\"{}\">\n{}\n</candidate>\n", n + 1, shortened(&candidate.answer.text())));
     }
     ChatRequest {
         format: "openai-chat".into(),

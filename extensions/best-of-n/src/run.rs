@@ -418,7 +418,7 @@ pub fn told(n: usize, asked: &Asked, temperature: Option<f64>, result: &Result<G
                 one["usage"] = json!({"prompt_tokens": usage.input_tokens, "completion_tokens": usage.output_tokens});
             }
             if text {
-                one["content"] = score::text(&generated.answer).into();
+                one["content"] = generated.answer.text().into();
             }
         }
         Err(error) => one["error"] = json!({"code": wrapped::code(error), "message": error.message}),

@@ -85,16 +85,9 @@ pub struct Score {
     pub notes: Vec<String>,
 }
 
-/// All text of the first choice.
-pub fn text(answer: &ChatAnswer) -> String {
-    let parts = answer.choices.first().map_or(&[][..], |c| &c.parts);
-    let text = |kind: &PartKind| if let PartKind::Text(text) = kind { Some(text.clone()) } else { None };
-    parts.iter().filter_map(|p| text(&p.kind)).collect()
-}
-
 /// What an answer does: its text, and the tools that it calls.
 fn content(answer: &ChatAnswer) -> String {
-    let mut all = text(answer);
+    let mut all = answer.text();
     for part in answer.choices.first().map_or(&[][..], |c| &c.parts) {
         if let PartKind::ToolCall(call) = &part.kind {
             all.push_str(&format!("\n{}({})", call.name, call.arguments));
@@ -106,7 +99,7 @@ fn content(answer: &ChatAnswer) -> String {
 /// Looks at an answer.
 pub fn look(answer: &ChatAnswer, budget: &mut Budget) -> Looked {
     let content = content(answer);
-    let text = text(answer);
+    let text = answer.text();
     let blocks = find::blocks(&text);
     let mut looked = Looked {
         valid: false,

@@ -40,7 +40,7 @@ fn request(model: &str) -> FakeRequest {
 fn decide(extension: &BestOfN, request: &FakeRequest) -> String {
     match extension.before_generate(&request.call(), &request.handle()) {
         Decision::Continue => "-".into(),
-        Decision::Respond(answer) => score::text(&answer),
+        Decision::Respond(answer) => answer.text(),
         Decision::Reject(error) => format!("{}: {}", error.class.name(), error.message),
         Decision::Edit(edits) => format!("{edits:?}"),
     }
@@ -435,7 +435,7 @@ fn large_candidates_lose_nobody_an_answer() {
             let Decision::Respond(answer) = decision else { panic!("{method} {max_bytes}: {decision:?}") };
             let usage = answer.usage.as_ref().map(|u| (u.input_tokens, u.output_tokens));
             assert_eq!(usage, Some((40, 20)), "{method} {max_bytes}: all of them are counted");
-            assert_ne!(score::text(&answer), broken, "{method} {max_bytes}");
+            assert_ne!(answer.text(), broken, "{method} {max_bytes}");
             assert!(header().contains("scores=") && header().contains("(invalid)"), "{method} {max_bytes}: {}", header());
         }
     }

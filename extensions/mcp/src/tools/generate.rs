@@ -151,8 +151,5 @@ pub fn ask(request: &ChatRequest, report: &mut Report<'_>) -> Result<Answered, F
     collector.push(&StreamEvent::End);
     let provider = stream.served_by().map(|target| target.provider);
     let answer = collector.finish()?;
-    let parts = answer.choices.first().map_or(&[][..], |c| &c.parts);
-    let text = |kind: &PartKind| if let PartKind::Text(text) = kind { Some(text.clone()) } else { None };
-    let content = parts.iter().filter_map(|p| text(&p.kind)).collect();
-    Ok(Answered { content, answer, provider })
+    Ok(Answered { content: answer.text(), answer, provider })
 }

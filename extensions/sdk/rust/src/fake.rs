@@ -272,12 +272,7 @@ impl Answer {
 
     /// All text of the first choice.
     pub fn text(&self) -> String {
-        let parts = self.0.choices.first().map_or(&[][..], |c| &c.parts);
-        let texts = parts.iter().filter_map(|p| match &p.kind {
-            PartKind::Text(text) => Some(text.as_str()),
-            _ => None,
-        });
-        texts.collect()
+        self.0.text()
     }
 
     /// The whole answer.

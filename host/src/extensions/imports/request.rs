@@ -149,15 +149,7 @@ impl HostAnswer for &mut StoreState {
     }
 
     fn text(&mut self, answer: Resource<AnswerHandle>) -> wasmtime::Result<String> {
-        Ok(taped!(self, Function::content("answer.text"), (), {
-            let answer = self.answer(&answer)?;
-            let parts = answer.choices.first().map_or(&[][..], |c| &c.parts);
-            let text = |p: &hub::Part| match &p.kind {
-                hub::PartKind::Text(text) => Some(text.clone()),
-                _ => None,
-            };
-            parts.iter().filter_map(text).collect()
-        }))
+        Ok(taped!(self, Function::content("answer.text"), (), self.answer(&answer)?.text()))
     }
 
     fn value(&mut self, answer: Resource<AnswerHandle>) -> wasmtime::Result<ChatAnswer> {

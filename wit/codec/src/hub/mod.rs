@@ -79,6 +79,15 @@ impl Default for Params {
     }
 }
 
+impl ChatAnswer {
+    /// All text of the first choice.
+    pub fn text(&self) -> String {
+        let parts = self.choices.first().map_or(&[][..], |c| &c.parts);
+        let text = |part: &'_ Part| if let PartKind::Text(text) = &part.kind { Some(text.clone()) } else { None };
+        parts.iter().filter_map(text).collect()
+    }
+}
+
 impl ChatError {
     /// An error of a class with a message for the caller, and nothing else said.
     pub fn new(class: ErrorClass, message: impl Into<String>) -> Self {
