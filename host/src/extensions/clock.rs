@@ -46,7 +46,9 @@ impl std::ops::Add for Spent {
 pub struct CallClock {
     /// Reading of the thread's CPU clock that the guest's time counts from, in nanoseconds. Readings before and after a wait may be of
     /// different threads, and others ran in between.
-    pub(super) cpu: AtomicU64,
+    cpu: AtomicU64,
+    /// Work of the host's functions until then, in nanoseconds.
+    host: AtomicU64,
     /// Nanoseconds in which the call was not polled.
     waited: AtomicU64,
     /// Those of them in which the guest had made room for others, while no function of the host ran.
@@ -73,6 +75,18 @@ impl CallClock {
     /// The guest's CPU time counts from here.
     pub fn mark(&self, at: u64) {
         self.cpu.store(at, Ordering::Relaxed);
+    }
+
+    /// A tick came, at this reading of the thread's CPU clock: what the guest used since the last one. None, when it is the first one of the call or
+    /// after a wait. What functions of the host did in between (`host` is all of it so far) is not the guest's: it may have to free what others left.
+    pub fn tick(&self, cpu: u64, host: Duration) -> Option<Duration> {
+        let (before, host_before) = (self.cpu.swap(cpu, Ordering::Relaxed), self.host.swap(nanos(host), Ordering::Relaxed));
+        if before == Self::UNREAD {
+            return None;
+        }
+        let ran = cpu.saturating_sub(before).saturating_sub(nanos(host).saturating_sub(host_before));
+        // Never nothing, so that whoever goes on for good comes to an end.
+        Some(Duration::from_nanos(ran).max(Duration::from_micros(1)))
     }
 
     /// The guest made room for others. It may do so on the way out of a function of the host, when it takes memory for what it is given: that is a
@@ -166,6 +180,20 @@ pub fn thread_cpu_nanos() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_guest_is_charged_for_what_it_did_itself() {
+        let (us, clock) = (|n: u64| n * 1000, CallClock::default());
+        let host = |n| Duration::from_nanos(us(n));
+        clock.begin();
+        let all = |ticks: &[(u64, u64)]| ticks.iter().map(|(cpu, h)| clock.tick(us(*cpu), host(*h))).collect::<Vec<_>>();
+        assert_eq!(all(&[(700_000, 90), (701_000, 90), (709_000, 7_090)]), [None, Some(host(1_000)), Some(host(1_000))]);
+        // A function of the host that is kept waiting by others takes longer than its thread worked.
+        assert_eq!(all(&[(709_500, 9_000)]), [Some(host(1))]);
+        // After a wait it may be another thread.
+        clock.mark(CallClock::UNREAD);
+        assert_eq!(all(&[(3, 9_000), (500, 9_200)]), [None, Some(host(297))]);
+    }
 
     #[test]
     fn a_wait_is_nobodys_work() {

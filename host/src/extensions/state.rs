@@ -1,7 +1,6 @@
 //! What the host keeps for one instance: its limits, its handles, and which call it is in.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use wasmtime::component::{HasData, ResourceTable};
@@ -167,14 +166,10 @@ impl StoreState {
     /// Called once per epoch tick in which the guest ran. What counts is the CPU time of the thread, not the wall clock: on a
     /// busy machine a guest must not pay for being kept waiting.
     pub fn on_tick(&mut self) -> wasmtime::Result<UpdateDeadline> {
-        let now = thread_cpu_nanos();
-        let before = self.clock.cpu.load(Ordering::Relaxed);
-        self.clock.mark(now);
-        if before == CallClock::UNREAD {
-            // A call of some microseconds has a tick in it now and then. It charges nothing, and nobody has to go behind everybody else for it.
+        // A call of some microseconds has a tick in it now and then. It charges nothing, and nobody has to go behind everybody else for it.
+        let Some(ran) = self.clock.tick(thread_cpu_nanos(), self.spent(Duration::ZERO).host) else {
             return Ok(UpdateDeadline::Continue(1));
-        }
-        let ran = Duration::from_nanos(now.saturating_sub(before)).max(Duration::from_micros(1));
+        };
         self.cpu_left = self.cpu_left.saturating_sub(ran);
         if self.cpu_left.is_zero() {
             self.limit_hit = Some("cpu_ms");
