@@ -6,7 +6,7 @@ mod sent;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 
-use llm_codec::hub::{self, ChatAnswer, ChatError, ChatRequest, FinishReason, Message, Params, PartKind, StreamEvent, Tool, Usage};
+use llm_codec::hub::{self, ChatAnswer, ChatError, ChatRequest, FinishReason, Message, Params, StreamEvent, Tool, Usage};
 
 use crate::bindings::wasi::logging::logging::Level;
 use crate::bindings::wasmgate::extension::generate::{Generated, News, Score, Settled};
