@@ -6,9 +6,9 @@ use wasmgate_sdk::codec::formats::OpenaiChat;
 use wasmgate_sdk::prelude::*;
 use wasmgate_sdk::{Outgoing, format, wrapped};
 
+use crate::Settings;
 use crate::asked::{self, invalid};
 use crate::run::{self, Asked, Done, Progress, Task};
-use crate::{Settings, score};
 
 /// What a body may have.
 const MEMBERS: [&str; 10] =

@@ -5,8 +5,6 @@ use wasmgate_sdk::generate::{self, Entry, GenerateOptions, Generated};
 use wasmgate_sdk::hub::{Message, Params, PartKind, Role, Usage};
 use wasmgate_sdk::{ChatError, ChatRequest, ErrorClass};
 
-use crate::score;
-
 /// What a judge model goes by when the configuration has nothing of its own.
 pub const RUBRIC: &str = "Score each candidate from 0 to 10: is it correct, does it do all that was asked and nothing else, does its code run, \
     does it handle bad input, is it easy to read?";

@@ -5,7 +5,7 @@ use wasmgate_sdk::codec::Format;
 use wasmgate_sdk::codec::formats::OpenaiChat;
 use wasmgate_sdk::format;
 use wasmgate_sdk::generate::{self, GenerateOptions};
-use wasmgate_sdk::hub::{ChatAnswer, ChatRequest, Collector, Delta, FinishReason, PartKind, StreamEvent};
+use wasmgate_sdk::hub::{ChatAnswer, ChatRequest, Collector, Delta, FinishReason, StreamEvent};
 
 use super::{hints, object, open, text, tokens};
 use crate::Settings;
