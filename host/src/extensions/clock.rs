@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use super::engine::EPOCH_TICK;
+
 /// Content that crossed in a call, in bytes. Scalars and the shape of records are not counted.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Crossed {
@@ -51,8 +53,6 @@ pub struct CallClock {
     host: AtomicU64,
     /// Nanoseconds in which the call was not polled.
     waited: AtomicU64,
-    /// Those of them in which the guest had made room for others, while no function of the host ran.
-    yielded: AtomicU64,
     /// Those of them that have a limit of their own, and how many such waits go on.
     excused: AtomicU64,
     excuses: AtomicU32,
@@ -66,7 +66,7 @@ impl CallClock {
     /// A call begins.
     pub fn begin(&self) {
         self.mark(Self::UNREAD);
-        for clock in [&self.waited, &self.yielded, &self.excused] {
+        for clock in [&self.waited, &self.excused] {
             clock.store(0, Ordering::Relaxed);
         }
         self.excuses.store(0, Ordering::Relaxed);
@@ -78,31 +78,26 @@ impl CallClock {
     }
 
     /// A tick came, at this reading of the thread's CPU clock: what the guest used since the last one. None, when it is the first one of the call or
-    /// after a wait. What functions of the host did in between (`host` is all of it so far) is not the guest's: it may have to free what others left.
+    /// after a wait.
+    ///
+    /// `host` is the work of the host's functions so far. Between two ticks a guest runs for about one, so what is more than that was theirs (and
+    /// is charged: to fill memory is one of them), or the machine stood still, which a thread's clock may count and no guest can do anything about.
     pub fn tick(&self, cpu: u64, host: Duration) -> Option<Duration> {
-        let (before, host_before) = (self.cpu.swap(cpu, Ordering::Relaxed), self.host.swap(nanos(host), Ordering::Relaxed));
+        let host = nanos(host);
+        let (before, host_before) = (self.cpu.swap(cpu, Ordering::Relaxed), self.host.swap(host, Ordering::Relaxed));
         if before == Self::UNREAD {
             return None;
         }
-        let ran = cpu.saturating_sub(before).saturating_sub(nanos(host).saturating_sub(host_before));
+        let most = nanos(2 * EPOCH_TICK) + host.saturating_sub(host_before);
         // Never nothing, so that whoever goes on for good comes to an end.
-        Some(Duration::from_nanos(ran).max(Duration::from_micros(1)))
+        Some(Duration::from_nanos(cpu.saturating_sub(before).min(most)).max(Duration::from_micros(1)))
     }
 
-    /// The guest made room for others. It may do so on the way out of a function of the host, when it takes memory for what it is given: that is a
-    /// wait inside of that function.
-    pub fn made_room(&self, took: Duration, in_host: bool) {
-        if !in_host {
-            self.yielded.fetch_add(nanos(took), Ordering::Relaxed);
-        }
-    }
-
-    /// Where the time of a call went that took this long, so much of it in functions of the host.
+    /// Where the time of a call went that took this long, so much of it in functions of the host, waits included. There are no others: a guest that
+    /// makes room for others does so in one too.
     pub fn spent(&self, took: Duration, host: Duration) -> Spent {
-        let read = |clock: &AtomicU64| Duration::from_nanos(clock.load(Ordering::Relaxed));
-        let waited = read(&self.waited);
-        // What was not waited for in a function of the host was a guest's turn that went to others.
-        let host = host.saturating_sub(waited.saturating_sub(read(&self.yielded)));
+        let waited = Duration::from_nanos(self.waited.load(Ordering::Relaxed));
+        let host = host.saturating_sub(waited);
         Spent { guest: took.saturating_sub(waited + host), host, waited }
     }
 
@@ -182,32 +177,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_guest_is_charged_for_what_it_did_itself() {
-        let (us, clock) = (|n: u64| n * 1000, CallClock::default());
-        let host = |n| Duration::from_nanos(us(n));
+    fn a_guest_is_charged_for_what_it_did() {
+        let (us, clock) = (Duration::from_micros, CallClock::default());
         clock.begin();
-        let all = |ticks: &[(u64, u64)]| ticks.iter().map(|(cpu, h)| clock.tick(us(*cpu), host(*h))).collect::<Vec<_>>();
-        assert_eq!(all(&[(700_000, 90), (701_000, 90), (709_000, 7_090)]), [None, Some(host(1_000)), Some(host(1_000))]);
-        // A function of the host that is kept waiting by others takes longer than its thread worked.
-        assert_eq!(all(&[(709_500, 9_000)]), [Some(host(1))]);
+        let all = |ticks: &[(u64, u64)]| ticks.iter().map(|(cpu, host)| clock.tick(nanos(us(*cpu)), us(*host))).collect::<Vec<_>>();
+        // Of a function of the host that took 50 ms all is charged.
+        assert_eq!(all(&[(700_000, 90), (701_000, 90), (751_500, 50_090)]), [None, Some(us(1_000)), Some(us(50_500))]);
+        // The machine stood still for 8 ms, as far as anybody can tell; and a tick without any time is one all the same.
+        assert_eq!(all(&[(759_500, 50_190), (759_500, 50_190)]), [Some(us(2_100)), Some(us(1))]);
         // After a wait it may be another thread.
         clock.mark(CallClock::UNREAD);
-        assert_eq!(all(&[(3, 9_000), (500, 9_200)]), [None, Some(host(297))]);
+        assert_eq!(all(&[(3, 50_190), (500, 50_190)]), [None, Some(us(497))]);
     }
 
     #[test]
     fn a_wait_is_nobodys_work() {
         let ms = Duration::from_millis;
-        // What the call waited for in all, what of it was room for others, whether that was inside of a function of the host, and how long those took.
-        for (waited, room, in_host, host) in
-            [(0, 0, false, 5), (300, 0, false, 305), (300, 300, false, 5), (300, 300, true, 305), (400, 300, false, 105)]
-        {
+        for waited in [0, 300] {
             let clock = CallClock::default();
             clock.begin();
             clock.waited.store(nanos(ms(waited)), Ordering::Relaxed);
-            clock.made_room(ms(room), in_host);
-            let spent = clock.spent(ms(7 + 5 + waited), ms(host));
-            assert_eq!((spent.guest, spent.host, spent.waited), (ms(7), ms(5), ms(waited)), "{waited} {room} {in_host} {host}");
+            let spent = clock.spent(ms(7 + 5 + waited), ms(5 + waited));
+            assert_eq!((spent.guest, spent.host, spent.waited), (ms(7), ms(5), ms(waited)));
         }
     }
 }

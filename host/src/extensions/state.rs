@@ -37,6 +37,8 @@ pub struct StoreState {
     host_time: Duration,
     /// Since when it is in one.
     host_since: Option<Instant>,
+    /// How many it is in: one may take memory of the guest, whose code has ticks like any other.
+    host_depth: u32,
     /// The limit that ended the call, for the log and the statistics.
     pub limit_hit: Option<&'static str>,
     /// Last panic message that the guest reported.
@@ -71,6 +73,7 @@ impl StoreState {
             crossed: Crossed::default(),
             host_time: Duration::ZERO,
             host_since: None,
+            host_depth: 0,
             limit_hit: None,
             panic: None,
             tape: None,
@@ -112,6 +115,7 @@ impl StoreState {
         self.crossed = Crossed::default();
         self.host_time = Duration::ZERO;
         self.host_since = None;
+        self.host_depth = 0;
         self.limit_hit = None;
         self.panic = None;
         self.memory.hit = None;
@@ -121,9 +125,15 @@ impl StoreState {
     /// clock whenever the guest is entered would cost a tenth of a small call.
     pub fn on_transition(&mut self, hook: CallHook) {
         match hook {
-            CallHook::CallingHost => self.host_since = Some(Instant::now()),
+            CallHook::CallingHost => {
+                self.host_depth += 1;
+                self.host_since.get_or_insert_with(Instant::now);
+            }
             CallHook::ReturningFromHost => {
-                self.host_time += self.host_since.take().map_or(Duration::ZERO, |since| since.elapsed());
+                self.host_depth = self.host_depth.saturating_sub(1);
+                if self.host_depth == 0 {
+                    self.host_time += self.host_since.take().map_or(Duration::ZERO, |since| since.elapsed());
+                }
             }
             CallHook::CallingWasm | CallHook::ReturningFromWasm => {}
         }
@@ -175,14 +185,12 @@ impl StoreState {
             self.limit_hit = Some("cpu_ms");
             return Err(wasmtime::Error::msg("the call used up its CPU time"));
         }
-        let (clock, in_host) = (Arc::clone(&self.clock), self.host_since.is_some());
+        let clock = Arc::clone(&self.clock);
         // Other requests on this thread go first. The guest may go on in another thread, so its clock is read there.
         Ok(UpdateDeadline::YieldCustom(
             1,
             Box::pin(async move {
-                let stood = Instant::now();
                 tokio::task::yield_now().await;
-                clock.made_room(stood.elapsed(), in_host);
                 clock.mark(thread_cpu_nanos());
             }),
         ))
