@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use http::Method;
 use serde_json::{Value, json};
 use wasmgate_tests::answers::{Says, TEXT};
+use wasmgate_tests::databases::Postgres;
 use wasmgate_tests::{Answer, Client, Dialect, Gateway, Reply, Step, Upstream, soon};
 
 use crate::ledger::KEY;
@@ -263,6 +264,23 @@ async fn mcp_a_session_ends_and_other_methods_are_told() {
     assert_eq!((get.status, get.header("allow").contains("POST")), (405, true), "{}", get.text());
     let evil = client.send(request(&client, &[("origin", "http://evil.example")], &ping)).await;
     assert_eq!(evil.status, 403, "{}", evil.text());
+}
+
+#[tokio::test]
+async fn mcp_a_session_that_could_not_be_read_yet_did_not_end() {
+    let Some(mut postgres) = Postgres::start() else { return };
+    let upstream = Upstream::start(script).await;
+    let url = postgres.database("sessions");
+    let shared = format!("storage: {{flush_interval: 10ms, keys: {{type: postgres, url: \"{url}\", refresh: 100ms}}}}\n");
+    let (first, client) = gateway(&upstream, "", &shared).await;
+    let session = begin(&client).await;
+    assert!(first.stop().await.0.success());
+    postgres.end();
+    let (_gateway, client) = gateway(&upstream, "", &shared).await;
+    assert_eq!(status_in(&client, &session).await, 503, "on 404 a client would begin another one");
+    postgres.begin();
+    soon("the session", async { while status_in(&client, &session).await == 503 {} }).await;
+    assert_eq!(status_in(&client, &session).await, 200);
 }
 
 #[tokio::test]

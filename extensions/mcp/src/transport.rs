@@ -2,7 +2,7 @@
 //! method's meaning but `initialize`, which begins a session.
 
 use serde_json::{Value, json};
-use wasmgate_sdk::{Header, HttpRequest, Outgoing, Reply, clock, log};
+use wasmgate_sdk::{Header, HttpRequest, Outgoing, Reply, clock, kv, log};
 
 use crate::outcome::Gone;
 use crate::revision::{self, Fields, Revision};
@@ -259,6 +259,10 @@ fn unknown_session() -> Fault {
 
 /// The store failed. Why, is the operator's to know.
 fn broken(reason: &str) -> Fault {
+    if kv::is_unread(reason) {
+        // Not 404: a client would begin another session, and this one may be there.
+        return Fault { status: 503, ..Fault::new(rpc::INTERNAL, "It is not known yet which sessions there are; try again in a moment.") };
+    }
     log::error(&format!("sessions cannot be kept: {reason}"));
     Fault { status: 500, ..Fault::new(rpc::INTERNAL, "The gateway cannot keep sessions at present.") }
 }
