@@ -205,7 +205,8 @@ async fn soak() {
     let own = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a thread starts");
     let operator = Arc::new(Client::new(&gateway));
     let versions = SWAPPED.map(|swapped| versions(swapped.name));
-    let (early, mut early_kib) = (swaps.div_ceil(2).min(50), 0);
+    // Until each extension was replaced some times, the process is not as large as this load makes it.
+    let (early, mut early_kib) = (swaps.div_ceil(2).min(swaps.div_ceil(10).max(50)), 0);
     let mut made = Vec::with_capacity(swaps);
     let warm_up = if swaps > SWAPS { LONG_WARM_UP } else { WARM_UP };
     let mut ended = done.subscribe();
