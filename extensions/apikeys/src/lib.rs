@@ -385,9 +385,7 @@ fn slow_down(retry_after_ms: Option<u64>) -> ChatError {
 /// The store does not answer as it should: nobody comes in.
 fn unreadable(reason: &str) -> ChatError {
     if kv::is_unread(reason) {
-        let message = "It is not known yet which API keys there are; try again in a moment.";
-        let error = ChatError::new(ErrorClass::Overloaded, message);
-        return ChatError { status: Some(503), code: Some("keys_unread".into()), retry_after_ms: Some(1000), ..error };
+        return kv::not_yet("keys_unread", "It is not known yet which API keys there are; try again in a moment.");
     }
     log::error(reason);
     ChatError::new(ErrorClass::Internal, "The gateway cannot look up API keys.")

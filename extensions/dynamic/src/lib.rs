@@ -286,8 +286,7 @@ fn refusal(stopped: &Stopped) -> ChatError {
 /// The store does not answer as it should: what is switched off cannot be known.
 fn unreadable(reason: String) -> ChatError {
     if kv::is_unread(&reason) {
-        let error = ChatError::new(ErrorClass::Overloaded, "It is not known yet which models there are; try again in a moment.");
-        return ChatError { status: Some(503), code: Some("models_unread".into()), retry_after_ms: Some(1000), ..error };
+        return kv::not_yet("models_unread", "It is not known yet which models there are; try again in a moment.");
     }
     log::error(&reason);
     ChatError::new(ErrorClass::Internal, "The gateway cannot look up its models.")

@@ -35,11 +35,6 @@ impl StoreState {
         self.given(value.as_ref().map_or(0, Vec::len));
         Ok(value)
     }
-
-    /// The same for the tape.
-    fn content(&mut self, key: &Key) -> Result<Option<Content>, KvError> {
-        Ok(self.value(key)?.map(Content))
-    }
 }
 
 fn refused(error: KvError) -> store::Error {
@@ -60,7 +55,7 @@ impl store::Host for &mut StoreState {
 impl store::HostBucket for &mut StoreState {
     fn get(&mut self, bucket: Resource<Bucket>, key: String) -> wasmtime::Result<Result<Option<Vec<u8>>, store::Error>> {
         let key = self.key(&bucket, key)?;
-        let value = taped!(self, Function::fact("kv.get"), (&key.bucket, &key.key), self.content(&key));
+        let value = taped!(self, Function::fact("kv.get"), (&key.bucket, &key.key), self.value(&key).map(|v| v.map(Content)));
         Ok(value.map(|v| v.map(|v| v.0)).map_err(refused))
     }
 

@@ -63,6 +63,7 @@ pub mod settings {
 /// What outlives a call, a restart and a swap. Capability `kv`. Errors tell which limit was reached.
 pub mod kv {
     use super::imports;
+    use crate::hub::{ChatError, ErrorClass};
 
     /// How the error begins when the store could not be read yet: gateways share it, and it was away when this one began. Try again later.
     pub const UNREAD: &str = "not known yet";
@@ -70,6 +71,12 @@ pub mod kv {
     /// Whether an error says that the store could not be read yet.
     pub fn is_unread(error: &str) -> bool {
         error.starts_with(UNREAD)
+    }
+
+    /// The error of a request that needs what is stored, while that is not known: to be sent again in a moment.
+    pub fn not_yet(code: &str, message: &str) -> ChatError {
+        let error = ChatError::new(ErrorClass::Overloaded, message);
+        ChatError { status: Some(503), code: Some(code.into()), retry_after_ms: Some(1000), ..error }
     }
 
     /// The value of a key.
